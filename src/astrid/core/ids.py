@@ -1,0 +1,45 @@
+"""Identifiers: what they are made of, how they are printed, how they are read back.  Pure; whoever mints one brings the
+random bytes.
+
+An identifier prints as ``kind:<lower-case hex>`` and is read back only from exactly that spelling.
+
+Source: protocol N1, N4, N5; facts 1.1 (names).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+from astrid.errors import InputError
+
+SessionId = NewType("SessionId", bytes)  # 16 random bytes
+QuestionId = NewType("QuestionId", bytes)  # 16 random bytes
+BlockId = NewType("BlockId", bytes)  # 32 bytes: the digest of a token block's payload
+WorkspaceId = NewType("WorkspaceId", bytes)  # 32 bytes
+InstallId = NewType("InstallId", bytes)  # 32 bytes: H(install, I), the audience of everything signed for this install
+CallDigest = NewType("CallDigest", bytes)  # 32 bytes: H(call, C)
+
+_SIZES = {"session": 16, "question": 16, "token": 32, "workspace": 32, "install": 32, "call": 32}
+_SPELLING = re.compile(r"([a-z]+):([0-9a-f]+)")
+
+
+def show_id(kind: str, value: bytes) -> str:
+    """The printed form of an identifier, such as ``session:00ff...``."""
+    return f"{kind}:{value.hex()}"
+
+
+def parse_id(kind: str, text: str) -> bytes:
+    """The bytes of an identifier of ``kind`` (one of session, question, token, workspace, install, call).
+
+    Raises:
+        InputError: another kind, another length, or another spelling.
+    """
+    match = _SPELLING.fullmatch(text)
+    if match is None or match[1] != kind or len(match[2]) != 2 * _SIZES[kind]:
+        raise InputError(
+            "id.malformed",
+            f"`{text[:80]}` is not a {kind} id",
+            advice=f"write it as {kind}:<{2 * _SIZES[kind]} lower-case hex digits>, as it was printed",
+        )
+    return bytes.fromhex(match[2])

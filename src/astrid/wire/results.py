@@ -1,0 +1,279 @@
+"""What each method answers: one struct per kind of answer.  ``methods`` says which belongs to which.
+
+Texts in here may have come from a model, a tool or a file.  Whoever shows them escapes them; whoever signs takes bytes,
+never these.
+
+Source: facts 12 (names); protocol N5, N9, N10; architecture section 7.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from astrid.wire.fields import (
+    Bytes32,
+    DecisionText,
+    Line,
+    Mode,
+    Name,
+    PathText,
+    QuestionText,
+    Safe,
+    SessionText,
+    TokenText,
+    U64Text,
+    Wire,
+)
+
+
+class Answer(Wire, frozen=True, kw_only=True):
+    """Base of what is answered."""
+
+
+class Done(Answer, frozen=True, kw_only=True):
+    """It happened; there is nothing else to say."""
+
+
+class Welcome(Answer, frozen=True, kw_only=True):
+    """Who the server is, and its log's signed note with the proof that it grew from what the client saw."""
+
+    protocol: Safe
+    version: Name
+    aud: Bytes32
+    home: PathText
+    mode: Literal["ephemeral", "persistent"]
+    checkpoint: bytes
+    consistency: tuple[Bytes32, ...] = ()
+
+
+class SessionInfo(Answer, frozen=True, kw_only=True):
+    """A session as a person lists it."""
+
+    session_id: SessionText
+    workspace: PathText
+    mode: Mode
+    model: Name
+    state: Literal["idle", "running", "waiting", "ended"]
+    created_ns: U64Text
+    turns: Safe
+    message_count: Safe
+    pending_deferred_count: Safe
+
+
+class TurnStarted(Answer, frozen=True, kw_only=True):
+    """The input was taken; its output comes as events."""
+
+    turn: Safe
+
+
+class Sessions(Answer, frozen=True, kw_only=True):
+    """The live sessions."""
+
+    sessions: tuple[SessionInfo, ...]
+
+
+class Status(Answer, frozen=True, kw_only=True):
+    """How the daemon is."""
+
+    version: Name
+    mode: Literal["ephemeral", "persistent"]
+    uptime_ns: U64Text
+    active_connections: Safe
+    active_sessions: Safe
+    pending_approvals: Safe
+    log_size: Safe
+    mcp_servers_configured: Safe
+    mcp_servers_running: Safe
+    plugins_loaded: Safe
+
+
+class Subscribed(Answer, frozen=True, kw_only=True):
+    """Events after this number follow: what was asked for, or later where older ones are no longer kept."""
+
+    after: Safe
+
+
+class Settled(Answer, frozen=True, kw_only=True):
+    """What became of an answer to a question; only ``settled`` made it count."""
+
+    outcome: Literal["settled", "already-settled", "expired", "refused"]
+    reason: Line = ""
+
+
+class OpenQuestion(Wire, frozen=True, kw_only=True):
+    """An open question by name only: its text comes from its own bytes (``getApproval``), never from here."""
+
+    question_id: QuestionText
+    session_id: SessionText
+    asked_s: Safe
+    expires_s: Safe
+
+
+class Approvals(Answer, frozen=True, kw_only=True):
+    """The open questions."""
+
+    questions: tuple[OpenQuestion, ...]
+
+
+class QuestionBytes(Answer, frozen=True, kw_only=True):
+    """The question's bytes Q: what the client renders, hashes and answers."""
+
+    question: bytes
+
+
+class GrantInfo(Wire, frozen=True, kw_only=True):
+    """One line of what a token covers."""
+
+    pattern: Line
+    perms: Safe
+    issuable: Safe
+    max_risk: Safe
+
+
+class TokenInfo(Wire, frozen=True, kw_only=True):
+    """A token as a person lists it.  Figures at the field's maximum mean "no limit", as in the token itself."""
+
+    token_id: TokenText
+    scope: Literal["once", "session", "workspace", "always"]
+    issuer: Bytes32
+    holder: Bytes32
+    assurance: Literal["plain", "sealed", "device", "relayed"]
+    not_before_s: U64Text
+    expires_s: U64Text
+    uses: Safe
+    used: Safe
+    purse_micros: U64Text
+    spent_micros: U64Text
+    revoked: bool
+    grants: tuple[GrantInfo, ...]
+
+
+class Tokens(Answer, frozen=True, kw_only=True):
+    """The tokens this install knows."""
+
+    tokens: tuple[TokenInfo, ...]
+
+
+class TokenShown(Answer, frozen=True, kw_only=True):
+    """A token and its bytes, so that the client can check what it is told."""
+
+    info: TokenInfo
+    chain: bytes
+
+
+class TokenAdded(Answer, frozen=True, kw_only=True):
+    """The grant verified and is kept."""
+
+    token_id: TokenText
+
+
+class TokensRevoked(Answer, frozen=True, kw_only=True):
+    """How many known tokens the revocation cut off, the subtree counted."""
+
+    revoked: Safe
+
+
+class AuditRecord(Wire, frozen=True, kw_only=True):
+    """A record of the log as a person lists it."""
+
+    seq: Safe
+    boot: Safe
+    time_ns: U64Text
+    kind: Name
+    session_id: SessionText | None
+    decision: DecisionText | None
+    summary: Line
+
+
+class AuditRecords(Answer, frozen=True, kw_only=True):
+    """``after_seq`` is what to ask with for the next page; ``None`` when this was the last."""
+
+    records: tuple[AuditRecord, ...]
+    after_seq: Safe | None
+
+
+class AuditShown(Answer, frozen=True, kw_only=True):
+    """One record: the stored frame, what it says, and its payloads where they were not erased (JSON text)."""
+
+    record: AuditRecord
+    frame: bytes
+    payloads: tuple[str, ...]
+
+
+class AuditProof(Answer, frozen=True, kw_only=True):
+    """That the record is in the log under the signed checkpoint: its frame, its audit path and the note."""
+
+    seq: Safe
+    size: Safe
+    frame: bytes
+    path: tuple[Bytes32, ...]
+    checkpoint: bytes
+
+
+class Checkpoint(Answer, frozen=True, kw_only=True):
+    """A signed note (C2SP)."""
+
+    checkpoint: bytes
+
+
+class Consistency(Answer, frozen=True, kw_only=True):
+    """That the log of ``size`` records begins with the one of ``from_size``."""
+
+    from_size: Safe
+    size: Safe
+    path: tuple[Bytes32, ...]
+    checkpoint: bytes
+
+
+class Tally(Wire, frozen=True, kw_only=True):
+    """How many of one kind."""
+
+    name: Name
+    count: Safe
+
+
+class AuditStats(Answer, frozen=True, kw_only=True):
+    """The log in numbers."""
+
+    records: Safe
+    log_bytes: Safe
+    first_ns: U64Text
+    last_ns: U64Text
+    kinds: tuple[Tally, ...]
+    decisions: tuple[Tally, ...]
+
+
+class Explanation(Answer, frozen=True, kw_only=True):
+    """Why something happened or did not: lines for a person, and the records they rest on."""
+
+    lines: tuple[Line, ...]
+    records: tuple[AuditRecord, ...]
+
+
+class KeyInfo(Wire, frozen=True, kw_only=True):
+    """A public key and what it is for."""
+
+    role: Literal["user", "device", "runtime", "holder", "client"]
+    public_key: Bytes32
+    assurance: Literal["plain", "sealed", "device", "relayed", "none"]
+
+
+class Keys(Answer, frozen=True, kw_only=True):
+    """The public keys of this install."""
+
+    keys: tuple[KeyInfo, ...]
+
+
+class Finding(Wire, frozen=True, kw_only=True):
+    """What one check of the installation found."""
+
+    name: Name
+    state: Literal["ok", "warn", "fail"]
+    detail: Line
+    advice: Line = ""
+
+
+class Findings(Answer, frozen=True, kw_only=True):
+    """What all checks found."""
+
+    findings: tuple[Finding, ...]
