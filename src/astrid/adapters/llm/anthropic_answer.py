@@ -1,0 +1,276 @@
+"""The events of Anthropic's Messages API as ours.  Pure.
+
+Each is decoded into a type of our own that holds no more than is used.  Unknown events, blocks and fields are passed
+over, as the vendor asks; a known one in the wrong place or shape is an error, never a guess.
+
+Invariants:
+  The pieces of one call are gathered under its own index; calls are handed on complete, in the order of their index.
+  A later usage never counts less than an earlier one.
+  ``Done`` comes once, last, and only after every block and a stop reason.
+
+Source: vendor's documentation (streaming, stop reasons, errors); facts 9 (input not counted), 7.1 (one buffer for all).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from astrid.core.conversation import (
+    AnyStreamEvent,
+    Done,
+    ReasoningDelta,
+    StopReason,
+    TextDelta,
+    ToolCallReady,
+    Usage,
+)
+from astrid.errors import Effect, ModelError
+
+# ``max_tokens`` stands for an answer that was cut off, by whatever limit.  ``pause_turn`` belongs to tools that the
+# vendor runs; none is ever offered.
+_STOP_REASONS: dict[str, StopReason] = {
+    "end_turn": "end_turn",
+    "max_tokens": "max_tokens",
+    "tool_use": "tool_use",
+    "stop_sequence": "stop_sequence",
+    "refusal": "refusal",
+    "model_context_window_exceeded": "max_tokens",
+    "pause_turn": "max_tokens",
+}
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+
+
+class _Head(msgspec.Struct, frozen=True):
+    type: str
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    usage: _Tokens
+
+
+class _MessageStart(msgspec.Struct, frozen=True):
+    message: _Envelope
+
+
+class _Block(msgspec.Struct, frozen=True):
+    type: str
+    id: str = ""
+    name: str = ""
+    text: str = ""
+    thinking: str = ""
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _BlockStart(msgspec.Struct, frozen=True):
+    index: Count
+    content_block: msgspec.Raw
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    type: str
+    text: str = ""
+    thinking: str = ""
+    partial_json: str = ""
+
+
+class _BlockDelta(msgspec.Struct, frozen=True):
+    index: Count
+    delta: msgspec.Raw
+
+
+class _BlockStop(msgspec.Struct, frozen=True):
+    index: Count
+
+
+class _Stop(msgspec.Struct, frozen=True):
+    stop_reason: str | None = None
+
+
+class _MessageDelta(msgspec.Struct, frozen=True):
+    delta: _Stop
+    usage: _Tokens = _Tokens()
+
+
+class _Fault(msgspec.Struct, frozen=True):
+    type: str
+    message: str = ""
+
+
+class _Error(msgspec.Struct, frozen=True):
+    error: _Fault
+
+
+_T = TypeVar("_T")
+
+
+class _OpenBlock:
+    def __init__(self, block: _Block) -> None:
+        self.block = block
+        self.pieces: list[str] = []
+        self.closed = False
+
+    @property
+    def arguments(self) -> str:
+        # A call without arguments has no pieces, or empty ones; the object then stands in the block itself.
+        return "".join(self.pieces) or bytes(self.block.input).decode()
+
+
+_KINDS = frozenset(
+    ("content_block_start", "content_block_delta", "content_block_stop", "message_delta", "message_stop")
+)
+_BLOCKS = frozenset(("text", "thinking", "tool_use"))
+_DELTAS = frozenset(("text_delta", "thinking_delta", "input_json_delta"))
+
+
+class AnswerReader:
+    """Turns the events of one answer into ours."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self._names = names
+        self._blocks: dict[int, _OpenBlock] = {}  # begun and not handed on, in the order of their index
+        self._last_index = -1
+        self._stop_reason: StopReason | None = None
+        self.usage: Usage | None = None
+        self.done = False
+
+    @property
+    def effect(self) -> Effect:
+        """What a failure at this point means: a bill is certain once the vendor has counted something."""
+        return "maybe" if self.usage is None else "done"
+
+    def read(self, data: bytes) -> list[AnyStreamEvent]:
+        """The events that the vendor's event ``data`` brings.
+
+        Raises:
+            ModelError: the vendor reports a fault, or breaks its own protocol.
+        """
+        kind = self._decode(_Head, data).type
+        if kind == "error":
+            fault = self._decode(_Error, data).error
+            raise vendor_fault(fault.type, fault.message, self.effect)
+        if kind == "message_start":
+            if self.usage is not None:
+                raise self._broken("a second beginning")
+            return [self._count(self._decode(_MessageStart, data).message.usage)]
+        if kind not in _KINDS:
+            return []
+        if self.usage is None or self.done:
+            raise self._broken(f"`{kind}` outside of a message")
+        if kind == "content_block_start":
+            return self._start(self._decode(_BlockStart, data))
+        if kind == "content_block_delta":
+            return self._delta(self._decode(_BlockDelta, data))
+        if kind == "content_block_stop":
+            return self._stop(self._decode(_BlockStop, data).index)
+        if kind == "message_delta":
+            return self._end(self._decode(_MessageDelta, data))
+        return self._finish()
+
+    def _start(self, event: _BlockStart) -> list[AnyStreamEvent]:
+        if event.index <= self._last_index:
+            raise self._broken("a block that begins twice, or out of order")
+        self._last_index = event.index
+        kind = self._decode(_Head, event.content_block).type
+        block = self._decode(_Block, event.content_block) if kind in _BLOCKS else _Block(type=kind)
+        self._blocks[event.index] = _OpenBlock(block)
+        return _visible(block)
+
+    def _delta(self, event: _BlockDelta) -> list[AnyStreamEvent]:
+        block = self._open(event.index)
+        if block.block.type not in _BLOCKS or self._decode(_Head, event.delta).type not in _DELTAS:
+            return []
+        delta = self._decode(_Delta, event.delta)
+        if delta.partial_json:
+            block.pieces.append(delta.partial_json)
+        return _visible(delta)
+
+    def _stop(self, index: int) -> list[AnyStreamEvent]:
+        self._open(index).closed = True
+        ready: list[AnyStreamEvent] = []
+        while self._blocks and (first := next(iter(self._blocks.values()))).closed:
+            del self._blocks[next(iter(self._blocks))]
+            if first.block.type == "tool_use":
+                name = self._names.get(first.block.name, first.block.name)
+                ready.append(ToolCallReady(id=first.block.id, name=name, arguments=first.arguments))
+        return ready
+
+    def _end(self, event: _MessageDelta) -> list[AnyStreamEvent]:
+        if event.delta.stop_reason is not None:
+            self._stop_reason = _STOP_REASONS.get(event.delta.stop_reason)
+            if self._stop_reason is None:
+                raise self._broken("a stop reason that is not known")
+        return [self._count(event.usage)]
+
+    def _finish(self) -> list[AnyStreamEvent]:
+        if self._stop_reason is None or self._blocks:
+            raise self._broken("an end before the end")
+        self.done = True
+        return [Done(stop_reason=self._stop_reason)]
+
+    def _open(self, index: int) -> _OpenBlock:
+        block = self._blocks.get(index)
+        if block is None or block.closed:
+            raise self._broken("a piece of a block that is not open")
+        return block
+
+    def _count(self, tokens: _Tokens) -> Usage:
+        """What the vendor has counted so far; cached input is input."""
+        cached = (tokens.cache_creation_input_tokens or 0) + (tokens.cache_read_input_tokens or 0)
+        before = self.usage or Usage(input_tokens=0, output_tokens=0)
+        # SAFETY: the figures are running totals, and a later one must not be able to lower the bill.
+        self.usage = Usage(
+            input_tokens=max(before.input_tokens, (tokens.input_tokens or 0) + cached),
+            output_tokens=max(before.output_tokens, tokens.output_tokens or 0),
+        )
+        return self.usage
+
+    def _decode(self, shape: type[_T], data: bytes | msgspec.Raw) -> _T:
+        try:
+            return msgspec.json.decode(data, type=shape)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise self._broken("an event that cannot be read") from error
+
+    def _broken(self, what: str) -> ModelError:
+        return ModelError("model.bad-answer", f"the vendor sent {what}", effect=self.effect)
+
+
+def _visible(piece: _Block | _Delta) -> list[AnyStreamEvent]:
+    """The text and the reasoning in a block or a delta."""
+    events: list[AnyStreamEvent] = []
+    if piece.text:
+        events.append(TextDelta(text=piece.text))
+    if piece.thinking:
+        events.append(ReasoningDelta(text=piece.thinking))
+    return events
+
+
+def vendor_fault(kind: str, message: str, effect: Effect, *, retry_after: float | None = None) -> ModelError:
+    """The error for a fault that the vendor names ``kind``."""
+    said = f"the vendor answered `{ascii(message)[1:-1][:300]}`"
+    if kind == "rate_limit_error":
+        return ModelError(
+            "model.rate-limited",
+            said,
+            effect=effect,
+            advice="wait and try again, or ask the vendor for a higher limit",
+            retry_after=retry_after,
+        )
+    if kind == "overloaded_error":
+        return ModelError("model.overloaded", said, effect=effect, advice="try again later", retry_after=retry_after)
+    if kind in ("authentication_error", "permission_error", "billing_error"):
+        return ModelError("model.auth", said, effect=effect, advice="check the key and the account it belongs to")
+    if kind in ("invalid_request_error", "not_found_error", "request_too_large"):
+        return ModelError("model.bad-request", said, effect=effect, advice="check the model's name and the limits")
+    if kind == "timeout_error":
+        return ModelError("model.timeout", said, effect=effect, advice="try again")
+    return ModelError("model.unavailable", said, effect=effect, advice="try again later", retry_after=retry_after)

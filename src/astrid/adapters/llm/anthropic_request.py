@@ -1,0 +1,105 @@
+"""A ``ModelRequest`` as the body of a request to Anthropic's Messages API.  Pure.
+
+A tool may be called what the vendor does not allow (``server:tool``): ``legal_name`` spells any name in the vendor's
+alphabet, and the names in an answer are looked up among those that were offered.
+
+Never: asks for the vendor's own tools, for caching or for thinking.  Where a model thinks all the same, its thoughts
+are shown and not sent back, which the vendor allows as long as no fixed amount of thinking was asked for.
+
+Source: vendor's documentation (Messages, tool use, thinking); facts 9 (names with a colon).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import assert_never
+
+import msgspec
+
+from astrid.core.conversation import AnyPart, Message, ModelRequest, Text, ToolResult, ToolUse
+from astrid.errors import ModelError
+
+MAX_NAME_CHARS = 64
+NO_OUTPUT = "(no output)"  # the vendor refuses an error without text
+UNPARSED = "unparsed_arguments"
+
+_ILLEGAL = re.compile(rb"[^A-Za-z0-9_-]|_(?=x[0-9A-F]{2})")
+
+
+def legal_name(name: str) -> str:
+    """``name`` in the vendor's alphabet, at most 64 characters.
+
+    No two names become alike, unless one is so long that it is cut; what was cut is told apart by a digest.
+    """
+    spelled = _ILLEGAL.sub(lambda match: b"_x%02X_" % match[0][0], name.encode()).decode()
+    if len(spelled) <= MAX_NAME_CHARS:
+        return spelled or "_"
+    return f"{spelled[: MAX_NAME_CHARS - 17]}_{hashlib.blake2s(name.encode(), digest_size=8).hexdigest()}"
+
+
+def request_body(request: ModelRequest) -> tuple[dict[str, object], dict[str, str]]:
+    """The arguments for the vendor's library, and each offered tool's own name by its legal one.
+
+    Raises:
+        ModelError: the request cannot be said in the vendor's terms; nothing was sent.
+    """
+    names = {legal_name(tool.name): tool.name for tool in request.tools}
+    if len(names) < len(request.tools):
+        raise _unsayable("two tools have the same name")
+    body: dict[str, object] = {
+        "model": request.model.partition("/")[2],
+        "max_tokens": request.max_tokens,
+        "messages": [_message(message) for message in request.messages],
+        "stream": True,
+    }
+    if request.system.strip():
+        body["system"] = request.system
+    if request.tools:
+        body["tools"] = [
+            {"name": legal_name(tool.name), "description": tool.description, "input_schema": _schema(tool.schema)}
+            for tool in request.tools
+        ]
+    return body, names
+
+
+def _message(message: Message) -> dict[str, object]:
+    blocks = [block for part in message.parts if (block := _block(part)) is not None]
+    if not blocks:
+        raise _unsayable("a message holds no text and no call")
+    blocks.sort(key=lambda block: block["type"] != "tool_result")  # results come first; the sort keeps their order
+    return {"role": message.role, "content": blocks}
+
+
+def _block(part: AnyPart) -> dict[str, object] | None:
+    match part:
+        case Text():
+            return {"type": "text", "text": part.text} if part.text.strip() else None
+        case ToolUse():
+            name = legal_name(part.name)
+            return {"type": "tool_use", "id": legal_name(part.id), "name": name, "input": _arguments(part.arguments)}
+        case ToolResult():
+            content = NO_OUTPUT if part.is_error and not part.content.strip() else part.content
+            result: dict[str, object] = {"type": "tool_result", "tool_use_id": legal_name(part.id), "content": content}
+            return {**result, "is_error": True} if part.is_error else result
+        case _:
+            assert_never(part)
+
+
+def _arguments(text: str) -> dict[str, object]:
+    """What the model wrote, as the object the vendor wants to see again; anything else is quoted inside one."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, object])
+    except (msgspec.MsgspecError, RecursionError):
+        return {UNPARSED: text}
+
+
+def _schema(text: str) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, object])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _unsayable("the schema of a tool is not a JSON object") from error
+
+
+def _unsayable(message: str) -> ModelError:
+    return ModelError("model.bad-request", message, effect="none")

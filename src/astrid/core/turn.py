@@ -1,0 +1,294 @@
+"""The agent loop as a machine: a model proposes, the gate decides, tools answer, until no call is left.  Pure.
+
+    phase    | told                                       | next
+    ---------|--------------------------------------------|----------------------------------
+    idle     | UserInput                                  | asking, or idle (refused)
+    idle     | anything else                              | idle
+    asking   | ModelAnswered without calls                | idle
+    asking   | ModelAnswered with calls                   | calling, or asking, or idle (limit)
+    asking   | ModelFailed, CallDenied, Deferred, Unknown | idle
+    asking   | Cancel, LimitReached                       | idle
+    asking   | anything else                              | asking
+    calling  | the answer to one of several open calls    | calling
+    calling  | the answer to the last open call           | asking, or idle (limit)
+    calling  | Cancel, LimitReached                       | idle
+    calling  | anything else                              | calling
+
+(``ready`` is between two rows of one step: everything is answered and the model is to be asked.)
+
+Invariants:
+  Every ``ToolUse`` in the conversation gets exactly one ``ToolResult``, in one message, in the model's order.
+  Calls that only read are proposed side by side; any other waits for all before it, and all after it wait for it.
+  An answer counts once, and only while its ``ref`` is open.  A turn taken ends in exactly one ``Finished``.
+  ``restore`` of the rows saved so far gives the state, at every step.
+  The label of the context only loses trust, and every proposal carries it.
+
+Never: runs what was not proposed, guesses arguments, or changes what the model wrote.
+
+Source: architecture 2, 5, 6; facts 7.1 and its holes (no limit on turns, text before calls lost, one after another).
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from astrid.core import turn_answer as texts
+from astrid.core.conversation import ModelRequest, Text, TextDelta, ToolUse
+from astrid.core.ids import show_id
+from astrid.core.labels import RUNTIME, Label
+from astrid.core.risk import UNDECLARED, EffectClass
+from astrid.core.turn_messages import (
+    AnswerRow,
+    AnyRow,
+    AnyTurnEffect,
+    AnyTurnInput,
+    AskRow,
+    CallDeferred,
+    CallDenied,
+    CallRow,
+    CallUnknown,
+    Cancel,
+    EndReason,
+    EndRow,
+    Finished,
+    InputRow,
+    LimitReached,
+    ModelAnswered,
+    ModelFailed,
+    ModelProgressed,
+    ProposeModel,
+    ProposeTool,
+    Refused,
+    ResultRow,
+    Save,
+    Say,
+    StreamText,
+    ToolAnswered,
+    UserInput,
+    Withdraw,
+)
+from astrid.core.turn_state import Asking, Calling, Idle, OpenCall, Turn, apply
+
+
+def step(turn: Turn, message: AnyTurnInput, now_ns: int) -> tuple[AnyTurnEffect, ...]:
+    """Tell ``turn`` something; what it wants done, in order.
+
+    Nothing that a model, a tool or a person says makes it raise.
+    """
+    plan = _Plan(turn, now_ns)
+    phase = turn.phase
+    match message:
+        case UserInput():
+            _take_input(plan, message)
+        case ModelProgressed():
+            if phase == Asking(message.ref) and isinstance(message.event, TextDelta):
+                plan.effects.append(StreamText(text=message.event.text))
+        case ModelAnswered():
+            if phase == Asking(message.ref):
+                _take_answer(plan, message)
+        case ModelFailed():
+            if phase == Asking(message.ref):
+                _end(plan, "failed", message.code)
+        case Cancel():
+            _stop(plan, "cancelled", "")
+        case LimitReached():
+            _stop(plan, "limit", message.code)
+        case ToolAnswered() | CallDenied() | CallDeferred() | CallUnknown():
+            if isinstance(phase, Calling):
+                _take_result(plan, phase, message)
+            elif phase == Asking(message.ref) and not isinstance(message, ToolAnswered):
+                _end(plan, "failed", _refusal_code(message))
+        case _:
+            assert_never(message)
+    return plan.done()
+
+
+def context_label(turn: Turn) -> Label:
+    """The label of all that the model will see at its next call: what a decision made now is made under."""
+    return turn.label
+
+
+def model_request(turn: Turn) -> ModelRequest:
+    """The next call of the model."""
+    setting = turn.setting
+    return ModelRequest(
+        model=setting.model,
+        system=setting.system,
+        messages=tuple(entry.message for entry in turn.conversation),
+        tools=setting.tools,
+        max_tokens=setting.max_tokens,
+    )
+
+
+class _Plan:
+    """What one step writes down and wants done."""
+
+    def __init__(self, turn: Turn, now_ns: int) -> None:
+        self.turn = turn
+        self.now_ns = now_ns
+        self.rows: list[AnyRow] = []
+        self.effects: list[AnyTurnEffect] = []
+
+    def write(self, row: AnyRow) -> None:
+        apply(self.turn, row)
+        self.rows.append(row)
+
+    def result(self, call_id: str, content: str, label: Label = RUNTIME, *, is_error: bool = True) -> None:
+        self.write(ResultRow(at_ns=self.now_ns, id=call_id, content=content, is_error=is_error, label=label))
+
+    def done(self) -> tuple[AnyTurnEffect, ...]:
+        return (Save(rows=tuple(self.rows)), *self.effects) if self.rows else tuple(self.effects)
+
+
+def _take_input(plan: _Plan, message: UserInput) -> None:
+    turn, limits = plan.turn, plan.turn.setting.limits
+    if not isinstance(turn.phase, Idle):
+        plan.effects.append(Refused(code="turn.busy"))
+    elif not message.text.strip():
+        plan.effects.append(Refused(code="turn.input-empty"))
+    elif not texts.is_unicode(message.text):
+        plan.effects.append(Refused(code="turn.input-malformed"))
+    elif len(message.text.encode()) > limits.input_bytes:
+        plan.effects.append(Refused(code="turn.input-too-long"))
+    elif turn.asked_in_session >= limits.asks_per_session:
+        plan.effects.append(Refused(code="turn.asks-per-session"))
+    else:
+        plan.write(InputRow(at_ns=plan.now_ns, text=message.text, label=message.label))
+        _ask(plan)
+
+
+def _take_answer(plan: _Plan, message: ModelAnswered) -> None:
+    turn = plan.turn
+    parts = texts.sound_parts(message.parts, turn.ids, turn.setting.limits.answer_bytes)
+    if parts is None:
+        _end(plan, "failed", "turn.answer-unusable")
+        return
+    if message.stop_reason == "refusal":  # calls that the model itself took back are not proposed
+        parts = tuple(part for part in parts if isinstance(part, Text))
+    said_under = turn.label
+    plan.write(AnswerRow(at_ns=plan.now_ns, parts=parts, label=said_under, usage=message.usage))
+    if spoken := [part.text for part in parts if isinstance(part, Text)]:
+        plan.effects.append(Say(text="\n\n".join(spoken), label=said_under))
+    if isinstance(turn.phase, Calling):
+        for place, call in enumerate(turn.phase.calls):
+            if objection := _objection(turn, place, call.use):
+                plan.result(call.use.id, objection)
+        _go_on(plan)
+    else:
+        _end(plan, "end_turn" if message.stop_reason == "tool_use" else message.stop_reason, "")
+
+
+def _objection(turn: Turn, place: int, use: ToolUse) -> str:
+    """Why a call is not even proposed; empty if it is."""
+    limits = turn.setting.limits
+    if place >= limits.calls_per_answer:
+        return texts.TOO_MANY_CALLS
+    if all(tool.name != use.name for tool in turn.setting.tools):
+        return texts.NO_SUCH_TOOL
+    if not texts.is_json_object(use.arguments, limits.argument_bytes):
+        return texts.BAD_ARGUMENTS
+    return ""
+
+
+def _take_result(plan: _Plan, phase: Calling, message: ToolAnswered | CallDenied | CallDeferred | CallUnknown) -> None:
+    call_id = next((call.use.id for call in phase.calls if call.proposed and call.ref == message.ref), None)
+    if call_id is None:
+        return  # late, repeated, or never ours
+    match message:
+        case ToolAnswered():
+            content = texts.result_text(message.content, plan.turn.setting.limits.result_bytes)
+            plan.result(call_id, content, message.label, is_error=message.is_error)
+        case CallDenied():
+            fields = {"layer": message.layer, "code": message.code, "text": message.model_text}
+            plan.result(call_id, texts.DENIED.format(**fields))
+        case CallDeferred():
+            plan.result(call_id, texts.DEFERRED.format(question=show_id("question", message.question_id)))
+        case CallUnknown():
+            plan.result(call_id, texts.OUTCOME_UNKNOWN, is_error=False)  # unknown is not failed
+        case _:
+            assert_never(message)
+    _go_on(plan)
+
+
+def _go_on(plan: _Plan) -> None:
+    """After an answer: propose what may begin now, or ask the model again."""
+    turn = plan.turn
+    if not isinstance(turn.phase, Calling):
+        _ask(plan)
+        return
+    for call in _startable(turn, turn.phase):
+        ref = turn.last_ref + 1
+        plan.write(CallRow(at_ns=plan.now_ns, id=call.use.id, ref=ref))
+        plan.effects.append(
+            ProposeTool(
+                ref=ref,
+                tool_use_id=call.use.id,
+                name=call.use.name,
+                arguments=call.use.arguments.encode(),
+                label=turn.label,
+            )
+        )
+
+
+def _startable(turn: Turn, phase: Calling) -> list[OpenCall]:
+    """The waiting calls that nothing before them holds up, in the model's order."""
+    chosen: list[OpenCall] = []
+    free = turn.setting.limits.side_by_side - sum(call.proposed for call in phase.calls)
+    under_way = False
+    for call in phase.calls:
+        if call.result is not None:
+            continue
+        reads = turn.setting.effects.get(call.use.name, UNDECLARED) is EffectClass.READ
+        if call.waiting and (reads or not under_way) and len(chosen) < free:
+            chosen.append(call)
+        if not reads:
+            break  # whatever changes something is done before the next call begins
+        under_way = True
+    return chosen
+
+
+def _ask(plan: _Plan) -> None:
+    turn, limits = plan.turn, plan.turn.setting.limits
+    if turn.asked >= limits.asks_per_input:
+        _end(plan, "limit", "turn.asks-per-input")
+    elif turn.asked_in_session >= limits.asks_per_session:
+        _end(plan, "limit", "turn.asks-per-session")
+    else:
+        ref = turn.last_ref + 1
+        plan.write(AskRow(at_ns=plan.now_ns, ref=ref))
+        plan.effects.append(ProposeModel(ref=ref, request=model_request(turn), label=turn.label))
+
+
+def _stop(plan: _Plan, reason: EndReason, code: str) -> None:
+    """End the turn from outside; the conversation stays well-formed."""
+    phase = plan.turn.phase
+    if isinstance(phase, Idle):
+        return
+    if isinstance(phase, Asking):
+        plan.effects.append(Withdraw(ref=phase.ref))
+    if isinstance(phase, Calling):
+        for call in phase.calls:
+            if call.proposed:
+                plan.effects.append(Withdraw(ref=call.ref))
+                plan.result(call.use.id, texts.STOPPED_DURING)
+            elif call.waiting:
+                plan.result(call.use.id, texts.STOPPED_BEFORE)
+    _end(plan, reason, code)
+
+
+def _end(plan: _Plan, reason: EndReason, code: str) -> None:
+    plan.write(EndRow(at_ns=plan.now_ns, reason=reason, code=code))
+    plan.effects.append(Finished(reason=reason, code=code))
+
+
+def _refusal_code(message: CallDenied | CallDeferred | CallUnknown) -> str:
+    """What the person is told when it was the model call that could not be made."""
+    match message:
+        case CallDenied():
+            return message.code
+        case CallDeferred():
+            return "turn.ask-deferred"
+        case CallUnknown():
+            return "turn.ask-unknown"
+        case _:
+            assert_never(message)

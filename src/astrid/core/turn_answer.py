@@ -1,0 +1,118 @@
+"""What a model said, and what the runtime says back to it.  Pure.
+
+Here the free text of a model becomes parts with unique ids, or is refused; and here are all texts that the runtime
+itself writes into a conversation: constants, with fields that come from closed sets or are numbers.
+
+Never: echoes the model's own words, a path or a name in a text of the runtime.
+
+Source: threats 28 and 40; facts 7.1 (arguments that do not parse); architecture 5 (unknown, not failed).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+
+from astrid.core.conversation import AnyStreamEvent, Text, TextDelta, ToolCallReady, ToolUse
+from astrid.core.json_scan import scan_json
+from astrid.core.turn_messages import AnswerPart
+from astrid.errors import CanonError
+
+MAX_ARGUMENT_DEPTH = 64
+_LEGAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+BAD_ARGUMENTS = "This call was not run: its arguments are not one JSON object that has a single meaning."
+NO_SUCH_TOOL = "This call was not run: there is no tool of this name."
+TOO_MANY_CALLS = "This call was not run: there were too many calls in one answer."
+STOPPED_BEFORE = "This call was not run: the turn was stopped before it began."
+STOPPED_DURING = "The turn was stopped while this call was under way. It may have taken effect."
+OUTCOME_UNKNOWN = (
+    "The outcome of this call is unknown: the runtime stopped before it was recorded. It may have taken effect."
+)
+DENIED = "This call was denied and did not run.\nlayer: {layer}\ncode: {code}\n{text}"
+DEFERRED = (
+    "This call was not run: a person has to approve it and nobody is there. The question is kept as {question}.\n"
+    "Do not repeat the call. Go on with what does not depend on it, or stop."
+)
+CUT = "\n[cut by the runtime after {kept} of {total} bytes]"
+
+
+def answer_parts(events: Iterable[AnyStreamEvent]) -> tuple[AnswerPart, ...]:
+    """The parts of the answer that was streamed as ``events``: texts and calls in their order, reasoning left out."""
+    parts: list[AnswerPart] = []
+    pieces: list[str] = []
+    for event in events:
+        if isinstance(event, TextDelta):
+            pieces.append(event.text)
+        elif isinstance(event, ToolCallReady):
+            if pieces:
+                parts.append(Text(text="".join(pieces)))
+                pieces = []
+            parts.append(ToolUse(id=event.id, name=event.name, arguments=event.arguments))
+    if pieces:
+        parts.append(Text(text="".join(pieces)))
+    return tuple(parts)
+
+
+def sound_parts(
+    parts: tuple[AnswerPart, ...], taken_ids: AbstractSet[str], max_bytes: int
+) -> tuple[AnswerPart, ...] | None:
+    """``parts`` as they may enter a conversation, or ``None`` if they are too long or no Unicode text.
+
+    Blank texts are left out: vendors refuse them.  A call whose id is unusable, or was used before, gets a fresh one.
+    """
+    strings = [text for part in parts for text in _strings(part)]
+    if not all(map(is_unicode, strings)) or sum(len(text.encode()) for text in strings) > max_bytes:
+        return None
+    seen = set(taken_ids)
+    kept: list[AnswerPart] = []
+    for part in parts:
+        if isinstance(part, Text):
+            if part.text.strip():
+                kept.append(part)
+            continue
+        unique = part.id if _LEGAL_ID.fullmatch(part.id) and part.id not in seen else _fresh_id(seen)
+        seen.add(unique)
+        kept.append(ToolUse(id=unique, name=part.name, arguments=part.arguments))
+    return tuple(kept)
+
+
+def is_json_object(text: str, max_bytes: int) -> bool:
+    """Whether ``text`` is one JSON object with exactly one meaning."""
+    # SAFETY: what does not parse is never replaced by an empty object; the tool would run with its defaults.
+    data = text.encode()
+    try:
+        scan_json(data, max_bytes=max_bytes, max_depth=MAX_ARGUMENT_DEPTH, floats=True)
+    except CanonError:
+        return False
+    return data.lstrip(b" \t\r\n").startswith(b"{")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether ``text`` can be written as UTF-8: a lone surrogate cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def result_text(content: bytes, max_bytes: int) -> str:
+    """``content`` for the model: never longer than ``max_bytes`` and a note, whatever bytes it holds."""
+    if len(content) <= max_bytes:
+        return content.decode(errors="replace")
+    # A character cut in half is dropped; a broken one before it is shown as broken.
+    kept = content[:max_bytes].decode(errors="replace").rstrip("\N{REPLACEMENT CHARACTER}")
+    return kept + CUT.format(kept=max_bytes, total=len(content))
+
+
+def _strings(part: AnswerPart) -> tuple[str, ...]:
+    return (part.text,) if isinstance(part, Text) else (part.id, part.name, part.arguments)
+
+
+def _fresh_id(seen: AbstractSet[str]) -> str:
+    number = len(seen) + 1
+    while f"call-{number}" in seen:
+        number += 1
+    return f"call-{number}"

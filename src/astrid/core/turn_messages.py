@@ -1,0 +1,289 @@
+"""What goes into the turn machine, what comes out of it, and what it writes down.  Pure data.
+
+Never: references to actors, callables or exceptions inside.  Every proposal carries a ``ref``, a number that a session
+never uses twice; what answers it names that number.
+
+Rows are facts, in the order they happened.  ``turn_state.restore`` needs nothing else, so that no decision is ever made
+a second time.
+
+Source: architecture 2 (core/turn), 5 and 6 (labels); facts 7.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from astrid.core.conversation import AnyStreamEvent, ModelRequest, StopReason, Text, ToolDefinition, ToolUse, Usage
+from astrid.core.ids import QuestionId
+from astrid.core.labels import RUNTIME, Label
+from astrid.core.risk import EffectClass
+from astrid.errors import CanonError
+
+AnswerPart = Text | ToolUse
+EndReason = Literal["end_turn", "max_tokens", "stop_sequence", "refusal", "cancelled", "limit", "failed"]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a turn stops by itself."""
+
+    asks_per_input: int = 50  # model calls
+    asks_per_session: int = 1_000
+    calls_per_answer: int = 64  # tool calls; those beyond are answered with an error
+    side_by_side: int = 8  # tool calls proposed and not yet answered
+    input_bytes: int = 1024 * 1024
+    answer_bytes: int = 4 * 1024 * 1024
+    argument_bytes: int = 1024 * 1024
+    result_bytes: int = 256 * 1024  # longer results are cut
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What stays the same for a session.
+
+    ``frame_label`` is the label of the system prompt and of the tools' descriptions.  A tool that ``effects`` does not
+    name counts as undeclared, which is not a read.
+    """
+
+    model: str  # provider/model
+    system: str
+    max_tokens: int  # of one answer
+    tools: tuple[ToolDefinition, ...] = ()
+    effects: Mapping[str, EffectClass] = {}
+    frame_label: Label = RUNTIME
+    limits: Limits = Limits()
+
+
+# ---- in ------------------------------------------------------------------------------------------
+
+
+class TurnInput(msgspec.Struct, frozen=True, tag=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what the machine is told."""
+
+
+class UserInput(TurnInput, frozen=True):
+    """Somebody said something; ``label`` says how much it may be believed."""
+
+    text: str
+    label: Label
+
+
+class ModelProgressed(TurnInput, frozen=True):
+    """A piece of an answer that is still coming."""
+
+    ref: int
+    event: AnyStreamEvent
+
+
+class ModelAnswered(TurnInput, frozen=True):
+    """The whole answer."""
+
+    ref: int
+    parts: tuple[AnswerPart, ...]
+    stop_reason: StopReason
+    usage: Usage | None = None
+
+
+class ModelFailed(TurnInput, frozen=True):
+    """The model call was allowed and failed; ``code`` is that of the error."""
+
+    ref: int
+    code: str
+
+
+class ToolAnswered(TurnInput, frozen=True):
+    """How a tool call ended.  ``content`` is UTF-8 text."""
+
+    ref: int
+    content: bytes
+    is_error: bool
+    label: Label
+
+
+class CallDenied(TurnInput, frozen=True):
+    """The gate said no, to a tool call or to a model call.  ``model_text`` is one of the gate's constant texts."""
+
+    ref: int
+    code: str
+    layer: str
+    model_text: str
+
+
+class CallDeferred(TurnInput, frozen=True):
+    """A person must be asked, and nobody is there."""
+
+    ref: int
+    question_id: QuestionId
+
+
+class CallUnknown(TurnInput, frozen=True):
+    """The runtime died between the permit and the outcome."""
+
+    ref: int
+
+
+class Cancel(TurnInput, frozen=True):
+    """The person wants it to stop."""
+
+
+class LimitReached(TurnInput, frozen=True):
+    """A limit that is kept elsewhere (time, money, log bytes) was reached; ``code`` says which."""
+
+    code: str
+
+
+AnyTurnInput = (
+    UserInput
+    | ModelProgressed
+    | ModelAnswered
+    | ModelFailed
+    | ToolAnswered
+    | CallDenied
+    | CallDeferred
+    | CallUnknown
+    | Cancel
+    | LimitReached
+)
+
+
+# ---- written down --------------------------------------------------------------------------------
+
+
+class Row(msgspec.Struct, frozen=True, tag_field="row", kw_only=True, forbid_unknown_fields=True):
+    """Base of what a session's journal holds."""
+
+    at_ns: int
+
+
+class InputRow(Row, frozen=True, tag="input"):
+    """A turn began."""
+
+    text: str
+    label: Label
+
+
+class AskRow(Row, frozen=True, tag="ask"):
+    """A model call was proposed."""
+
+    ref: int
+
+
+class AnswerRow(Row, frozen=True, tag="answer"):
+    """The model answered; ids are already unique."""
+
+    parts: tuple[AnswerPart, ...]
+    label: Label
+    usage: Usage | None
+
+
+class CallRow(Row, frozen=True, tag="call"):
+    """A tool call was proposed."""
+
+    id: str
+    ref: int
+
+
+class ResultRow(Row, frozen=True, tag="result"):
+    """A tool call got its one result."""
+
+    id: str
+    content: str
+    is_error: bool
+    label: Label
+
+
+class EndRow(Row, frozen=True, tag="end"):
+    """The turn ended."""
+
+    reason: EndReason
+    code: str
+
+
+AnyRow = InputRow | AskRow | AnswerRow | CallRow | ResultRow | EndRow
+
+_row_encoder = msgspec.json.Encoder(order="deterministic")
+_row_decoder = msgspec.json.Decoder(AnyRow)
+
+
+def encode_row(row: AnyRow) -> bytes:
+    """The bytes of a row, as the journal keeps them."""
+    return _row_encoder.encode(row)
+
+
+def decode_row(data: bytes) -> AnyRow:
+    """The row that ``data`` spells.
+
+    Raises:
+        CanonError: not a row.
+    """
+    try:
+        return _row_decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise CanonError("canon.turn-row", f"not a row of a session's journal: {error}") from error
+
+
+# ---- out -----------------------------------------------------------------------------------------
+
+
+class TurnEffect(msgspec.Struct, frozen=True, tag=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what the machine wants done."""
+
+
+class Save(TurnEffect, frozen=True):
+    """Write these rows, all or none.  Always the first effect of a step that changed anything."""
+
+    rows: tuple[AnyRow, ...]
+
+
+class ProposeModel(TurnEffect, frozen=True):
+    """Ask the gate for a model call made in a context of ``label``."""
+
+    ref: int
+    request: ModelRequest
+    label: Label
+
+
+class ProposeTool(TurnEffect, frozen=True):
+    """Ask the gate for a tool call.  ``arguments`` is a JSON object, byte for byte as the model wrote it."""
+
+    ref: int
+    tool_use_id: str
+    name: str
+    arguments: bytes
+    label: Label
+
+
+class Withdraw(TurnEffect, frozen=True):
+    """Nobody waits for the answer to ``ref`` any more."""
+
+    ref: int
+
+
+class StreamText(TurnEffect, frozen=True):
+    """Provisional text: it may be dropped, and may turn out to be part of no answer."""
+
+    text: str
+
+
+class Say(TurnEffect, frozen=True):
+    """Text of a complete answer; it leaves the runtime when the log is durable up to here."""
+
+    text: str
+    label: Label
+
+
+class Refused(TurnEffect, frozen=True):
+    """The input was not taken; nothing changed."""
+
+    code: str
+
+
+class Finished(TurnEffect, frozen=True):
+    """The turn is over.  Exactly one for each input taken; ``code`` says more after ``limit`` and ``failed``."""
+
+    reason: EndReason
+    code: str
+
+
+AnyTurnEffect = Save | ProposeModel | ProposeTool | Withdraw | StreamText | Say | Refused | Finished

@@ -1,0 +1,189 @@
+"""The state of a session's turns, and how a saved row changes it.  Pure.
+
+Never: decides.  Whether a row is written is the business of ``turn``; here it is only taken in.
+
+Invariants:
+  A row is applied in full or not at all; one that does not fit the phase is refused.
+  In ``conversation`` each assistant message with calls is followed by one user message with their results, in order.
+
+Source: architecture 2 ("Machine and shell").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+import msgspec
+
+from astrid.core.conversation import AnyPart, Message, Role, Text, ToolResult, ToolUse
+from astrid.core.labels import Label, join
+from astrid.core.turn_messages import AnswerRow, AnyRow, AskRow, CallRow, EndRow, InputRow, ResultRow, Setting
+from astrid.errors import InputError
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A message, and the label of each of its parts."""
+
+    message: Message
+    labels: tuple[Label, ...]
+
+
+class OpenCall(msgspec.Struct, frozen=True):
+    """A call of the last answer: waiting (no ``ref``), proposed, or answered (``result``)."""
+
+    use: ToolUse
+    ref: int = 0
+    result: ToolResult | None = None
+    label: Label | None = None  # of the result
+
+    @property
+    def waiting(self) -> bool:
+        """Not proposed and not answered."""
+        return self.result is None and not self.ref
+
+    @property
+    def proposed(self) -> bool:
+        """Proposed and not answered."""
+        return self.result is None and self.ref > 0
+
+
+class Idle(msgspec.Struct, frozen=True):
+    """Nobody waits for anything."""
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Everything is answered; the model is to be asked, or the turn to be ended."""
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """The model was asked."""
+
+    ref: int
+
+
+class Calling(msgspec.Struct, frozen=True):
+    """The model's calls, in its order; at least one is not answered."""
+
+    calls: tuple[OpenCall, ...]
+
+
+AnyPhase = Idle | Ready | Asking | Calling
+
+
+class Turn(msgspec.Struct, kw_only=True):
+    """One session's conversation and where it stands.  Owned by the machine; everything inside is frozen."""
+
+    setting: Setting
+    label: Label  # of all that the model will see at its next call
+    phase: AnyPhase = Idle()
+    conversation: list[Entry] = []
+    ids: set[str] = set()  # of every call so far
+    number: int = 0  # of inputs taken
+    asked: int = 0  # model calls since the last input
+    asked_in_session: int = 0
+    last_ref: int = 0
+
+
+def new_turn(setting: Setting) -> Turn:
+    """The state of a session in which nothing was said yet."""
+    return Turn(setting=setting, label=setting.frame_label)
+
+
+def restore(setting: Setting, rows: Iterable[AnyRow]) -> Turn:
+    """The state that wrote ``rows``.  What was under way stays under way: see ``outstanding``.
+
+    Raises:
+        InputError: a row does not fit what came before it.
+    """
+    turn = new_turn(setting)
+    for row in rows:
+        apply(turn, row)
+    return turn
+
+
+def outstanding(turn: Turn) -> tuple[int, ...]:
+    """The refs that are proposed and not answered.  After a restart each needs an answer, or a ``CallUnknown``."""
+    match turn.phase:
+        case Asking(ref):
+            return (ref,)
+        case Calling(calls):
+            return tuple(call.ref for call in calls if call.proposed)
+        case _:
+            return ()
+
+
+def apply(turn: Turn, row: AnyRow) -> None:
+    """Change ``turn`` as ``row`` says.
+
+    Raises:
+        InputError: the row does not fit; nothing changed.
+    """
+    phase = turn.phase
+    match row:
+        case InputRow() if isinstance(phase, Idle):
+            _append(turn, "user", (Text(text=row.text),), (row.label,))
+            turn.number += 1
+            turn.asked = 0
+            turn.phase = Ready()
+        case AskRow() if isinstance(phase, Ready) and row.ref > turn.last_ref:
+            turn.last_ref = row.ref
+            turn.asked += 1
+            turn.asked_in_session += 1
+            turn.phase = Asking(row.ref)
+        case AnswerRow() if isinstance(phase, Asking):
+            uses = tuple(part for part in row.parts if isinstance(part, ToolUse))
+            if row.parts:
+                _append(turn, "assistant", row.parts, (row.label,) * len(row.parts))
+            turn.ids.update(use.id for use in uses)
+            turn.phase = Calling(tuple(OpenCall(use) for use in uses)) if uses else Ready()
+        case CallRow() if isinstance(phase, Calling) and row.ref > turn.last_ref:
+            at = _find(phase, row.id)
+            if not phase.calls[at].waiting:
+                raise _misplaced(row)
+            turn.last_ref = row.ref
+            turn.phase = _with(phase, at, OpenCall(phase.calls[at].use, row.ref))
+        case ResultRow() if isinstance(phase, Calling):
+            _answer(turn, phase, row)
+        case EndRow() if isinstance(phase, Ready | Asking):
+            turn.phase = Idle()
+        case InputRow() | AskRow() | AnswerRow() | CallRow() | ResultRow() | EndRow():
+            raise _misplaced(row)
+        case _:
+            assert_never(row)
+
+
+def _answer(turn: Turn, phase: Calling, row: ResultRow) -> None:
+    at = _find(phase, row.id)
+    call = phase.calls[at]
+    if call.result is not None:
+        raise _misplaced(row)
+    result = ToolResult(id=row.id, content=row.content, is_error=row.is_error)
+    after = _with(phase, at, OpenCall(call.use, call.ref, result, row.label))
+    answered = [(call.result, call.label) for call in after.calls if call.result is not None and call.label is not None]
+    if len(answered) == len(after.calls):
+        _append(turn, "user", tuple(result for result, _ in answered), tuple(label for _, label in answered))
+        turn.phase = Ready()
+    else:
+        turn.label = join(turn.label, row.label)
+        turn.phase = after
+
+
+def _append(turn: Turn, role: Role, parts: tuple[AnyPart, ...], labels: tuple[Label, ...]) -> None:
+    turn.conversation.append(Entry(Message(role=role, parts=parts), labels))
+    turn.label = join(turn.label, *labels)
+
+
+def _find(phase: Calling, call_id: str) -> int:
+    for at, call in enumerate(phase.calls):
+        if call.use.id == call_id:
+            return at
+    raise InputError("turn.no-such-call", "a row of the session names a call that is not open")
+
+
+def _with(phase: Calling, at: int, call: OpenCall) -> Calling:
+    return Calling((*phase.calls[:at], call, *phase.calls[at + 1 :]))
+
+
+def _misplaced(row: AnyRow) -> InputError:
+    return InputError("turn.row-misplaced", f"a row of kind `{type(row).__name__}` does not fit what came before it")

@@ -1,0 +1,123 @@
+"""Requests in the vendor's terms."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from astrid.adapters.llm.anthropic_request import NO_OUTPUT, UNPARSED, legal_name, request_body
+from astrid.core.conversation import AnyPart, Message, ModelRequest, Role, Text, ToolDefinition, ToolResult, ToolUse
+from astrid.errors import ModelError
+from tests.fakes.anthropic_server import vendor_complaint
+
+NAMES = st.one_of(
+    st.text(alphabet="ab_xX-:.4A1 é", max_size=12), st.text(max_size=20).filter(lambda text: text.isprintable())
+)
+
+
+def request(*messages: tuple[Role, tuple[AnyPart, ...]], tools: tuple[str, ...] = (), system: str = "") -> ModelRequest:
+    return ModelRequest(
+        model="anthropic/claude-m",
+        system=system,
+        messages=tuple(Message(role=role, parts=parts) for role, parts in messages),
+        tools=tuple(ToolDefinition(name=name, description="d", schema='{"type":"object"}') for name in tools),
+        max_tokens=9,
+    )
+
+
+HELLO: tuple[Role, tuple[AnyPart, ...]] = ("user", (Text(text="hi"),))
+
+
+@settings(max_examples=200, deadline=None)
+@given(NAMES, NAMES)
+@example("_x3A_", ":")
+@example("_x3A:", "_x3A_x3A_")
+@example("a" * 70, "a" * 71)
+@example("__x3A_", "_:")
+def test_names_are_legal_and_never_become_alike(one: str, other: str) -> None:
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", legal_name(one))
+    assert (legal_name(one) == legal_name(other)) is (one == other) or not (one and other)
+
+
+def test_a_name_that_is_legal_already_is_left_alone() -> None:
+    for name in ("read_file", "mcp__server__do-it", "A" * 64, "_x_"):
+        assert legal_name(name) == name
+
+
+def test_the_body_holds_what_the_request_holds() -> None:
+    body, names = request_body(request(HELLO, tools=("server:tool", "look"), system="be useful"))
+    assert body == {
+        "model": "claude-m",
+        "max_tokens": 9,
+        "system": "be useful",
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
+        "tools": [
+            {"name": "server_x3A_tool", "description": "d", "input_schema": {"type": "object"}},
+            {"name": "look", "description": "d", "input_schema": {"type": "object"}},
+        ],
+        "stream": True,
+    }
+    assert names == {"server_x3A_tool": "server:tool", "look": "look"}
+
+
+def test_a_blank_system_prompt_and_no_tools_are_left_out() -> None:
+    body, _ = request_body(request(HELLO, system=" \n"))
+    assert "system" not in body
+    assert "tools" not in body
+
+
+def test_a_call_and_its_result_go_back_under_one_id() -> None:
+    parts = (Text(text=" "), ToolUse(id="call:1", name="a:b", arguments='{"a": [1, 2.5]}'))
+    result = (Text(text="by the way"), ToolResult(id="call:1", content="out", is_error=False))
+    body, _ = request_body(request(HELLO, ("assistant", parts), ("user", result)))
+    messages = body["messages"]
+    assert isinstance(messages, list)
+    assert messages[1]["content"] == [
+        {"type": "tool_use", "id": "call_x3A_1", "name": "a_x3A_b", "input": {"a": [1, 2.5]}}
+    ]
+    assert messages[2]["content"] == [
+        {"type": "tool_result", "tool_use_id": "call_x3A_1", "content": "out"},
+        {"type": "text", "text": "by the way"},
+    ]
+
+
+@pytest.mark.parametrize("written", ["", "{", "[1]", "1", '{"a":NaN}', "[" * 5000])
+def test_arguments_that_are_no_object_go_back_quoted(written: str) -> None:
+    use = ToolUse(id="a", name="look", arguments=written)
+    body, _ = request_body(
+        request(HELLO, ("assistant", (use,)), ("user", (ToolResult(id="a", content="", is_error=True),)))
+    )
+    messages = body["messages"]
+    assert isinstance(messages, list)
+    assert messages[1]["content"][0]["input"] == {UNPARSED: written}
+    assert messages[2]["content"][0] == {
+        "type": "tool_result",
+        "tool_use_id": "a",
+        "content": NO_OUTPUT,
+        "is_error": True,
+    }
+    assert vendor_complaint(body) == ""
+
+
+@pytest.mark.parametrize(
+    "unsayable",
+    [
+        request(("user", (Text(text=" "),))),
+        request(("user", ())),
+        request(HELLO, tools=("a", "a")),
+        ModelRequest(
+            model="anthropic/m",
+            system="",
+            messages=(Message(role="user", parts=(Text(text="x"),)),),
+            tools=(ToolDefinition(name="a", description="", schema="[]"),),
+            max_tokens=1,
+        ),
+    ],
+)
+def test_what_the_vendor_would_refuse_is_not_sent(unsayable: ModelRequest) -> None:
+    with pytest.raises(ModelError) as caught:
+        request_body(unsayable)
+    assert (caught.value.code, caught.value.effect) == ("model.bad-request", "none")

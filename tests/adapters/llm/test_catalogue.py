@@ -1,0 +1,86 @@
+"""Models by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from astrid.adapters.llm import catalogue
+from astrid.adapters.llm.catalogue import PRICES, resolve_model
+from astrid.core.money import Price
+from astrid.errors import ConfigError
+
+PRICE = Price(input_micros_per_million=1, output_micros_per_million=2)
+
+
+def refusal(name: str, **options: object) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        resolve_model(name, **options)  # type: ignore[arg-type]
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "name", ["", "gpt", "openai/gpt", "claude-", "anthropic/", "claude-../x", "claude-A", "script:x"]
+)
+def test_an_unknown_name_is_refused_with_the_names_there_are(name: str) -> None:
+    error = refusal(name, api_key="k")
+    assert error.code == "model.unknown"
+    assert "claude-opus-5" in error.advice
+    assert "scripted:" in error.advice
+
+
+def test_a_model_without_a_price_is_refused_with_advice_how_to_give_one() -> None:
+    error = refusal("claude-unheard-of", api_key="k")
+    assert error.code == "model.price-unknown"
+    assert '[models."anthropic/claude-unheard-of"]' in error.advice
+
+
+@pytest.mark.parametrize("key", [None, ""])
+def test_a_model_without_a_key_is_refused(key: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-from-the-environment")
+    assert refusal("claude-opus-5", api_key=key).code == "model.key-missing"
+
+
+@pytest.mark.parametrize("name", ["claude-opus-5", "anthropic/claude-opus-5"])
+def test_a_known_model_has_its_name_and_price(name: str) -> None:
+    pytest.importorskip("anthropic", reason="the extra is not installed")
+    model = resolve_model(name, api_key="sk-x")
+    assert model.name == "anthropic/claude-opus-5"
+    assert model.price == PRICES["claude-opus-5"]
+    assert not model.scripted
+
+
+@pytest.mark.parametrize("given", ["claude-opus-5", "anthropic/claude-opus-5"])
+def test_a_price_of_the_users_goes_first(given: str) -> None:
+    pytest.importorskip("anthropic", reason="the extra is not installed")
+    assert resolve_model("claude-opus-5", api_key="sk-x", prices={given: PRICE}).price == PRICE
+
+
+def test_an_answer_costs_more_than_a_question_in_every_built_in_price() -> None:
+    for price in PRICES.values():
+        assert 0 < price.input_micros_per_million < price.output_micros_per_million
+
+
+def test_a_script_is_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "a:b.jsonl").write_text('{"model": {"name": "m"}}\n{"text": "é"}\n')
+    model = resolve_model(f"scripted:{tmp_path}/a:b.jsonl")
+    assert model.name == "scripted/m"
+    assert model.scripted
+
+
+def test_an_error_in_a_script_names_the_file_and_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "x"}\n{')
+    assert refusal(f"scripted:{path}").where == f"{path}:2"
+
+
+def test_a_file_that_is_no_script_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "MAX_SCRIPT_BYTES", 100)
+    (tmp_path / "binary").write_bytes(b"\xff")
+    (tmp_path / "long").write_bytes(b"#" * 101)
+    os.mkfifo(tmp_path / "pipe")
+    unreadable = ("none", "binary", "pipe", "", "nul\0")
+    assert {refusal(f"scripted:{tmp_path}/{name}").code for name in unreadable} == {"model.script-unreadable"}
+    assert refusal(f"scripted:{tmp_path}/long").code == "model.script-too-long"

@@ -1,0 +1,746 @@
+"""The agent loop: one example for each rule, and the drawn state table held against the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from astrid.core import turn as turn_module
+from astrid.core import turn_answer as texts
+from astrid.core.conversation import (
+    ModelRequest,
+    ReasoningDelta,
+    Text,
+    TextDelta,
+    ToolDefinition,
+    ToolResult,
+    ToolUse,
+    Usage,
+)
+from astrid.core.ids import QuestionId
+from astrid.core.labels import RUNTIME, SIGNED_USER, UNTRUSTED, Integrity, Label, join
+from astrid.core.risk import EffectClass
+from astrid.core.turn import context_label, model_request, step
+from astrid.core.turn_messages import (
+    AnswerPart,
+    AnswerRow,
+    AnyRow,
+    AnyTurnEffect,
+    AnyTurnInput,
+    AskRow,
+    CallDeferred,
+    CallDenied,
+    CallRow,
+    CallUnknown,
+    Cancel,
+    EndRow,
+    Finished,
+    InputRow,
+    LimitReached,
+    Limits,
+    ModelAnswered,
+    ModelFailed,
+    ModelProgressed,
+    ProposeModel,
+    ProposeTool,
+    Refused,
+    ResultRow,
+    Save,
+    Say,
+    Setting,
+    StreamText,
+    ToolAnswered,
+    UserInput,
+    Withdraw,
+    decode_row,
+    encode_row,
+)
+from astrid.core.turn_state import Turn, apply, new_turn, outstanding, restore
+from astrid.errors import CanonError, InputError
+
+TOOLS = {"look": EffectClass.READ, "peek": EffectClass.READ, "edit": EffectClass.STAGING, "run": EffectClass.EXEC}
+FROM_WEB = Label(Integrity.UNTRUSTED, (7,))
+
+
+def setting(*, frame_label: Label = RUNTIME, **limits: int) -> Setting:
+    definitions = tuple(ToolDefinition(name=name, description="", schema="{}") for name in (*TOOLS, "undeclared"))
+    return Setting(
+        model="scripted/m",
+        system="be useful",
+        max_tokens=100,
+        tools=definitions,
+        effects=TOOLS,
+        frame_label=frame_label,
+        limits=Limits(**limits),
+    )
+
+
+class Session:
+    """A turn machine with what it saved and wanted; refs are looked up, never guessed."""
+
+    def __init__(self, **limits: int) -> None:
+        self.turn = new_turn(setting(frame_label=RUNTIME, **limits))
+        self.rows: list[AnyRow] = []
+        self.effects: tuple[AnyTurnEffect, ...] = ()
+
+    def tell(self, message: AnyTurnInput) -> tuple[AnyTurnEffect, ...]:
+        self.effects = step(self.turn, message, 5)
+        for effect in self.effects:
+            if isinstance(effect, Save):
+                self.rows.extend(effect.rows)
+        return self.effects
+
+    def begin(self, text: str = "go", label: Label = SIGNED_USER) -> tuple[AnyTurnEffect, ...]:
+        return self.tell(UserInput(text=text, label=label))
+
+    def answer(self, *parts: AnswerPart, stop: str = "end_turn") -> tuple[AnyTurnEffect, ...]:
+        (ref,) = outstanding(self.turn)
+        return self.tell(ModelAnswered(ref=ref, parts=parts, stop_reason=stop))  # type: ignore[arg-type]
+
+    def calling(self, *names: str) -> list[ProposeTool]:
+        """Begin a turn in which the model calls these tools; the proposals made at once."""
+        self.begin()
+        self.answer(*(use(name, place) for place, name in enumerate(names)), stop="tool_use")
+        return self.proposed()
+
+    def proposed(self) -> list[ProposeTool]:
+        return [effect for effect in self.effects if isinstance(effect, ProposeTool)]
+
+    def of(self, kind: type[AnyTurnEffect]) -> list[AnyTurnEffect]:
+        return [effect for effect in self.effects if isinstance(effect, kind)]
+
+    def results(self) -> tuple[ToolResult, ...]:
+        """The parts of the last message, which must be results."""
+        parts = self.turn.conversation[-1].message.parts
+        assert all(isinstance(part, ToolResult) for part in parts)
+        return parts  # type: ignore[return-value]
+
+
+def use(name: str, place: int = 0, arguments: str = '{"a":1}') -> ToolUse:
+    return ToolUse(id=f"id{place}", name=name, arguments=arguments)
+
+
+def answered(proposal: ProposeTool, content: bytes = b"done", label: Label = RUNTIME) -> ToolAnswered:
+    return ToolAnswered(ref=proposal.ref, content=content, is_error=False, label=label)
+
+
+# ---- asking -----------------------------------------------------------------------------------
+
+
+def test_an_input_is_saved_and_the_model_is_asked_with_the_whole_conversation() -> None:
+    session = Session()
+    saved, proposed = session.begin("hello")
+    assert saved == Save(
+        rows=(InputRow(at_ns=5, text="hello", label=SIGNED_USER), AskRow(at_ns=5, ref=outstanding(session.turn)[0]))
+    )
+    assert isinstance(proposed, ProposeModel)
+    assert proposed.request == model_request(session.turn)
+    assert proposed.request == ModelRequest(
+        model="scripted/m",
+        system="be useful",
+        messages=(session.turn.conversation[0].message,),
+        tools=setting().tools,
+        max_tokens=100,
+    )
+    assert session.turn.conversation[0].message.parts == (Text(text="hello"),)
+    assert session.turn.number == 1
+
+
+def test_an_answer_without_calls_is_said_and_ends_the_turn() -> None:
+    session = Session()
+    session.begin()
+    effects = session.answer(Text(text="hi"))
+    assert effects[1:] == (Say(text="hi", label=SIGNED_USER), Finished(reason="end_turn", code=""))
+    assert session.turn.conversation[-1].message.role == "assistant"
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"),
+    [
+        ("end_turn", "end_turn"),
+        ("max_tokens", "max_tokens"),
+        ("stop_sequence", "stop_sequence"),
+        ("refusal", "refusal"),
+        ("tool_use", "end_turn"),
+    ],
+)
+def test_an_answer_without_calls_ends_with_the_models_own_reason(stop: str, reason: str) -> None:
+    session = Session()
+    session.begin()
+    assert session.answer(Text(text="hi"), stop=stop)[-1] == Finished(reason=reason, code="")  # type: ignore[arg-type]
+
+
+def test_an_empty_answer_ends_the_turn_and_leaves_no_message() -> None:
+    session = Session()
+    session.begin()
+    effects = session.answer(Text(text=" \n"))
+    assert session.of(Say) == []
+    assert effects[-1] == Finished(reason="end_turn", code="")
+    assert [entry.message.role for entry in session.turn.conversation] == ["user"]
+
+
+def test_only_visible_text_of_the_open_call_is_streamed_and_nothing_of_it_is_saved() -> None:
+    session = Session()
+    session.begin()
+    (ref,) = outstanding(session.turn)
+    assert session.tell(ModelProgressed(ref=ref, event=TextDelta(text="he"))) == (StreamText(text="he"),)
+    assert session.tell(ModelProgressed(ref=ref, event=ReasoningDelta(text="hm"))) == ()
+    assert session.tell(ModelProgressed(ref=ref + 1, event=TextDelta(text="x"))) == ()
+
+
+def test_text_before_calls_is_kept_and_said() -> None:
+    session = Session()
+    session.begin()
+    session.answer(Text(text="let me look"), use("look"), Text(text="and then"), stop="tool_use")
+    assert session.of(Say) == [Say(text="let me look\n\nand then", label=SIGNED_USER)]
+    assert session.turn.conversation[-1].message.parts == (
+        Text(text="let me look"),
+        use("look"),
+        Text(text="and then"),
+    )
+
+
+def test_usage_is_written_down_with_the_answer() -> None:
+    session = Session()
+    session.begin()
+    usage = Usage(input_tokens=3, output_tokens=4)
+    (ref,) = outstanding(session.turn)
+    session.tell(ModelAnswered(ref=ref, parts=(Text(text="x"),), stop_reason="end_turn", usage=usage))
+    assert [row.usage for row in session.rows if isinstance(row, AnswerRow)] == [usage]
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (ModelFailed(ref=1, code="model.overloaded"), "model.overloaded"),
+        (CallDenied(ref=1, code="budget.spent", layer="budget", model_text="no"), "budget.spent"),
+        (CallDeferred(ref=1, question_id=QuestionId(bytes(16))), "turn.ask-deferred"),
+        (CallUnknown(ref=1), "turn.ask-unknown"),
+    ],
+)
+def test_a_model_call_that_fails_ends_the_turn_and_keeps_the_conversation(message: AnyTurnInput, code: str) -> None:
+    session = Session()
+    session.begin()
+    before = list(session.turn.conversation)
+    assert outstanding(session.turn) == (1,)
+    assert session.tell(message)[1:] == (Finished(reason="failed", code=code),)
+    assert session.turn.conversation == before
+
+
+@pytest.mark.parametrize("part", [Text(text="a\ud800"), use("look", arguments='{"a":"\ud800"}'), Text(text="x" * 101)])
+def test_an_answer_that_is_no_unicode_or_too_long_is_a_failure(part: AnswerPart) -> None:
+    session = Session(answer_bytes=100)
+    session.begin()
+    assert session.answer(part)[1:] == (Finished(reason="failed", code="turn.answer-unusable"),)
+    assert len(session.turn.conversation) == 1
+
+
+def test_calls_that_a_refusal_took_back_are_not_proposed() -> None:
+    session = Session()
+    session.begin()
+    effects = session.answer(Text(text="no"), use("run"), stop="refusal")
+    assert session.proposed() == []
+    assert effects[-1] == Finished(reason="refusal", code="")
+    assert session.turn.conversation[-1].message.parts == (Text(text="no"),)
+
+
+# ---- inputs that are not taken ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (" \n", "turn.input-empty"),
+        ("a\udcff", "turn.input-malformed"),
+        ("é" * 6, "turn.input-too-long"),
+    ],
+)
+def test_an_unusable_input_is_refused_and_changes_nothing(text: str, code: str) -> None:
+    session = Session(input_bytes=11)
+    assert session.begin(text) == (Refused(code=code),)
+    assert session.turn == new_turn(session.turn.setting)
+
+
+def test_a_second_input_during_a_turn_is_refused_and_changes_nothing() -> None:
+    session = Session()
+    session.begin()
+    rows = list(session.rows)
+    assert session.begin("me too") == (Refused(code="turn.busy"),)
+    assert restore(session.turn.setting, rows) == session.turn
+
+
+# ---- calls --------------------------------------------------------------------------------------
+
+
+def test_arguments_reach_the_gate_byte_for_byte() -> None:
+    session = Session()
+    session.begin()
+    written = '{ "b" : 1.50, "a":"\\u00e9é" }'
+    session.answer(use("look", arguments=written), stop="tool_use")
+    assert [call.arguments for call in session.proposed()] == [written.encode()]
+
+
+def test_reads_are_proposed_side_by_side() -> None:
+    assert [call.name for call in Session().calling("look", "peek", "look")] == ["look", "peek", "look"]
+
+
+def test_a_call_that_is_no_read_waits_for_all_before_it_and_all_after_it_wait() -> None:
+    session = Session()
+    order = [session.calling("look", "peek", "edit", "look", "run", "undeclared")]
+    while session.proposed():
+        for proposal in order[-1]:
+            session.tell(answered(proposal))
+        order.append(session.proposed())
+    assert [[call.name for call in wave] for wave in order] == [
+        ["look", "peek"],
+        ["edit"],
+        ["look"],
+        ["run"],
+        ["undeclared"],
+        [],
+    ]
+
+
+def test_a_write_waits_for_the_slowest_read_before_it() -> None:
+    session = Session()
+    first, second = session.calling("look", "peek", "edit")
+    session.tell(answered(second))
+    assert session.proposed() == []
+    session.tell(answered(first))
+    assert [call.name for call in session.proposed()] == ["edit"]
+
+
+def test_no_more_calls_are_open_at_once_than_the_limit_allows() -> None:
+    session = Session(side_by_side=2)
+    first, second = session.calling("look", "look", "look", "edit")
+    session.tell(answered(first))
+    assert [call.name for call in session.proposed()] == ["look"]
+    assert len(outstanding(session.turn)) == 2
+    session.tell(answered(second))
+    assert session.proposed() == []
+
+
+def test_results_go_back_in_one_message_in_the_models_order() -> None:
+    session = Session()
+    first, second, third = session.calling("look", "look", "look")
+    for proposal, content in ((third, b"3"), (first, b"1"), (second, b"2")):
+        session.tell(answered(proposal, content))
+    assert [(part.id, part.content) for part in session.results()] == [("id0", "1"), ("id1", "2"), ("id2", "3")]
+    assert len(session.of(ProposeModel)) == 1
+    assert session.turn.conversation[-1].message.role == "user"
+
+
+def test_an_answer_that_comes_twice_counts_once() -> None:
+    session = Session()
+    first, _ = session.calling("look", "look")
+    session.tell(answered(first, b"one"))
+    assert session.tell(answered(first, b"two")) == ()
+
+
+def test_an_answer_to_a_ref_that_was_never_open_changes_nothing() -> None:
+    session = Session()
+    session.calling("look")
+    for ref in (0, 1, 99):
+        assert session.tell(ToolAnswered(ref=ref, content=b"x", is_error=False, label=RUNTIME)) == ()
+        assert session.tell(ModelAnswered(ref=ref, parts=(), stop_reason="end_turn")) == ()
+        assert session.tell(ModelFailed(ref=ref, code="x")) == ()
+
+
+def test_a_tools_answer_to_the_models_ref_changes_nothing() -> None:
+    session = Session()
+    session.begin()
+    (ref,) = outstanding(session.turn)
+    assert session.tell(ToolAnswered(ref=ref, content=b"x", is_error=False, label=RUNTIME)) == ()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["", "{", "[]", '"a"', "null", '{"a":1,"a":2}', '{"a":NaN}', '{"a":9007199254740993}', '{"a":"\\ud800"}', "{} {}"],
+)
+def test_arguments_without_a_single_meaning_get_an_error_and_run_nothing(arguments: str) -> None:
+    session = Session()
+    session.begin()
+    session.answer(use("look", arguments=arguments), stop="tool_use")
+    assert session.proposed() == []
+    assert session.results() == (ToolResult(id="id0", content=texts.BAD_ARGUMENTS, is_error=True),)
+    assert len(session.of(ProposeModel)) == 1
+
+
+def test_arguments_that_are_too_long_get_an_error() -> None:
+    session = Session(argument_bytes=6)
+    session.begin()
+    session.answer(use("look"), stop="tool_use")
+    assert session.results()[0].content == texts.BAD_ARGUMENTS
+
+
+def test_an_unknown_tool_gets_an_error_that_does_not_repeat_its_name() -> None:
+    session = Session()
+    session.begin()
+    session.answer(use("rm -rf"), stop="tool_use")
+    assert session.results() == (ToolResult(id="id0", content=texts.NO_SUCH_TOOL, is_error=True),)
+
+
+def test_calls_beyond_the_limit_of_one_answer_get_an_error() -> None:
+    session = Session(calls_per_answer=2)
+    first, second = session.calling("look", "look", "look")
+    session.tell(answered(first))
+    session.tell(answered(second))
+    assert [part.content for part in session.results()] == ["done", "done", texts.TOO_MANY_CALLS]
+
+
+def test_a_call_with_an_objection_holds_up_no_other() -> None:
+    session = Session()
+    session.begin()
+    session.answer(use("edit", 0, "nonsense"), use("look", 1), use("nothing", 2), stop="tool_use")
+    (proposal,) = session.proposed()
+    session.tell(answered(proposal))
+    assert [part.content for part in session.results()] == [texts.BAD_ARGUMENTS, "done", texts.NO_SUCH_TOOL]
+
+
+@pytest.mark.parametrize("bad", ["", "id0", "a b", "é", "x" * 65])
+def test_an_id_that_is_unusable_or_was_used_before_is_replaced(bad: str) -> None:
+    session = Session()
+    session.begin()
+    session.answer(use("look"), ToolUse(id=bad, name="look", arguments="{}"), stop="tool_use")
+    first, second = session.proposed()
+    assert first.tool_use_id == "id0"
+    assert second.tool_use_id == "call-2"
+    session.tell(answered(first))
+    session.tell(answered(second))
+    session.answer(ToolUse(id="call-2", name="look", arguments="{}"), stop="tool_use")
+    assert [call.tool_use_id for call in session.proposed()] == ["call-3"]
+
+
+def test_a_fresh_id_steps_aside_for_one_the_model_took() -> None:
+    session = Session()
+    session.begin()
+    session.answer(
+        ToolUse(id="call-2", name="look", arguments="{}"),
+        ToolUse(id="", name="look", arguments="{}"),
+        stop="tool_use",
+    )
+    assert [call.tool_use_id for call in session.proposed()] == ["call-2", "call-3"]
+
+
+def test_a_failed_tool_is_told_as_failed() -> None:
+    session = Session()
+    (proposal,) = session.calling("look")
+    session.tell(ToolAnswered(ref=proposal.ref, content=b"no such file", is_error=True, label=UNTRUSTED))
+    assert session.results() == (ToolResult(id="id0", content="no such file", is_error=True),)
+
+
+def test_a_long_result_is_cut_and_says_so() -> None:
+    session = Session(result_bytes=4)
+    (proposal,) = session.calling("look")
+    session.tell(answered(proposal, "abcéf".encode()))
+    assert session.results()[0].content == "abc" + texts.CUT.format(kept=4, total=6)
+
+
+def test_a_result_that_is_no_utf8_is_shown_with_replacements() -> None:
+    session = Session()
+    (proposal,) = session.calling("look")
+    session.tell(answered(proposal, b"a\xffb"))
+    assert session.results()[0].content == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_a_denial_tells_the_model_code_layer_and_the_constant_text() -> None:
+    session = Session()
+    (proposal,) = session.calling("run")
+    session.tell(CallDenied(ref=proposal.ref, code="policy.command", layer="policy", model_text="Not allowed {here}."))
+    assert session.results() == (
+        ToolResult(
+            id="id0",
+            content="This call was denied and did not run.\nlayer: policy\ncode: policy.command\nNot allowed {here}.",
+            is_error=True,
+        ),
+    )
+
+
+def test_a_deferred_call_names_its_question() -> None:
+    session = Session()
+    (proposal,) = session.calling("run")
+    session.tell(CallDeferred(ref=proposal.ref, question_id=QuestionId(b"\x01" * 16)))
+    (result,) = session.results()
+    assert "question:" + "01" * 16 in result.content
+    assert result.is_error
+
+
+def test_an_unknown_outcome_is_told_as_unknown_and_not_as_failed() -> None:
+    session = Session()
+    (proposal,) = session.calling("run")
+    session.tell(CallUnknown(ref=proposal.ref))
+    assert session.results() == (ToolResult(id="id0", content=texts.OUTCOME_UNKNOWN, is_error=False),)
+
+
+# ---- the end ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "finished"),
+    [
+        (Cancel(), Finished(reason="cancelled", code="")),
+        (LimitReached(code="budget.spent"), Finished(reason="limit", code="budget.spent")),
+    ],
+)
+def test_stopping_while_the_model_is_asked_withdraws_the_call(message: AnyTurnInput, finished: Finished) -> None:
+    session = Session()
+    session.begin()
+    (ref,) = outstanding(session.turn)
+    assert session.tell(message)[1:] == (Withdraw(ref=ref), finished)
+    assert session.tell(ModelAnswered(ref=ref, parts=(Text(text="late"),), stop_reason="end_turn")) == ()
+
+
+@pytest.mark.parametrize("message", [Cancel(), LimitReached(code="time.turn")])
+def test_stopping_while_tools_run_answers_every_call_and_withdraws_what_was_proposed(message: AnyTurnInput) -> None:
+    session = Session()
+    first, second = session.calling("look", "peek", "edit", "run")
+    session.tell(answered(first, b"seen"))
+    effects = session.tell(message)
+    assert effects[1] == Withdraw(ref=second.ref)
+    assert isinstance(effects[2], Finished)
+    assert [part.content for part in session.results()] == [
+        "seen",
+        texts.STOPPED_DURING,
+        texts.STOPPED_BEFORE,
+        texts.STOPPED_BEFORE,
+    ]
+    assert session.tell(answered(second)) == ()
+    assert outstanding(session.turn) == ()
+
+
+def test_stopping_when_nothing_runs_is_no_event() -> None:
+    session = Session()
+    assert session.tell(Cancel()) == ()
+    assert session.tell(LimitReached(code="x")) == ()
+
+
+def test_a_session_goes_on_after_a_stop() -> None:
+    session = Session()
+    session.calling("look")
+    session.tell(Cancel())
+    session.begin("again")
+    assert session.answer(Text(text="ok"))[-1] == Finished(reason="end_turn", code="")
+
+
+def test_the_number_of_model_calls_for_one_input_is_bounded() -> None:
+    session = Session(asks_per_input=3)
+    session.begin()
+    for _ in range(3):
+        session.answer(use("look"), stop="tool_use")
+        session.tell(answered(session.proposed()[0]))
+    assert session.effects[-1] == Finished(reason="limit", code="turn.asks-per-input")
+    assert session.results()[0].content == "done"
+    session.begin("more")
+    assert len(session.of(ProposeModel)) == 1
+
+
+def test_the_number_of_model_calls_of_a_session_is_bounded() -> None:
+    session = Session(asks_per_session=2)
+    session.begin()
+    for _ in range(2):
+        session.answer(use("look"), stop="tool_use")
+        session.tell(answered(session.proposed()[0]))
+    assert session.effects[-1] == Finished(reason="limit", code="turn.asks-per-session")
+    assert session.begin("more") == (Refused(code="turn.asks-per-session"),)
+
+
+# ---- labels -------------------------------------------------------------------------------------
+
+
+def test_every_proposal_carries_the_label_of_the_context() -> None:
+    session = Session()
+    session.begin(label=SIGNED_USER)
+    session.answer(use("look"), use("edit", 1), stop="tool_use")
+    (look,) = session.proposed()
+    assert look.label == SIGNED_USER
+    session.tell(answered(look, label=FROM_WEB))
+    assert [call.label for call in session.proposed()] == [FROM_WEB]
+    session.tell(answered(session.proposed()[0]))
+    assert [effect.label for effect in session.of(ProposeModel)] == [FROM_WEB]  # type: ignore[union-attr]
+    assert context_label(session.turn).tainted
+
+
+def test_what_the_model_says_is_labelled_with_what_it_had_seen() -> None:
+    session = Session()
+    (look,) = session.calling("look")
+    session.tell(answered(look, label=FROM_WEB))
+    assert session.answer(Text(text="so"))[1] == Say(text="so", label=FROM_WEB)
+    assert [entry.labels for entry in session.turn.conversation] == [
+        (SIGNED_USER,),
+        (SIGNED_USER,),
+        (FROM_WEB,),
+        (FROM_WEB,),
+    ]
+
+
+def test_texts_of_the_runtime_do_not_taint() -> None:
+    session = Session()
+    (proposal,) = session.calling("run")
+    session.tell(CallDenied(ref=proposal.ref, code="a.b", layer="policy", model_text="no"))
+    assert context_label(session.turn) == SIGNED_USER
+
+
+def test_an_untrusted_frame_taints_from_the_start() -> None:
+    turn = new_turn(setting(frame_label=UNTRUSTED))
+    proposal = step(turn, UserInput(text="x", label=SIGNED_USER), 0)[1]
+    assert isinstance(proposal, ProposeModel)
+    assert proposal.label.tainted
+
+
+# ---- what is saved ------------------------------------------------------------------------------
+
+
+def test_after_a_restart_what_was_open_is_still_open() -> None:
+    session = Session()
+    first, second = session.calling("look", "look", "edit")
+    session.tell(answered(first))
+    again = restore(session.turn.setting, [decode_row(encode_row(row)) for row in session.rows])
+    assert again == session.turn
+    assert outstanding(again) == (second.ref,)
+    effects = step(again, CallUnknown(ref=second.ref), 9)
+    assert [effect.name for effect in effects if isinstance(effect, ProposeTool)] == ["edit"]
+
+
+def test_a_turn_that_was_cut_between_two_rows_can_be_ended() -> None:
+    session = Session()
+    session.begin()
+    cut = restore(session.turn.setting, session.rows[:1])
+    assert outstanding(cut) == ()
+    assert step(cut, Cancel(), 9)[-1] == Finished(reason="cancelled", code="")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        InputRow(at_ns=0, text="x", label=RUNTIME),
+        AskRow(at_ns=0, ref=9),
+        AnswerRow(at_ns=0, parts=(), label=RUNTIME, usage=None),
+        CallRow(at_ns=0, id="id0", ref=3),
+        CallRow(at_ns=0, id="id1", ref=2),
+        CallRow(at_ns=0, id="id0", ref=9),
+        CallRow(at_ns=0, id="none", ref=9),
+        ResultRow(at_ns=0, id="none", content="", is_error=False, label=RUNTIME),
+        EndRow(at_ns=0, reason="end_turn", code=""),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused_and_changes_nothing(row: AnyRow) -> None:
+    session = Session()
+    session.calling("look", "edit")
+    before = restore(session.turn.setting, session.rows)
+    with pytest.raises(InputError):
+        apply(session.turn, row)
+    assert session.turn == before
+
+
+def test_a_second_result_for_one_call_is_refused() -> None:
+    session = Session()
+    first, _ = session.calling("look", "look")
+    session.tell(answered(first))
+    with pytest.raises(InputError):
+        apply(session.turn, ResultRow(at_ns=0, id="id0", content="", is_error=False, label=RUNTIME))
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"row":"end"}', b'{"row":"x"}', b"\xff", b"[" * 2000])
+def test_bytes_that_are_no_row_are_refused(data: bytes) -> None:
+    with pytest.raises(CanonError):
+        decode_row(data)
+
+
+# ---- the table ----------------------------------------------------------------------------------
+
+
+def _phase(turn: Turn) -> str:
+    return type(turn.phase).__name__.lower()
+
+
+def _idle() -> Session:
+    return Session()
+
+
+def _asking() -> Session:
+    session = Session(asks_per_input=2)
+    session.begin()
+    return session
+
+
+def _last_ask() -> Session:
+    session = Session(asks_per_input=1)
+    session.begin()
+    return session
+
+
+def _calling(*names: str, asks: int = 2) -> Session:
+    session = Session(asks_per_input=asks)
+    session.calling(*names)
+    return session
+
+
+def _now(session: Session, message: Callable[[int], AnyTurnInput]) -> str:
+    session.tell(message(outstanding(session.turn)[0] if outstanding(session.turn) else 0))
+    return _phase(session.turn)
+
+
+def _said(*parts: AnswerPart) -> Callable[[int], AnyTurnInput]:
+    return lambda ref: ModelAnswered(ref=ref, parts=parts, stop_reason="end_turn")
+
+
+RESULTS: tuple[Callable[[int], AnyTurnInput], ...] = (
+    lambda ref: ToolAnswered(ref=ref, content=b"", is_error=False, label=RUNTIME),
+    lambda ref: CallDenied(ref=ref, code="a.b", layer="policy", model_text=""),
+    lambda ref: CallDeferred(ref=ref, question_id=QuestionId(bytes(16))),
+    lambda ref: CallUnknown(ref=ref),
+)
+FAILURES: tuple[Callable[[int], AnyTurnInput], ...] = (lambda ref: ModelFailed(ref=ref, code="x"), *RESULTS[1:])
+STOPS: tuple[Callable[[int], AnyTurnInput], ...] = (lambda _: Cancel(), lambda _: LimitReached(code="x"))
+LATE: tuple[Callable[[int], AnyTurnInput], ...] = tuple(
+    lambda ref, make=make: make(ref + 50) for make in (*FAILURES, *RESULTS, _said(Text(text="x")))
+)
+PROGRESS: tuple[Callable[[int], AnyTurnInput], ...] = (lambda ref: ModelProgressed(ref=ref, event=TextDelta(text="x")),)
+INPUT: tuple[Callable[[int], AnyTurnInput], ...] = (lambda _: UserInput(text="x", label=RUNTIME),)
+
+REACHED: dict[tuple[str, str], set[str]] = {
+    ("idle", "UserInput"): {
+        _now(_idle(), INPUT[0]),
+        _now(_idle(), lambda _: UserInput(text="", label=RUNTIME)) + " (refused)",
+    },
+    ("idle", "anything else"): {_now(_idle(), told) for told in (*STOPS, *LATE, *PROGRESS)},
+    ("asking", "ModelAnswered without calls"): {_now(_asking(), _said(Text(text="x"))), _now(_asking(), _said())},
+    ("asking", "ModelAnswered with calls"): {
+        _now(_asking(), _said(use("look"))),
+        _now(_asking(), _said(use("nothing"))),
+        _now(_last_ask(), _said(use("nothing"))) + " (limit)",
+    },
+    ("asking", "ModelFailed, CallDenied, Deferred, Unknown"): {_now(_asking(), told) for told in FAILURES},
+    ("asking", "Cancel, LimitReached"): {_now(_asking(), told) for told in STOPS},
+    ("asking", "anything else"): {_now(_asking(), told) for told in (*INPUT, *LATE, *PROGRESS, RESULTS[0])},
+    ("calling", "the answer to one of several open calls"): {_now(_calling("look", "look"), told) for told in RESULTS},
+    ("calling", "the answer to the last open call"): {
+        *(_now(_calling("look"), told) for told in RESULTS),
+        *(_now(_calling("look", asks=1), told) + " (limit)" for told in RESULTS),
+    },
+    ("calling", "Cancel, LimitReached"): {_now(_calling("look", "edit"), told) for told in STOPS},
+    ("calling", "anything else"): {
+        _now(_calling("look"), told) for told in (*INPUT, *LATE, *PROGRESS, _said(Text(text="x")))
+    },
+}
+
+
+def drawn_table() -> dict[tuple[str, str], set[str]]:
+    """The table in the head of the module: (phase, told) -> next phases."""
+    lines = [line.split("|") for line in (turn_module.__doc__ or "").splitlines() if line.count("|") == 2]
+    rows = [[cell.strip() for cell in line] for line in lines]
+    table = {(phase, told): set(following.replace(" or ", " ").split(", ")) for phase, told, following in rows[2:]}
+    return {key: {name.strip() for name in following} for key, following in table.items()}
+
+
+def test_every_transition_of_the_drawn_table_is_reached_and_there_is_no_other() -> None:
+    assert drawn_table() == REACHED
+
+
+def test_a_join_of_every_label_is_the_label_of_the_context() -> None:
+    session = Session()
+    first, _ = session.calling("look", "look")
+    session.tell(answered(first, label=FROM_WEB))
+    labels = [label for entry in session.turn.conversation for label in entry.labels]
+    assert context_label(session.turn) == join(RUNTIME, FROM_WEB, *labels)

@@ -1,0 +1,246 @@
+"""The agent loop against a naive book-keeper, in any order of events, with a crash at any moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from astrid.core.conversation import Message, Text, TextDelta, ToolDefinition, ToolResult, ToolUse, encode_request
+from astrid.core.ids import QuestionId
+from astrid.core.labels import RUNTIME, Integrity, Label, join
+from astrid.core.risk import EffectClass
+from astrid.core.turn import context_label, model_request, step
+from astrid.core.turn_messages import (
+    AnyRow,
+    AnyTurnInput,
+    CallDeferred,
+    CallDenied,
+    CallUnknown,
+    Cancel,
+    Finished,
+    LimitReached,
+    Limits,
+    ModelAnswered,
+    ModelFailed,
+    ModelProgressed,
+    ProposeModel,
+    ProposeTool,
+    Refused,
+    Save,
+    Setting,
+    StreamText,
+    ToolAnswered,
+    UserInput,
+    Withdraw,
+    decode_row,
+    encode_row,
+)
+from astrid.core.turn_state import Calling, Idle, Turn, new_turn, outstanding, restore
+
+EFFECTS = {"look": EffectClass.READ, "peek": EffectClass.READ, "edit": EffectClass.STAGING, "run": EffectClass.EXEC}
+SETTING = Setting(
+    model="scripted/m",
+    system="s",
+    max_tokens=9,
+    tools=tuple(ToolDefinition(name=name, description="", schema="{}") for name in EFFECTS),
+    effects=EFFECTS,
+    limits=Limits(asks_per_input=4, asks_per_session=12, calls_per_answer=6, side_by_side=3, answer_bytes=400),
+)
+GOOD_CALL = st.builds(ToolUse, id=st.just("c"), name=st.sampled_from(sorted(EFFECTS)), arguments=st.just("{}"))
+ANY_CALL = st.builds(
+    ToolUse,
+    id=st.sampled_from(["", "a", "b", "call-1", "?"]),
+    name=st.sampled_from([*EFFECTS, "unknown"]),
+    arguments=st.sampled_from(["{}", '{"a":1}', "", "{", '{"a":1,"a":2}', "[]"]),
+)
+ANY_TEXT = st.builds(Text, text=st.sampled_from(["hi", "", " "]))
+BAD_TEXT = st.builds(Text, text=st.sampled_from(["\ud800", "x" * 500]))
+PARTS = st.one_of(
+    st.lists(GOOD_CALL, min_size=1, max_size=5),
+    st.lists(GOOD_CALL, min_size=2, max_size=7),
+    st.lists(st.one_of(ANY_TEXT, GOOD_CALL, ANY_CALL), max_size=7),
+    st.lists(st.one_of(ANY_TEXT, BAD_TEXT), max_size=2),
+).map(tuple)
+LABELS = st.builds(Label, st.sampled_from(Integrity), st.sampled_from([(), (1,), (2, 3)]))
+
+
+def check_well_formed(messages: list[Message], *, open_calls: bool) -> None:
+    """Each assistant message with calls is followed by exactly their results, in order, and no id names two calls."""
+    every = [part.id for message in messages for part in message.parts if isinstance(part, ToolUse)]
+    assert len(every) == len(set(every))
+    for place, message in enumerate(messages):
+        uses = [part.id for part in message.parts if isinstance(part, ToolUse)]
+        results = [part.id for part in message.parts if isinstance(part, ToolResult)]
+        assert message.parts, "an empty message"
+        assert not results or message.role == "user"
+        if uses:
+            assert message.role == "assistant"
+            if place + 1 < len(messages):
+                assert [part.id for part in messages[place + 1].parts if isinstance(part, ToolResult)] == uses
+            else:
+                assert open_calls
+        if results:
+            before = messages[place - 1].parts
+            assert [part.id for part in before if isinstance(part, ToolUse)] == results
+
+
+class TurnMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.turn: Turn = new_turn(SETTING)
+        self.rows: list[AnyRow] = []
+        self.open: dict[int, ProposeTool | ProposeModel] = {}
+        self.refs: set[int] = set()
+        self.running = False
+        self.integrity = Integrity.SIGNED_USER
+
+    def tell(self, message: AnyTurnInput) -> None:
+        was_running = self.running
+        if not isinstance(message, ModelProgressed | UserInput | Cancel | LimitReached):
+            del self.open[message.ref]
+        effects = step(self.turn, message, 1)
+        assert [place for place, effect in enumerate(effects) if isinstance(effect, Save)] in ([], [0])
+        for effect in effects:
+            match effect:
+                case Save():
+                    self.rows.extend(effect.rows)
+                    if isinstance(message, UserInput):
+                        assert not was_running
+                        self.running = True
+                case ProposeModel() | ProposeTool():
+                    assert self.running, "proposed after the end"
+                    assert effect.ref not in self.refs, "a ref was used twice"
+                    assert effect.label.integrity == context_label(self.turn).integrity
+                    self.refs.add(effect.ref)
+                    self.open[effect.ref] = effect
+                    assert isinstance(effect, ProposeModel) or effect.arguments in (b"{}", b'{"a":1}')
+                case Withdraw():
+                    del self.open[effect.ref]
+                case Finished():
+                    assert self.running, "finished twice"
+                    self.running = False
+                case Refused():
+                    assert effects == (effect,)
+                case StreamText():
+                    assert effects == (effect,)
+                case _:
+                    pass
+
+    @rule(data=st.data())
+    def something_happens(self, data: st.DataObject) -> None:
+        likely = ["say"] if not self.running else ["answer"] * 9
+        happening = data.draw(st.sampled_from([*likely, "stop", "say", "restart", "late"]))
+        getattr(self, happening)(data)
+
+    def say(self, data: st.DataObject) -> None:
+        text = data.draw(st.sampled_from(["go", "go on", " ", "\udc80"]))
+        self.tell(UserInput(text=text, label=data.draw(LABELS)))
+
+    def stop(self, data: st.DataObject) -> None:
+        self.tell(data.draw(st.sampled_from([Cancel(), LimitReached(code="x.y")])))
+        assert isinstance(self.turn.phase, Idle)
+
+    def restart(self, data: st.DataObject) -> None:
+        self.turn = restore(SETTING, [decode_row(encode_row(row)) for row in self.rows])
+
+    def answer(self, data: st.DataObject) -> None:
+        ref = data.draw(st.sampled_from(sorted(self.open)))
+        refusals: list[AnyTurnInput] = [
+            CallDenied(ref=ref, code="a.b", layer="policy", model_text="no"),
+            CallDeferred(ref=ref, question_id=QuestionId(bytes(16))),
+            CallUnknown(ref=ref),
+            ModelProgressed(ref=ref, event=TextDelta(text="t")),
+        ]
+        if isinstance(self.open[ref], ProposeModel):
+            stop: Any = data.draw(st.sampled_from(["end_turn", "tool_use", "max_tokens", "refusal"]))
+            said = ModelAnswered(ref=ref, parts=data.draw(PARTS), stop_reason=stop)
+            self.tell(data.draw(st.sampled_from([*[said] * 12, ModelFailed(ref=ref, code="model.x"), *refusals])))
+        else:
+            done = ToolAnswered(ref=ref, content=b"out\xff", is_error=data.draw(st.booleans()), label=data.draw(LABELS))
+            self.tell(data.draw(st.sampled_from([*[done] * 4, *refusals])))
+
+    def late(self, data: st.DataObject) -> None:
+        """Answers to what is not open, or of the wrong kind, change nothing."""
+        ref = data.draw(st.integers(-1, max(self.refs, default=0) + 1))
+        proposal = self.open.get(ref)
+        messages: list[AnyTurnInput] = []
+        if not isinstance(proposal, ProposeModel):
+            messages += [ModelAnswered(ref=ref, parts=(), stop_reason="end_turn"), ModelFailed(ref=ref, code="x")]
+            messages += [ModelProgressed(ref=ref, event=TextDelta(text="t"))]
+        if not isinstance(proposal, ProposeTool):
+            messages += [ToolAnswered(ref=ref, content=b"late", is_error=False, label=RUNTIME)]
+        if proposal is None:
+            messages += [CallDenied(ref=ref, code="a.b", layer="policy", model_text="no"), CallUnknown(ref=ref)]
+        for message in messages:
+            assert step(self.turn, message, 1) == ()
+
+    @invariant()
+    def what_is_saved_is_the_state(self) -> None:
+        assert restore(SETTING, self.rows) == self.turn
+
+    @invariant()
+    def what_was_proposed_and_not_answered_is_outstanding(self) -> None:
+        assert sorted(self.open) == sorted(outstanding(self.turn))
+        assert self.running is not isinstance(self.turn.phase, Idle)
+        assert not self.running or self.open, "a turn that waits for nobody never ends"
+
+    @invariant()
+    def a_call_that_is_no_read_is_alone(self) -> None:
+        names = [call.name for call in self.open.values() if isinstance(call, ProposeTool)]
+        assert len(names) <= SETTING.limits.side_by_side
+        assert len(names) <= 1 or all(EFFECTS[name] is EffectClass.READ for name in names)
+
+    @invariant()
+    def calls_are_proposed_in_the_models_order_and_as_early_as_allowed(self) -> None:
+        if not isinstance(self.turn.phase, Calling):
+            return
+        room = SETTING.limits.side_by_side - len(self.open)
+        unanswered: list[ToolUse] = []
+        for call in self.turn.phase.calls:
+            if call.result is None:
+                reads = [EFFECTS[use.name] is EffectClass.READ for use in (*unanswered, call.use)]
+                may_run = len(reads) == 1 or all(reads)
+                assert may_run or call.waiting
+                assert not (may_run and call.waiting and room > 0)
+                unanswered.append(call.use)
+
+    @invariant()
+    def the_model_is_not_asked_more_often_than_allowed(self) -> None:
+        assert self.turn.asked <= SETTING.limits.asks_per_input
+        assert self.turn.asked_in_session <= SETTING.limits.asks_per_session
+
+    @invariant()
+    def the_conversation_is_well_formed_and_can_be_sent(self) -> None:
+        messages = [entry.message for entry in self.turn.conversation]
+        check_well_formed(messages, open_calls=isinstance(self.turn.phase, Calling))
+        assert all(len(entry.labels) == len(entry.message.parts) for entry in self.turn.conversation)
+        assert encode_request(model_request(self.turn))
+
+    @invariant()
+    def trust_only_falls_and_covers_all_that_is_in_view(self) -> None:
+        now = context_label(self.turn)
+        assert now.integrity <= self.integrity
+        self.integrity = now.integrity
+        labels: list[Label] = []
+        for entry in self.turn.conversation:
+            if entry.message.role == "assistant":
+                assert set(entry.labels) == {join(SETTING.frame_label, *labels)}
+            labels += entry.labels
+        if isinstance(self.turn.phase, Calling):
+            labels += [call.label for call in self.turn.phase.calls if call.label is not None]
+        assert now == join(SETTING.frame_label, *labels)
+
+    def teardown(self) -> None:
+        """Whatever prefix of the rows survives, the session can be ended and is well-formed then."""
+        for length in range(len(self.rows) + 1):
+            cut = restore(SETTING, self.rows[:length])
+            step(cut, Cancel(), 2)
+            assert isinstance(cut.phase, Idle)
+            check_well_formed([entry.message for entry in cut.conversation], open_calls=False)
+
+
+TurnMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestTheTurnMachine = TurnMachine.TestCase
