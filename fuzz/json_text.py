@@ -1,4 +1,4 @@
-"""INVARIANT: text that the scanner accepts means one thing to the standard library: no duplicate keys, no odd numbers."""
+"""INVARIANT: text that the scanner accepts means one thing elsewhere too: no duplicate keys, no odd numbers."""
 
 from __future__ import annotations
 

@@ -66,6 +66,7 @@ _SPELLED: dict[Any, str] = {
     fields.AnyIdText: "token:" + "0" * 64,
     fields.Name: "name",
     fields.PathText: "/",
+    fields.ModelText: "model",
     fields.ResourceText: "file://a",
     fields.CodeText: "a.b",
 }

@@ -135,7 +135,7 @@ class TestParamsBytes:
             b'{"session_id":"session:%s"}' % (b"0" * 32),
         ]
         spelled = {params_bytes(typed.read(params.SubscribeEvents, text)) for text in given}
-        assert spelled == {b'{"after":0,"session_id":"session:%s"}' % (b"0" * 32)}
+        assert spelled == {b'{"after":0,"interactive":false,"session_id":"session:%s"}' % (b"0" * 32)}
 
     def test_nested_keys_are_sorted_and_bytes_are_base64(self) -> None:
         made = params.CreateSession(workspace="/w", mode="safe", options=params.SessionOptions(max_turns=3))

@@ -33,7 +33,7 @@ U64Text = Annotated[str, Meta(pattern=_decimal_up_to(str(2**64 - 1)))]
 Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Bytes64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
 ChainBytes = Annotated[bytes, Meta(min_length=1, max_length=16 * 1024)]
-StatementBytes = Annotated[bytes, Meta(min_length=1, max_length=4 * 1024)]
+StatementBytes = Annotated[bytes, Meta(min_length=1, max_length=8 * 1024)]  # an answer holds a whole block
 
 SessionText = Annotated[str, Meta(pattern=r"^session:[0-9a-f]{32}\Z")]
 QuestionText = Annotated[str, Meta(pattern=r"^question:[0-9a-f]{32}\Z")]
@@ -42,6 +42,7 @@ AnyIdText = Annotated[str, Meta(pattern=r"^[a-z]{1,16}:[0-9a-f]{32,64}\Z")]
 
 Name = Annotated[str, Meta(pattern=r"^[!-~]{1,128}\Z")]
 Line = Annotated[str, Meta(max_length=4096)]
+ModelText = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,4096}\Z")]  # may be a script's path
 PathText = Annotated[str, Meta(pattern=r"^/[^\x00]{0,4095}\Z")]
 ResourceText = Annotated[str, Meta(pattern=r"^[!-~]{1,4096}\Z")]
 CODE_PATTERN = r"^[a-z][a-z0-9-]{0,31}(?:\.[a-z0-9-]{1,63}){1,3}\Z"

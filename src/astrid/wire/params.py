@@ -24,6 +24,7 @@ from astrid.wire.fields import (
     DecisionText,
     Line,
     Mode,
+    ModelText,
     Name,
     PathText,
     QuestionText,
@@ -89,7 +90,7 @@ class CreateSession(Proven, frozen=True, kw_only=True):
 
     workspace: PathText
     mode: Mode
-    model: Name | None = None
+    model: ModelText | None = None
     options: SessionOptions = SessionOptions()
 
 
@@ -130,10 +131,14 @@ class ProvenNothing(Proven, frozen=True, kw_only=True):
 
 
 class SubscribeEvents(Proven, frozen=True, kw_only=True):
-    """Events after number ``after``; 0 for all that are still kept."""
+    """Events after number ``after``; 0 for all that are still kept.
+
+    ``interactive``: somebody here can answer questions, so the session may wait for that.
+    """
 
     session_id: SessionText
     after: Safe = 0
+    interactive: bool = False
 
 
 class ApprovalResponse(Proven, frozen=True, kw_only=True):
@@ -171,10 +176,9 @@ class TokensAdd(Proven, frozen=True, kw_only=True):
 
 
 class TokensRevoke(Proven, frozen=True, kw_only=True):
-    """A revocation that the user signed."""
+    """A revocation that the user signed: statement, signer and signature in one."""
 
     statement: StatementBytes
-    signature: Bytes64
 
 
 class AuditList(Proven, frozen=True, kw_only=True):

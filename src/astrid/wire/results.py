@@ -15,6 +15,7 @@ from astrid.wire.fields import (
     DecisionText,
     Line,
     Mode,
+    ModelText,
     Name,
     PathText,
     QuestionText,
@@ -47,17 +48,20 @@ class Welcome(Answer, frozen=True, kw_only=True):
 
 
 class SessionInfo(Answer, frozen=True, kw_only=True):
-    """A session as a person lists it."""
+    """A session as a person lists it.  ``message_count`` are the rows of its journal, ``pending_deferred_count`` its
+    questions that are open.
+    """
 
     session_id: SessionText
     workspace: PathText
     mode: Mode
-    model: Name
-    state: Literal["idle", "running", "waiting", "ended"]
+    model: ModelText
+    state: Literal["idle", "running", "waiting"]
     created_ns: U64Text
     turns: Safe
     message_count: Safe
     pending_deferred_count: Safe
+    spent_micros: U64Text
 
 
 class TurnStarted(Answer, frozen=True, kw_only=True):
@@ -192,12 +196,23 @@ class AuditRecords(Answer, frozen=True, kw_only=True):
     after_seq: Safe | None
 
 
+class PayloadBytes(Wire, frozen=True, kw_only=True):
+    """What lies beside a record, with the salt of the commitment in it.  ``data`` is its beginning where ``length`` is
+    more.
+    """
+
+    slot: Safe
+    salt: Bytes32
+    length: Safe
+    data: bytes
+
+
 class AuditShown(Answer, frozen=True, kw_only=True):
-    """One record: the stored frame, what it says, and its payloads where they were not erased (JSON text)."""
+    """One record: the stored frame, which says everything, and its payloads where they were not erased."""
 
     record: AuditRecord
     frame: bytes
-    payloads: tuple[str, ...]
+    payloads: tuple[PayloadBytes, ...]
 
 
 class AuditProof(Answer, frozen=True, kw_only=True):
