@@ -1,0 +1,229 @@
+"""What each tool would do with its arguments: the needs that are decided on, what it found, and how it is performed.
+
+Never: acts while it plans, or plans anything that depends on a hidden file or says whether an outside one exists.
+
+Source: architecture 5, 6; facts 7.4, 8; threats 19, 20, 21, 40.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from astrid.adapters.workspace.arguments import (
+    Arguments,
+    Bash,
+    EditFile,
+    Glob,
+    Grep,
+    ListDirectory,
+    ReadFile,
+    WriteFile,
+    decode_arguments,
+    invalid_arguments,
+)
+from astrid.adapters.workspace.commands import survey
+from astrid.adapters.workspace.matcher import Engine, Matcher
+from astrid.adapters.workspace.observe import observe_for_write
+from astrid.adapters.workspace.paths import Locator, Target, check_writable
+from astrid.adapters.workspace.reading import number_lines, read_text
+from astrid.adapters.workspace.search import glob, grep
+from astrid.adapters.workspace.shell import run_line
+from astrid.adapters.workspace.text import visible
+from astrid.adapters.workspace.walk import list_directory
+from astrid.adapters.workspace.wildcard import Wildcard
+from astrid.adapters.workspace.writing import edit, write
+from astrid.core.call import Need, Pre, Preparation
+from astrid.core.risk import Risk
+from astrid.core.tokens import Permission
+from astrid.errors import WorkspaceError
+from astrid.ports import ToolOutcome
+
+MAX_NEEDS_BYTES = 3000  # a grant that covers the call has to fit into one block of a token
+_WHY_SHELL = "a command runs with your own rights until the sandbox is built"
+_WHY_PROTECTED = "this file decides what other programs, or the next session, will do"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One call, worked out."""
+
+    preparation: Preparation
+    run: Callable[[], Awaitable[ToolOutcome]]
+
+
+class Planner:
+    """Makes plans for one workspace.  It looks at files, so it belongs into a thread."""
+
+    def __init__(
+        self, locator: Locator, *, engine: Engine, env: Mapping[str, str], program_folders: Sequence[str]
+    ) -> None:
+        """``env`` is the whole environment of commands; ``program_folders`` are where they are looked for, as in it."""
+        self._locator = locator
+        self._engine = engine
+        self._env = env
+        self._program_folders = program_folders
+
+    def plan(self, tool: str, args: bytes) -> Plan:
+        """The plan of a call of ``tool`` with JSON text ``args``.
+
+        Raises:
+            CanonError, CommandError, WorkspaceError: what the model should be told instead.
+        """
+        self._locator.workspace.check_in_place()
+        match tool:
+            case ReadFile.NAME:
+                return self._read(decode_arguments(ReadFile, args))
+            case WriteFile.NAME:
+                return self._write(decode_arguments(WriteFile, args))
+            case EditFile.NAME:
+                return self._edit(decode_arguments(EditFile, args))
+            case Glob.NAME:
+                return self._glob(decode_arguments(Glob, args))
+            case Grep.NAME:
+                return self._grep(decode_arguments(Grep, args))
+            case ListDirectory.NAME:
+                return self._list(decode_arguments(ListDirectory, args))
+            case Bash.NAME:
+                return self._bash(decode_arguments(Bash, args))
+            case _:
+                raise WorkspaceError(
+                    "workspace.no-tool",
+                    "there is no such tool",
+                    effect="none",
+                    advice="use one of those that were offered",
+                )
+
+    # Looking ----------------------------------------------------------------------------------------------------------
+
+    def _read(self, args: ReadFile) -> Plan:
+        target = self._locator.locate(args.file_path)
+
+        def run() -> str:
+            text, _ = read_text(target)
+            return number_lines(text, args.offset, args.limit)
+
+        return _looking(ReadFile, target, {target.resource: Permission.READ}, _in_thread(run))
+
+    def _list(self, args: ListDirectory) -> Plan:
+        target = self._locator.locate(args.path)
+        run = _in_thread(partial(list_directory, self._locator, target))
+        return _looking(ListDirectory, target, {target.resource: Permission.LIST}, run)
+
+    def _glob(self, args: Glob) -> Plan:
+        target = self._locator.locate(args.path)
+        find = partial(glob, self._locator, target, Wildcard(args.pattern), visible(args.pattern))
+        run = _in_thread(partial(find, trio.from_thread.check_cancelled))
+        return _looking(Glob, target, {target.tree: Permission.LIST}, run)
+
+    def _grep(self, args: Grep) -> Plan:
+        target = self._locator.locate(args.path)
+        names = Wildcard(args.glob if "/" in args.glob else f"**/{args.glob}") if args.glob else None
+        if "\0" in args.pattern:
+            raise invalid_arguments("the pattern holds a NUL")
+        matcher = Matcher(self._engine, args.pattern, args.context, args.case_insensitive, self._env)
+        needs = {target.tree: Permission.READ | Permission.LIST}
+        if not target.inside:
+            needs[target.resource] = Permission.READ  # it may be a file; that is not looked up before it is decided
+        elif self._is_file(target):
+            needs = {target.resource: Permission.READ}
+        run = partial(grep, self._locator, target, matcher, names, trio.from_thread.check_cancelled)
+        return _looking(Grep, target, needs, run)
+
+    def _is_file(self, target: Target) -> bool:
+        if self._locator.hides(target.root, target.parts):
+            return False
+        status = target.root.status(target.parts)
+        return status is not None and not stat.S_ISDIR(status.st_mode)
+
+    # Changing ---------------------------------------------------------------------------------------------------------
+
+    def _write(self, args: WriteFile) -> Plan:
+        data = args.content.encode()
+
+        def run(target: Target, pre: tuple[Pre, ...]) -> str:
+            write(target, data, pre)
+            return f"Wrote {len(data)} bytes to {target.shown}"
+
+        return self._changing(WriteFile, args.file_path, run)
+
+    def _edit(self, args: EditFile) -> Plan:
+        def run(target: Target, pre: tuple[Pre, ...]) -> str:
+            count = edit(target, args.old_string, args.new_string, every=args.replace_all, expected=pre)
+            return f"Replaced {count} occurrences in {target.shown}" if args.replace_all else f"Edited {target.shown}"
+
+        return self._changing(EditFile, args.file_path, run)
+
+    def _changing(self, shape: type[Arguments], path: str, run: Callable[[Target, tuple[Pre, ...]], str]) -> Plan:
+        target = self._locator.locate(path)
+        fresh = check_writable(target)
+        # SAFETY: of a file that no tool may see nothing is looked up: neither the needs nor the time tell whether it
+        # is there.
+        hidden = self._locator.hides(target.root, target.parts)
+        pre = () if hidden else observe_for_write(target.root, target.parts)
+        permission = Permission.READ | Permission.WRITE
+        if shape is WriteFile:
+            there = target.inside and any(found.path == target.path_name and found.ino for found in pre)
+            permission = Permission.WRITE if there else Permission.WRITE | Permission.CREATE
+        preparation = Preparation(
+            needs=_needs({target.resource: permission}),
+            pre=pre,
+            risk=Risk.HIGH if fresh or not target.inside else Risk.LOW,
+            fresh=fresh,
+            why=_WHY_PROTECTED if fresh else "",
+            controls=((shape.CONTROL[0], target.absolute),),
+        )
+
+        async def perform() -> ToolOutcome:
+            text = await trio.to_thread.run_sync(run, target, pre)
+            return ToolOutcome(content=text.encode(), is_error=False, effect="done")
+
+        return Plan(preparation, perform)
+
+    def _bash(self, args: Bash) -> Plan:
+        touched = survey(args.command, self._locator, self._program_folders)
+        preparation = Preparation(
+            needs=_needs(touched.needs),
+            pre=touched.pre,
+            risk=Risk.HIGH,
+            fresh=True,
+            why=_WHY_SHELL,
+            controls=((Bash.CONTROL[0], args.command),),
+        )
+        folder = self._locator.workspace.reference
+        return Plan(preparation, partial(run_line, args.command, cwd=folder, env=self._env, timeout_ms=args.timeout))
+
+
+def _looking(
+    shape: type[Arguments], target: Target, needs: Mapping[str, Permission], run: Callable[[], Awaitable[str]]
+) -> Plan:
+    """A plan that changes nothing."""
+    preparation = Preparation(
+        needs=_needs(needs),
+        risk=Risk.LOW if target.inside else Risk.MEDIUM,
+        controls=((shape.CONTROL[0], target.absolute),),
+    )
+
+    async def perform() -> ToolOutcome:
+        return ToolOutcome(content=(await run()).encode(), is_error=False, effect="none")
+
+    return Plan(preparation, perform)
+
+
+def _in_thread(run: Callable[[], str]) -> Callable[[], Awaitable[str]]:
+    return partial(trio.to_thread.run_sync, run)
+
+
+def _needs(wanted: Mapping[str, int]) -> tuple[Need, ...]:
+    if sum(map(len, wanted)) > MAX_NEEDS_BYTES:
+        raise WorkspaceError(
+            "workspace.too-much",
+            "the call names so much that it cannot be approved",
+            effect="none",
+            advice="use shorter paths and arguments, or put a long command into a script file",
+        )
+    return tuple(sorted(Need(resource, int(permission)) for resource, permission in wanted.items()))
