@@ -1,0 +1,319 @@
+"""One incarnation of an actor: its task, and all that ends with it.
+
+Invariants:
+  When it ends, every ask that it was handling or had queued is answered; its timers, links, monitors and reservations
+  are void; whoever watched it is told, and then its supervisor, once.
+  Only this task catches what an actor raises; ``Cancelled`` always passes.
+  An actor that sleeps has no task; whatever needs it gives it one, in the same incarnation.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import trio
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
+
+from astrid.kernel.actor import Actor, Context
+from astrid.kernel.errors import Failed, is_fatal
+from astrid.kernel.mailbox import IDLE, STOP
+from astrid.kernel.message import Exit, Reason
+from astrid.kernel.run import INSIDE, Run
+from astrid.kernel.slot import Slot
+from astrid.kernel.timers import Timer
+
+if TYPE_CHECKING:
+    from astrid.kernel.cell import Cell
+    from astrid.kernel.spec import ChildSpec
+    from astrid.kernel.supervisor import SupervisorHandle
+
+T = TypeVar("T")
+
+OVERTIME = "its time to stop was over"
+
+
+class State(enum.Enum):
+    """Where an actor is."""
+
+    DOWN = "down"
+    STARTING = "starting"
+    UP = "up"
+    ASLEEP = "asleep"
+    STOPPING = "stopping"
+
+
+class Life:
+    """One incarnation."""
+
+    __slots__ = (
+        "_actor",
+        "_asked",
+        "_context",
+        "_idleness",
+        "_killed",
+        "_links",
+        "_record",
+        "_run",
+        "_scope",
+        "_slot",
+        "_spec",
+        "_watching",
+        "cell",
+        "over",
+        "since",
+        "state",
+        "timers",
+    )
+
+    def __init__(self, cell: Cell, spec: ChildSpec, run: Run, parent: SupervisorHandle) -> None:
+        self.cell = cell
+        self.state = State.STARTING
+        self.since = trio.current_time()
+        self.over = False
+        self.timers: dict[Timer, None] = {}
+        self._spec = spec
+        self._run = run
+        self._actor: Actor | None = None
+        self._context = Context(self, run, parent)
+        self._scope = trio.CancelScope()
+        self._asked = False  # its supervisor told it to stop
+        self._killed = ""  # why its scope was cancelled
+        self._record: bytes | None = None  # what it sleeps on
+        self._slot: Slot | None = None  # the ask that it handles now
+        self._idleness: Timer | None = None
+        self._watching: dict[Cell, None] = {}
+        self._links: dict[Life, None] = {}
+        run.spawn(self)
+
+    # ---- how it is ended from outside -------------------------------------------------------------------------------
+
+    def request_stop(self) -> None:
+        """Have it end once it has handled what is queued now."""
+        self._asked = True
+        if self.state is State.ASLEEP:
+            self._finish(Reason(Exit.SHUTDOWN), None)
+        else:
+            self.state = State.STOPPING
+            self.cell.mailbox.stop_after_queue()
+
+    def kill(self, why: str) -> None:
+        """Cancel it.  Its ``stopping`` is still called, with a deadline."""
+        if self.over:
+            return
+        self._killed = self._killed or why
+        if self.state is State.ASLEEP:
+            self._finish(Reason(Exit.KILLED, why), None)
+        else:
+            self._scope.cancel()
+
+    # ---- its task ---------------------------------------------------------------------------------------------------
+
+    @enable_ki_protection
+    async def run(self) -> None:
+        """The task, up to its end or its next sleep."""
+        INSIDE.set(self._run)
+        reason = Reason(Exit.KILLED, "the whole run was cancelled")
+        error: BaseException | None = None
+        try:
+            reason, error = await self._live()
+        finally:
+            if self.state is not State.ASLEEP:
+                self._finish(reason, error)
+
+    async def _live(self) -> tuple[Reason, BaseException | None]:
+        reason, error = await _attempt(self._scope, self._work)
+        if error is not None:
+            reason = failure(error)
+        elif reason is None:
+            reason = Reason(Exit.KILLED, self._killed)
+        if self.state is State.ASLEEP:
+            return reason, None
+        self._give_up_messages()
+        if self._actor is not None:
+            stop_error = await self._stop(self._actor, reason)
+            if stop_error is not None and (not reason.abnormal or is_fatal(stop_error)):
+                return failure(stop_error), stop_error
+            if stop_error is not None and error is not None:
+                error.add_note(f"its clean-up failed too, by {type(stop_error).__qualname__}")
+            error = error or stop_error
+        return reason, error
+
+    @disable_ki_protection
+    async def _work(self) -> Reason:
+        """Make the actor, and have it handle messages until it is to stop or falls asleep."""
+        actor = self._actor = self._spec.factory()
+        actor.ctx = self._context
+        record, self._record = self._record, None
+        if record is None:
+            await actor.started()
+            if self.state is State.STARTING:
+                self.state = State.UP
+            self.cell.came_up()
+        else:
+            await actor.woken(record)
+        self._watch_idleness()
+        cell = self.cell
+        mailbox = cell.mailbox
+        take = mailbox.take
+        wait = mailbox.wait
+        receive = actor.receive
+        run = self._run
+        while True:
+            entry = take()
+            if entry is None:
+                entry = await wait()
+            if entry is STOP:
+                if mailbox.obey_stop():
+                    return Reason(Exit.SHUTDOWN if self._asked else Exit.NORMAL)
+                continue
+            if entry is IDLE:
+                if self._fall_asleep(actor):
+                    return Reason(Exit.NORMAL)
+                continue
+            message, sender, slot = entry
+            cell.received += 1
+            if slot is None:
+                await receive(message, sender)
+            elif slot.pending:
+                slot.begun = True
+                self._slot = slot
+                answer = await receive(message, sender)
+                slot.answer(answer if run.codec is None else run.carry(answer))
+                self._slot = None
+
+    async def _stop(self, actor: Actor, reason: Reason) -> BaseException | None:
+        """Let the actor clean up, within its deadline.  The error if it could not."""
+        self.state = State.STOPPING
+        scope = trio.CancelScope(deadline=trio.current_time() + self._spec.shutdown, shield=True)
+        _, error = await _attempt(scope, lambda: actor.stopping(reason))
+        return trio.TooSlowError(OVERTIME) if scope.cancelled_caught else error
+
+    # ---- its sleep --------------------------------------------------------------------------------------------------
+
+    def _watch_idleness(self) -> None:
+        if self._spec.idle < math.inf:
+            seen = self.cell.received
+            deadline = trio.current_time() + self._spec.idle
+            self._idleness = self._run.timers.call_at(deadline, lambda: self._look(seen), self.timers)
+
+    def _look(self, seen: int) -> None:
+        if self.cell.received == seen:
+            self.cell.mailbox.suggest_sleep()
+        self._watch_idleness()
+
+    def _fall_asleep(self, actor: Actor) -> bool:
+        wanted = self.state is State.UP and not self._scope.cancel_called
+        record = actor.passivate() if wanted else None
+        # A message may have come since the suggestion, or from ``passivate`` itself.
+        if record is None or self.cell.mailbox.depth or self.cell.mailbox.control_depth:
+            return False
+        if self._idleness is not None:
+            self._idleness.cancel()
+        self._record = record
+        self._actor = None
+        self.state = State.ASLEEP
+        self.cell.mailbox.sleep(self._wake)
+        return True
+
+    def _wake(self) -> None:
+        self.state = State.UP
+        self._scope = trio.CancelScope()
+        self._run.spawn(self)
+
+    # ---- its end ----------------------------------------------------------------------------------------------------
+
+    def _finish(self, reason: Reason, error: BaseException | None) -> None:
+        """Settle all that it owed or was owed, then have the supervisor told."""
+        self.over = True
+        self.state = State.DOWN
+        self._actor = self._record = None
+        self._give_up_messages()
+        for timer in list(self.timers):
+            timer.cancel()
+        for cell in self._watching:
+            cell.watchers.pop(self, None)
+        links, self._links = self._links, {}  # one that sleeps ends at once, and would change them
+        for life in links:
+            life.let_go(self, reason)
+        self.cell.ended(reason, error)
+
+    def _give_up_messages(self) -> None:
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.fail(
+                Failed("kernel.actor_failed", f"`{self.cell.path}` ended while it was handling the ask", began=True)
+            )
+        self.cell.bury(self.cell.mailbox.drain())
+
+    # ---- whom it is bound to ----------------------------------------------------------------------------------------
+
+    def watch(self, cell: Cell) -> None:
+        """Be told when the present incarnation of ``cell`` ends, or the next one."""
+        if cell.gone:
+            self.cell.mailbox.deliver(cell.down(Reason(Exit.GONE)))
+        else:
+            self._watching[cell] = None
+            cell.watchers[self] = None
+
+    def unwatch(self, cell: Cell) -> None:
+        """Need not be told, or was told."""
+        self._watching.pop(cell, None)
+        cell.watchers.pop(self, None)
+
+    def link(self, cell: Cell) -> None:
+        """Tie this incarnation to the present one of ``cell``; without one this one is cancelled."""
+        other = cell.life
+        if other is None:
+            self.kill(f"it was linked to `{cell.path}`, which is not up")
+        elif other is not self:
+            self._links[other] = None
+            other.tie(self)
+
+    def tie(self, other: Life) -> None:
+        """Take the other end of a link."""
+        self._links[other] = None
+
+    def unlink(self, cell: Cell) -> None:
+        """Undo a link, on both ends."""
+        other = cell.life
+        if other is not None and other in self._links:
+            del self._links[other]
+            other.untie(self)
+
+    def untie(self, other: Life) -> None:
+        """Let go of the other end of a link."""
+        self._links.pop(other, None)
+
+    def let_go(self, other: Life, reason: Reason) -> None:
+        """The other end of a link has ended."""
+        self.untie(other)
+        if reason.abnormal:
+            self.kill(f"it was linked to `{other.cell.path}`, which broke")
+
+
+async def _attempt(scope: trio.CancelScope, call: Callable[[], Awaitable[T]]) -> tuple[T | None, BaseException | None]:
+    """What ``call`` returns, None if ``scope`` was cancelled; and what it raised."""
+    try:
+        with scope:
+            return await call(), None
+    except trio.Cancelled:
+        raise  # not by this scope, so by the end of everything
+    except BaseException as error:  # noqa: BLE001 - the supervisor decides what to do about it; see ``errors.is_fatal``
+        return None, _single(error)
+    return None, None
+
+
+def _single(error: BaseException) -> BaseException:
+    """What a group holds, if it holds one thing only: an actor's own nursery wraps even a single error."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _single(group.exceptions[0]) if len(group.exceptions) == 1 else group
+
+
+def failure(error: BaseException) -> Reason:
+    """The reason that says that this was raised."""
+    return Reason(Exit.FAILED, type(error).__qualname__)

@@ -1,0 +1,380 @@
+"""A bounded mailbox with one consumer and two lanes, directly on the scheduler.
+
+A memory channel pays a scheduler pass for each message.  Here a message goes straight into the hands of a consumer
+that waits, and a consumer that is behind takes what is queued without giving up the processor, one slice at a time.
+
+Invariants:
+  Strangers fill a lane up to its capacity.  With the answers that the consumer asked for, a lane never holds more than
+  its capacity and that of the work lane.
+  Whoever waits for room is served in the order of arrival, and nobody overtakes them in their lane.
+  Control goes first, yet after ``BURST`` of it one waiting piece of work is taken.
+  A consumer gives up the processor once per slice, and a slice is never shorter than what was queued when it began.
+  A reservation is filled at most once, only by the one it was asked of, and is never refused.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator
+from typing import cast
+
+from outcome import Error, Value
+from trio.lowlevel import (
+    Abort,
+    Task,
+    cancel_shielded_checkpoint,
+    checkpoint,
+    checkpoint_if_cancelled,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    wait_task_rescheduled,
+)
+
+from astrid.kernel.errors import ActorGone
+from astrid.kernel.message import Lane, Overflow
+from astrid.kernel.ref import OUTSIDE, Posted, Sender
+from astrid.kernel.slot import Slot
+
+SLICE = 64
+BURST = 16
+
+Entry = tuple[object, Sender, Slot | None]
+
+_Line = OrderedDict[Task, Entry]
+
+STOP: Entry = (None, OUTSIDE, None)
+"""Not a message: the consumer is to end."""
+
+IDLE: Entry = (None, OUTSIDE, None)
+"""Not a message: the consumer may go to sleep."""
+
+_UNUSED: deque[Entry] = deque(maxlen=0)  # stands for a control lane that nobody used yet: a deque costs 600 bytes
+
+
+class Mailbox:
+    """See the module."""
+
+    __slots__ = (
+        "_burst",
+        "_control",
+        "_control_room",
+        "_halted",
+        "_left",
+        "_lines",
+        "_receiver",
+        "_reserved",
+        "_room",
+        "_sleeper",
+        "_work",
+        "capacity",
+        "closed",
+        "control_capacity",
+        "dead_letters",
+        "dropped",
+        "late",
+        "refused",
+    )
+
+    def __init__(self, capacity: int, control_capacity: int) -> None:
+        self.capacity = capacity
+        self.control_capacity = control_capacity
+        self.closed = False
+        self.refused = self.dropped = self.dead_letters = self.late = 0
+        self._work: deque[Entry] = deque()
+        self._control: deque[Entry] = _UNUSED
+        self._room = capacity  # 0 once closed, so that the hot path need not ask
+        self._control_room = control_capacity
+        self._receiver: Task | None = None  # the consumer, while it waits; both lanes are empty then
+        self._sleeper: Callable[[], None] | None = None  # called by the first message, while there is no task
+        self._lines: tuple[_Line, _Line] | None = None  # who waits for room: for work, for control
+        self._reserved: dict[Hashable, int] | None = None  # answer id -> who may fill it
+        self._halted = False
+        self._left = SLICE
+        self._burst = BURST
+
+    # ---- sending ----------------------------------------------------------------------------------------------------
+
+    @enable_ki_protection
+    def offer(self, entry: Entry) -> Posted:
+        """Queue it, or say at once why not."""
+        receiver = self._receiver
+        if receiver is not None:
+            self._receiver = None
+            reschedule(receiver, Value(entry))
+            return Posted.ACCEPTED
+        if getattr(type(entry[0]), "lane", None) is Lane.CONTROL:
+            if len(self._control) < self._control_room:
+                self._push_control(entry)
+                return Posted.ACCEPTED
+        elif len(self._work) < self._room:
+            self._work.append(entry)
+            if self._sleeper is not None:
+                self._wake(self._sleeper)
+            return Posted.ACCEPTED
+        return self._overflow(entry)
+
+    @enable_ki_protection
+    def deliver(self, entry: Entry) -> Posted:
+        """Queue what the consumer asked for and is owed, room or no room: an answer, a ``Down``, a timer."""
+        if self.closed:
+            return Posted.GONE
+        receiver = self._receiver
+        if receiver is not None:
+            self._receiver = None
+            reschedule(receiver, Value(entry))
+        elif getattr(type(entry[0]), "lane", None) is Lane.CONTROL:
+            self._push_control(entry)
+        else:
+            self._work.append(entry)
+            if self._sleeper is not None:
+                self._wake(self._sleeper)
+        return Posted.ACCEPTED
+
+    def offer_if_roomy(self, entry: Entry) -> bool:
+        """Queue it if the consumer waits or the work lane is less than half full; else the sender should slow down."""
+        if self._receiver is None and (
+            len(self._work) * 2 >= self._room or getattr(type(entry[0]), "lane", None) is Lane.CONTROL
+        ):
+            return False
+        return self.offer(entry) is Posted.ACCEPTED
+
+    @enable_ki_protection
+    async def put(self, entry: Entry) -> None:
+        """Queue it, after waiting for room if there is none; first come, first served.  Always a checkpoint.
+
+        Raises:
+            ActorGone: the consumer ended for good, before or while waiting.
+        """
+        await checkpoint_if_cancelled()
+        if self.closed:
+            raise _gone()
+        control = getattr(type(entry[0]), "lane", None) is Lane.CONTROL
+        if len(self._control) < self._control_room if control else len(self._work) < self._room:
+            self.offer(entry)
+            await cancel_shielded_checkpoint()  # it is sent: a cancellation may no longer say otherwise
+            return
+        if self._lines is None:
+            self._lines = (OrderedDict(), OrderedDict())
+        line = self._lines[control]
+        task = current_task()
+        line[task] = entry
+
+        def leave(_raise_cancel: Callable[[], object]) -> Abort:
+            del line[task]
+            return Abort.SUCCEEDED
+
+        await wait_task_rescheduled(leave)
+
+    def _push_control(self, entry: Entry) -> None:
+        if self._control is _UNUSED:
+            self._control = deque()
+        self._control.append(entry)
+        if self._sleeper is not None:
+            self._wake(self._sleeper)
+
+    def _overflow(self, entry: Entry) -> Posted:
+        if self.closed:
+            return Posted.GONE
+        overflow = getattr(type(entry[0]), "overflow", None)
+        if entry[2] is None and overflow is Overflow.DROP:
+            self.dropped += 1
+            return Posted.DROPPED
+        if entry[2] is None and overflow is Overflow.DEAD_LETTER:
+            self.dead_letters += 1
+            return Posted.DEAD_LETTER
+        self.refused += 1
+        return Posted.REFUSED
+
+    # ---- answers that were asked for --------------------------------------------------------------------------------
+
+    def reserve(self, answer_id: Hashable, asked: int) -> bool:
+        """Keep room for one answer from ``asked``.  False if the consumer already waits for as many as it may.
+
+        Reservations and the queue have room of their own, so that neither can crowd out the other.
+        """
+        if self._reserved is None:
+            self._reserved = {}
+        held = len(self._reserved)
+        room = self.capacity - held
+        # The answer may take either lane, so both are looked at.
+        if room <= 0 or len(self._work) >= self.capacity + room or len(self._control) >= self.control_capacity + room:
+            return False
+        self._reserved[answer_id] = asked
+        return True
+
+    def reserves(self, answer_id: Hashable) -> bool:
+        """Whether an answer with this id is awaited."""
+        return self._reserved is not None and answer_id in self._reserved
+
+    def forget(self, answer_id: Hashable) -> bool:
+        """Give a reservation up.  False if there was none."""
+        return self._reserved is not None and self._reserved.pop(answer_id, None) is not None
+
+    def fill(self, answer_id: Hashable, answerer: int, entry: Entry) -> Posted:
+        """Deliver an answer into the room that was reserved for it."""
+        if self.closed:
+            return Posted.GONE
+        # SAFETY: an id is easily guessed.  Who was not asked can neither answer nor use the reservation up.
+        if self._reserved is None or self._reserved.get(answer_id) != answerer:
+            self.late += 1
+            return Posted.LATE
+        del self._reserved[answer_id]
+        return self.deliver(entry)
+
+    # ---- receiving --------------------------------------------------------------------------------------------------
+
+    @enable_ki_protection
+    def take(self) -> Entry | None:
+        """The next message, or None where the consumer has to ``wait``: nothing is queued, or its slice is over."""
+        if self._left <= 0:
+            return None
+        work = self._work
+        if self._control and (not work or self._burst > 0):
+            if work:
+                self._burst -= 1
+            entry = self._control.popleft()
+        elif work:
+            self._burst = BURST
+            entry = work.popleft()
+        else:
+            return None
+        self._left -= 1
+        if self._lines is not None:
+            self.admit()
+        return entry
+
+    @enable_ki_protection
+    async def wait(self) -> Entry:
+        """The next message, after the checkpoint that is due.  Only for the one consumer, when ``take`` gave None."""
+        if not self._halted and (self._work or self._control):
+            await checkpoint()
+        if self._halted:
+            return STOP
+        self._begin_slice()
+        entry = self.take()
+        if entry is not None:
+            return entry
+        self._receiver = current_task()
+        # Trio hands over what ``reschedule`` was given, which is an entry; its own type for that is not generic.
+        entry = cast("Entry", await wait_task_rescheduled(self._leave))
+        self._begin_slice()
+        return entry
+
+    def _begin_slice(self) -> None:
+        # No shorter than what is queued: with a fixed slice a burst overflows the mailbox of a consumer that keeps up.
+        self._left = 0 if self._halted else max(SLICE, len(self._work) + len(self._control))
+
+    def _leave(self, _raise_cancel: Callable[[], object]) -> Abort:
+        self._receiver = None
+        return Abort.SUCCEEDED
+
+    @enable_ki_protection
+    def admit(self) -> None:
+        """Let in those who wait, as far as there is room now."""
+        if self._lines is None:
+            return
+        work_line, control_line = self._lines
+        while work_line and len(self._work) < self._room:
+            task, entry = work_line.popitem(last=False)
+            self._work.append(entry)
+            reschedule(task)
+        while control_line and len(self._control) < self._control_room:
+            task, entry = control_line.popitem(last=False)
+            self._push_control(entry)
+            reschedule(task)
+        if not work_line and not control_line:
+            self._lines = None
+
+    # ---- the ends ---------------------------------------------------------------------------------------------------
+
+    @enable_ki_protection
+    def stop_after_queue(self) -> None:
+        """Have the consumer end once it has handled what is queued now."""
+        self.deliver(STOP)
+
+    def obey_stop(self) -> bool:
+        """Whether a STOP that was taken is to be obeyed: control that is queued goes before it."""
+        if self._halted or not self._control:
+            return True
+        self._work.appendleft(STOP)
+        return False
+
+    @enable_ki_protection
+    def stop_now(self) -> None:
+        """Have the consumer end as soon as it is done with the message that it handles now."""
+        self._halted = True
+        self._left = 0
+        receiver = self._receiver
+        if receiver is not None:
+            self._receiver = None
+            reschedule(receiver, Value(STOP))
+
+    @enable_ki_protection
+    def suggest_sleep(self) -> None:
+        """Tell the consumer that it is idle, if it is."""
+        receiver = self._receiver
+        if receiver is not None:
+            self._receiver = None
+            reschedule(receiver, Value(IDLE))
+
+    def sleep(self, wake: Callable[[], None]) -> None:
+        """There is no consumer now; ``wake`` is called once, when there is something for one."""
+        self._sleeper = wake
+
+    def _wake(self, sleeper: Callable[[], None]) -> None:
+        self._sleeper = None
+        sleeper()
+
+    def drain(self) -> list[Entry]:
+        """An incarnation ended: what was queued for it, and nothing that waits for room.  Its reservations are void."""
+        dead = [entry for entry in self._entries() if entry is not STOP]
+        self._work.clear()
+        self._control.clear()
+        self._reserved = None
+        self._sleeper = None
+        self._halted = False
+        self._left = SLICE
+        self.dead_letters += sum(1 for entry in dead if entry[2] is None)
+        return dead
+
+    @enable_ki_protection
+    def close(self) -> list[Entry]:
+        """Nobody will come any more: refuse everything, and send away those who wait for room."""
+        self.closed = True
+        self._room = self._control_room = 0
+        lines, self._lines = self._lines, None
+        for line in lines or ():
+            for task in line:
+                reschedule(task, Error(_gone()))
+        return self.drain()
+
+    # ---- looking ----------------------------------------------------------------------------------------------------
+
+    def _entries(self) -> Iterator[Entry]:
+        yield from self._control
+        yield from self._work
+
+    @property
+    def depth(self) -> int:
+        """How many messages are in the work lane."""
+        return len(self._work)
+
+    @property
+    def control_depth(self) -> int:
+        """How many messages are in the control lane."""
+        return len(self._control)
+
+    @property
+    def reserved(self) -> int:
+        """How many answers are awaited."""
+        return len(self._reserved or ())
+
+    @property
+    def waiting(self) -> int:
+        """How many senders wait for room."""
+        return sum(len(line) for line in self._lines or ())
+
+
+def _gone() -> ActorGone:
+    return ActorGone("kernel.actor_gone", "the recipient has ended")

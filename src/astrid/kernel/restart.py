@@ -1,0 +1,358 @@
+"""What a supervisor does about its children: a machine without tasks, clock or I/O.
+
+The shell tells it what happened and when; it answers with what to do, in order.
+
+Invariants:
+  Children start left to right.  Where the strategy ties them together, one starts only when all on its left are up.
+  A group goes down right to left, one at a time, and wholly before any of it starts again.
+  A child is started only when it is down, and stopped only when it is not.
+  What was told to leave, or is temporary and ended, is retired once and never started again.
+  More than ``intensity`` restarts within ``period``: everything goes down, then the machine has finished.
+  An actor that does not end when it is cancelled has no successor: that ends the whole system.
+
+Source: the Erlang/OTP design principles, supervisor behaviour.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+import msgspec
+
+Restart = Literal["permanent", "transient", "temporary"]
+"""Restart it always; only after a failure; never."""
+
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
+"""Restart the child that ended; all of them; it and those that were started after it."""
+
+
+class Phase(enum.Enum):
+    """Where one child is."""
+
+    DOWN = "down"
+    STARTING = "starting"
+    UP = "up"
+    STOPPING = "stopping"
+    LOST = "lost"  # cancelled, and still there
+
+
+class Cause(enum.Enum):
+    """Why a supervisor has ended."""
+
+    ASKED = "asked"
+    GAVE_UP = "gave_up"
+    FATAL = "fatal"  # nobody may restart anything after this
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """The part of a supervisor's spec that decides."""
+
+    strategy: Strategy
+    intensity: int
+    period: float
+    delay: tuple[float, float]
+    together: bool = False
+
+
+# ---- what happened --------------------------------------------------------------------------------------------------
+
+
+class Boot(msgspec.Struct, frozen=True):
+    """The supervisor starts, with its static children."""
+
+
+class Add(msgspec.Struct, frozen=True):
+    """A child is to be started beside the others."""
+
+    id: str
+    restart: Restart
+
+
+class Remove(msgspec.Struct, frozen=True):
+    """A child is to end for good."""
+
+    id: str
+
+
+class Up(msgspec.Struct, frozen=True):
+    """A child has started."""
+
+    id: str
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A child has ended, or has failed to start."""
+
+    id: str
+    failed: bool
+    fatal: bool = False
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """A child was cancelled and had all the time it may have, yet it is still there."""
+
+    id: str
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """The time has come that was waited for."""
+
+
+class Shutdown(msgspec.Struct, frozen=True):
+    """The supervisor is to end."""
+
+
+Event = Boot | Add | Remove | Up | Ended | Lost | Tick | Shutdown
+
+
+# ---- what to do -----------------------------------------------------------------------------------------------------
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Start this child; say ``Up`` or ``Ended``."""
+
+    id: str
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Stop this child, within its deadline; say ``Ended`` or ``Lost``."""
+
+    id: str
+
+
+class Retire(msgspec.Struct, frozen=True):
+    """This child is gone for good."""
+
+    id: str
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Say ``Tick`` at this time.  Replaces an earlier wait."""
+
+    until: float
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """All static children have started: so has the supervisor."""
+
+
+class Escalate(msgspec.Struct, frozen=True):
+    """All children are down and the supervisor has ended, because of ``child`` if it was not asked to.  Comes last."""
+
+    cause: Cause
+    child: str
+
+
+Effect = Start | Stop | Retire | Wait | Ready | Escalate
+
+
+@dataclass(slots=True)
+class _Child:
+    id: str
+    restart: Restart
+    static: bool
+    phase: Phase = Phase.DOWN
+    tried: bool = False  # its first start has succeeded or failed
+    doomed: bool = False  # goes down with its group, and comes back
+    leaving: bool = False  # goes down for good
+    streak: int = 0  # restarts since it was last up for a whole period
+    up_since: float = 0.0
+    not_before: float = 0.0
+
+    @property
+    def live(self) -> bool:
+        return self.phase in (Phase.STARTING, Phase.UP)
+
+
+class Restarts:
+    """The machine of one incarnation of a supervisor."""
+
+    __slots__ = ("_cause", "_children", "_culprit", "_failures", "_finished", "_ready", "_rules", "_wait", "restarts")
+
+    def __init__(self, rules: Rules, children: Iterable[tuple[str, Restart]]) -> None:
+        self._rules = rules
+        self._children = {name: _Child(name, restart, static=True) for name, restart in children}
+        self._failures: deque[float] = deque()  # when, within the period
+        self._cause: Cause | None = None  # set: everything goes down
+        self._culprit = ""
+        self._ready = False
+        self._finished = False
+        self._wait: float | None = None
+        self.restarts = 0
+
+    @property
+    def ending(self) -> bool:
+        """Whether everything goes down, or is."""
+        return self._cause is not None
+
+    def phase(self, name: str) -> Phase | None:
+        """Where this child is; None if there is no such child."""
+        child = self._children.get(name)
+        return None if child is None else child.phase
+
+    def step(self, event: Event, now: float) -> list[Effect]:
+        """Take in what happened at ``now``, in seconds that never fall, and say what to do."""
+        out: list[Effect] = []
+        if self._finished:
+            return out
+        match event:
+            case Boot():
+                pass
+            case Add(name, restart):
+                self._children[name] = _Child(name, restart, static=False, tried=True)
+            case Remove(name):
+                self._remove(name, out)
+            case Up(name):
+                self._up(name, now)
+            case Ended(name, failed, fatal):
+                self._ended(name, failed, fatal, now, out)
+            case Lost(name):
+                self._lost(name)
+            case Tick():
+                self._wait = None
+            case Shutdown():
+                self._cause = self._cause or Cause.ASKED
+            case _:
+                assert_never(event)
+        if not self._go_down(out):
+            out.extend(self._come_up(now))
+        return out
+
+    # ---- taking in --------------------------------------------------------------------------------------------------
+
+    def _remove(self, name: str, out: list[Effect]) -> None:
+        child = self._children.get(name)
+        if child is None or child.leaving or self.ending:
+            return
+        child.leaving = True
+        if child.phase is Phase.DOWN:
+            self._retire(child, out)
+        elif child.live:
+            child.phase = Phase.STOPPING
+            out.append(Stop(name))
+
+    def _up(self, name: str, now: float) -> None:
+        child = self._children[name]
+        child.tried = True
+        if child.phase is Phase.STARTING:  # else it came up while it was being stopped
+            child.phase = Phase.UP
+            child.up_since = now
+
+    def _ended(self, name: str, failed: bool, fatal: bool, now: float, out: list[Effect]) -> None:
+        child = self._children[name]
+        was = child.phase
+        spontaneous = child.live and not child.doomed and not self.ending
+        child.tried = True
+        child.doomed = False
+        child.phase = Phase.DOWN
+        if fatal:
+            self._end(Cause.FATAL, child)
+        elif child.leaving:
+            self._retire(child, out)
+        elif spontaneous:
+            if child.restart == "temporary" or (child.restart == "transient" and not failed):
+                self._retire(child, out)
+            else:
+                if was is Phase.UP and now - child.up_since >= self._rules.period:
+                    child.streak = 0
+                self._restart(child, now)
+
+    def _restart(self, child: _Child, now: float) -> None:
+        self._failures.append(now)
+        while self._failures[0] < now - self._rules.period:
+            self._failures.popleft()
+        if len(self._failures) > self._rules.intensity:
+            self._end(Cause.GAVE_UP, child)
+            return
+        self.restarts += 1
+        first, longest = self._rules.delay
+        delay = min(longest, first * 2.0 ** min(child.streak, 64))
+        child.streak += 1
+        for member in self._group(child):
+            member.not_before = max(member.not_before, now + delay)
+            if member is child:
+                continue
+            member.doomed = member.live
+            member.leaving = member.leaving or (member.doomed and member.restart == "temporary")
+
+    def _group(self, child: _Child) -> Iterator[_Child]:
+        """Those who are restarted when ``child`` is, left to right."""
+        started = self._rules.strategy == "one_for_all"
+        for member in self._children.values():
+            started = started or member is child
+            if member is child or (started and self._rules.strategy != "one_for_one"):
+                yield member
+
+    def _lost(self, name: str) -> None:
+        child = self._children[name]
+        if child.phase is not Phase.STOPPING:
+            return
+        child.phase = Phase.LOST
+        child.doomed = False
+        if not child.leaving:
+            # SAFETY: a successor would run beside it, and both would act under one name.
+            self._end(Cause.FATAL, child)
+
+    def _end(self, cause: Cause, child: _Child) -> None:
+        if self._cause is not Cause.FATAL:
+            self._cause = cause
+            self._culprit = child.id
+
+    def _retire(self, child: _Child, out: list[Effect]) -> None:
+        del self._children[child.id]
+        out.append(Retire(child.id))
+
+    # ---- deciding ---------------------------------------------------------------------------------------------------
+
+    def _go_down(self, out: list[Effect]) -> bool:
+        """Stop what has to go down.  True while anything has to: nothing starts meanwhile."""
+        going = [child for child in self._children.values() if child.doomed or self.ending]
+        live = [child for child in going if child.live]
+        stopping = any(child.phase is Phase.STOPPING for child in going)
+        if live and self.ending and self._rules.together:
+            next_down = live[::-1]
+        else:
+            next_down = live[-1:] if not stopping else []
+        for child in next_down:
+            child.phase = Phase.STOPPING
+            out.append(Stop(child.id))
+        if live or stopping:
+            return True
+        if self._cause is None:
+            return False
+        for child in list(self._children.values()):
+            if child.phase is Phase.LOST:
+                self._end(Cause.FATAL, child)
+            if not child.static or child.leaving:
+                self._retire(child, out)
+        out.append(Escalate(self._cause, self._culprit))
+        self._finished = True
+        return True
+
+    def _come_up(self, now: float) -> Iterator[Effect]:
+        """Start what may start."""
+        tied = self._rules.strategy != "one_for_one"
+        blocked = False  # by a child on the left that is not up yet
+        wait: float | None = None
+        for child in self._children.values():
+            first = child.static and not child.tried
+            if child.phase is Phase.DOWN and not (blocked and (tied or first)):
+                if child.not_before <= now:
+                    child.phase = Phase.STARTING
+                    yield Start(child.id)
+                elif wait is None or child.not_before < wait:
+                    wait = child.not_before
+            if child.phase is not Phase.UP and (tied or first) and not child.leaving:
+                blocked = True
+        if wait is not None and wait != self._wait:
+            self._wait = wait
+            yield Wait(wait)
+        if not self._ready and all(
+            child.phase is Phase.UP or child.leaving for child in self._children.values() if child.static
+        ):
+            self._ready = True
+            yield Ready()
