@@ -564,6 +564,16 @@ async def test_an_answer_to_an_earlier_incarnation_is_late() -> None:
         assert third.ctx.answer(probe.ctx.ref, "q", "too late") is Posted.LATE
 
 
+async def test_an_earlier_incarnation_cannot_forget_what_the_next_one_waits_for() -> None:
+    async with pair() as (_, probe, worker, _):
+        old = probe.ctx
+        old.stop()
+        await settle()
+        probe.ctx.post(worker, "q", answer_id="q")
+        assert not old.forget("q")
+        assert probe.ctx.forget("q")
+
+
 async def test_an_answer_to_who_is_gone_says_so() -> None:
     async with pair() as (_, probe, worker, _):
         sender = Sender(id=worker.id, path=worker.path, incarnation=1, rank=1)

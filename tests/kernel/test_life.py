@@ -299,6 +299,18 @@ async def test_what_is_no_exception_counts_in_clean_up_too() -> None:
         await scenario()
 
 
+async def test_what_is_no_exception_counts_while_the_system_stops_too() -> None:
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    async def scenario() -> None:
+        async with open_system(one(lambda: Diary([], stop=interrupted))):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        await scenario()
+
+
 async def test_an_interrupt_by_hand_in_an_actor_s_own_code_ends_the_system() -> None:
     class Endless(Actor):
         async def receive(self, message: object, sender: Sender) -> object:
@@ -354,6 +366,29 @@ async def test_messages_that_an_actor_left_behind_are_dead_letters() -> None:
         assert (letter.to, letter.incarnation, letter.sender, letter.message) == ("root/a", 1, "", "str")
         assert system.post(ref, "y") is Posted.GONE
         assert system.snapshot().dead_letters == 2  # the sender knows
+
+
+async def test_who_asked_an_actor_that_broke_need_not_wait_for_its_clean_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def clean_up() -> None:
+        await trio.sleep(2)
+
+    ends: list[tuple[str, float]] = []
+    async with open_system(one(lambda: Diary([], stop=clean_up))) as system:
+        ref = system.ref("root/a")
+        start = trio.current_time()
+
+        async def ask(message: object) -> None:
+            try:
+                await system.ask(ref, message, within=60)
+            except ActorGone as error:
+                ends.append((type(error).__name__, trio.current_time() - start))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, ValueError())
+            nursery.start_soon(ask, ValueError())
+    assert sorted(ends) == [("ActorGone", 0), ("Failed", 0)]
 
 
 async def test_asks_that_come_while_an_actor_cleans_up_end_when_it_has(

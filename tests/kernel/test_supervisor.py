@@ -225,6 +225,22 @@ async def test_a_supervisor_that_gives_up_is_restarted_by_the_one_above_and_its_
         assert system.snapshot().supervisor("root/inner").incarnation == 2
 
 
+async def test_the_cause_is_what_broke_the_child_and_not_what_broke_on_the_way_down() -> None:
+    class Clumsy(Child):
+        async def stopping(self, reason: Reason) -> None:
+            raise KeyError
+
+    async def scenario() -> None:
+        spec = SupervisorSpec("root", intensity=0, children=(ChildSpec("a", lambda: Clumsy("a", [])), child("b", [])))
+        async with open_system(spec) as system:
+            system.post(system.ref("root/b"), "break")
+            await trio.sleep_forever()
+
+    with pytest.raises(TooManyRestarts) as gave_up:
+        await scenario()
+    assert isinstance(gave_up.value.__cause__, ValueError)
+
+
 async def test_escalation_goes_up_level_by_level_and_keeps_the_chain_of_causes() -> None:
     spec = SupervisorSpec("leaf", intensity=0, children=(child("a", []),))
     for name in ("middle", "root"):
@@ -567,6 +583,28 @@ async def test_a_supervisor_that_is_told_to_hurry_cancels_in_order_instead_of_as
         system.supervisor("root").hurry()
     assert log == ["-c", "-b", "-a"]
     assert trio.current_time() - start == 7
+
+
+async def test_a_supervisor_that_was_told_to_hurry_is_patient_again_after_its_restart(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    log: list[str] = []
+    inner = SupervisorSpec("inner", intensity=0, children=(child("a", log, stop_seconds=2),))
+    async with open_system(SupervisorSpec("root", children=(inner,))) as system:
+        system.supervisor("root/inner").hurry()
+        system.post(system.ref("root/inner/a"), "break")
+        await trio.sleep(10)
+        assert log == ["+a", "-a", "+a"]
+        reasons: list[Reason] = []
+
+        class Last(Child):
+            async def stopping(self, reason: Reason) -> None:
+                reasons.append(reason)
+
+        last = system.supervisor("root/inner").start_child(ChildSpec("last", lambda: Last("last", log)))
+        await settle()
+        system.post(last, "x")
+    assert reasons == [Reason(Exit.SHUTDOWN)]
 
 
 async def test_a_removed_actor_that_shields_itself_keeps_its_id_until_it_ends(

@@ -166,6 +166,13 @@ async def test_a_codec_that_changes_a_message_is_found_out() -> None:
             system.post(system.ref("root/a"), Good(n=1))
 
 
+async def test_a_codec_that_changes_only_the_type_of_a_message_is_found_out() -> None:
+    codec = StrictMailbox(lambda _: b"", lambda _: True)
+    async with open_system(SupervisorSpec("root", children=(ChildSpec("a", Probe),)), strict=codec) as system:
+        with pytest.raises(Misuse, match="does not arrive as it was sent"):
+            system.post(system.ref("root/a"), 1)
+
+
 # ---- probes ---------------------------------------------------------------------------------------------------------
 
 

@@ -115,31 +115,26 @@ class Life:
     async def run(self) -> None:
         """The task, up to its end or its next sleep."""
         INSIDE.set(self._run)
-        reason = Reason(Exit.KILLED, "the whole run was cancelled")
+        reason = Reason(Exit.KILLED, "everything was cancelled")
         error: BaseException | None = None
         try:
-            reason, error = await self._live()
+            returned, error = await _attempt(self._scope, self._work)
+            reason = failure(error) if error is not None else returned or Reason(Exit.KILLED, self._killed)
         finally:
             if self.state is not State.ASLEEP:
-                self._finish(reason, error)
+                self._finish(*await self._clean_up(reason, error))
 
-    async def _live(self) -> tuple[Reason, BaseException | None]:
-        reason, error = await _attempt(self._scope, self._work)
-        if error is not None:
-            reason = failure(error)
-        elif reason is None:
-            reason = Reason(Exit.KILLED, self._killed)
-        if self.state is State.ASLEEP:
-            return reason, None
+    async def _clean_up(self, reason: Reason, error: BaseException | None) -> tuple[Reason, BaseException | None]:
+        """Answer those who wait, then have the actor stop.  How it ended after all."""
         self._give_up_messages()
-        if self._actor is not None:
-            stop_error = await self._stop(self._actor, reason)
-            if stop_error is not None and (not reason.abnormal or is_fatal(stop_error)):
-                return failure(stop_error), stop_error
-            if stop_error is not None and error is not None:
-                error.add_note(f"its clean-up failed too, by {type(stop_error).__qualname__}")
-            error = error or stop_error
-        return reason, error
+        if self._actor is None:
+            return reason, error
+        stop_error = await self._stop(self._actor, reason)
+        if stop_error is not None and (not reason.abnormal or is_fatal(stop_error)):
+            return failure(stop_error), stop_error
+        if stop_error is not None and error is not None:
+            error.add_note(f"its clean-up failed too, by {type(stop_error).__qualname__}")
+        return reason, error or stop_error
 
     @disable_ki_protection
     async def _work(self) -> Reason:

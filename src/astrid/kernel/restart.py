@@ -16,9 +16,11 @@ Source: the Erlang/OTP design principles, supervisor behaviour.
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal, assert_never
 
 import msgspec
@@ -150,7 +152,7 @@ class Escalate(msgspec.Struct, frozen=True):
 Effect = Start | Stop | Retire | Wait | Ready | Escalate
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Child:
     id: str
     restart: Restart
@@ -165,13 +167,33 @@ class _Child:
 
     @property
     def live(self) -> bool:
-        return self.phase in (Phase.STARTING, Phase.UP)
+        return self.phase is Phase.UP or self.phase is Phase.STARTING
 
 
 class Restarts:
-    """The machine of one incarnation of a supervisor."""
+    """The machine of one incarnation of a supervisor.
 
-    __slots__ = ("_cause", "_children", "_culprit", "_failures", "_finished", "_ready", "_rules", "_wait", "restarts")
+    No event costs more because there are many children, except that a group goes down or comes up.
+    """
+
+    __slots__ = (
+        "_cause",
+        "_children",
+        "_culprit",
+        "_doomed",
+        "_down",
+        "_failures",
+        "_finished",
+        "_first",
+        "_live",
+        "_order",
+        "_ready",
+        "_rules",
+        "_stopping",
+        "_stopping_doomed",
+        "_wait",
+        "restarts",
+    )
 
     def __init__(self, rules: Rules, children: Iterable[tuple[str, Restart]]) -> None:
         self._rules = rules
@@ -183,6 +205,14 @@ class Restarts:
         self._finished = False
         self._wait: float | None = None
         self.restarts = 0
+        # What could be counted in the children each time, and is kept instead.
+        self._down = dict(self._children)
+        self._live = 0
+        self._stopping = 0
+        self._doomed = 0
+        self._stopping_doomed = 0
+        self._order: list[_Child] | None = None  # who is to be stopped, the next one last; None: to be found out
+        self._first: _Child | None = None  # whose first start was begun last
 
     @property
     def ending(self) -> bool:
@@ -203,7 +233,7 @@ class Restarts:
             case Boot():
                 pass
             case Add(name, restart):
-                self._children[name] = _Child(name, restart, static=False, tried=True)
+                self._down[name] = self._children[name] = _Child(name, restart, static=False, tried=True)
             case Remove(name):
                 self._remove(name, out)
             case Up(name):
@@ -215,11 +245,11 @@ class Restarts:
             case Tick():
                 self._wait = None
             case Shutdown():
-                self._cause = self._cause or Cause.ASKED
+                self._end(self._cause or Cause.ASKED, self._culprit)
             case _:
                 assert_never(event)
         if not self._go_down(out):
-            out.extend(self._come_up(now))
+            self._come_up(now, out)
         return out
 
     # ---- taking in --------------------------------------------------------------------------------------------------
@@ -232,14 +262,13 @@ class Restarts:
         if child.phase is Phase.DOWN:
             self._retire(child, out)
         elif child.live:
-            child.phase = Phase.STOPPING
-            out.append(Stop(name))
+            self._stop(child, out)
 
     def _up(self, name: str, now: float) -> None:
         child = self._children[name]
         child.tried = True
         if child.phase is Phase.STARTING:  # else it came up while it was being stopped
-            child.phase = Phase.UP
+            self._move(child, Phase.UP)
             child.up_since = now
 
     def _ended(self, name: str, failed: bool, fatal: bool, now: float, out: list[Effect]) -> None:
@@ -247,10 +276,9 @@ class Restarts:
         was = child.phase
         spontaneous = child.live and not child.doomed and not self.ending
         child.tried = True
-        child.doomed = False
-        child.phase = Phase.DOWN
+        self._move(child, Phase.DOWN)
         if fatal:
-            self._end(Cause.FATAL, child)
+            self._end(Cause.FATAL, name)
         elif child.leaving:
             self._retire(child, out)
         elif spontaneous:
@@ -266,7 +294,7 @@ class Restarts:
         while self._failures[0] < now - self._rules.period:
             self._failures.popleft()
         if len(self._failures) > self._rules.intensity:
-            self._end(Cause.GAVE_UP, child)
+            self._end(Cause.GAVE_UP, child.id)
             return
         self.restarts += 1
         first, longest = self._rules.delay
@@ -274,85 +302,126 @@ class Restarts:
         child.streak += 1
         for member in self._group(child):
             member.not_before = max(member.not_before, now + delay)
-            if member is child:
-                continue
-            member.doomed = member.live
-            member.leaving = member.leaving or (member.doomed and member.restart == "temporary")
+            if member.live and not member.doomed:
+                member.doomed = True
+                self._doomed += 1
+                member.leaving = member.leaving or member.restart == "temporary"
+        self._order = None
 
     def _group(self, child: _Child) -> Iterator[_Child]:
         """Those who are restarted when ``child`` is, left to right."""
+        if self._rules.strategy == "one_for_one":
+            yield child
+            return
         started = self._rules.strategy == "one_for_all"
         for member in self._children.values():
             started = started or member is child
-            if member is child or (started and self._rules.strategy != "one_for_one"):
+            if started:
                 yield member
 
     def _lost(self, name: str) -> None:
         child = self._children[name]
         if child.phase is not Phase.STOPPING:
             return
-        child.phase = Phase.LOST
-        child.doomed = False
+        self._move(child, Phase.LOST)
         if not child.leaving:
             # SAFETY: a successor would run beside it, and both would act under one name.
-            self._end(Cause.FATAL, child)
+            self._end(Cause.FATAL, name)
 
-    def _end(self, cause: Cause, child: _Child) -> None:
+    def _end(self, cause: Cause, culprit: str) -> None:
         if self._cause is not Cause.FATAL:
             self._cause = cause
-            self._culprit = child.id
+            self._culprit = culprit
+        self._order = None
 
     def _retire(self, child: _Child, out: list[Effect]) -> None:
         del self._children[child.id]
+        self._down.pop(child.id, None)
         out.append(Retire(child.id))
+
+    def _stop(self, child: _Child, out: list[Effect]) -> None:
+        self._move(child, Phase.STOPPING)
+        out.append(Stop(child.id))
+
+    def _move(self, child: _Child, phase: Phase) -> None:
+        """Change the phase of a child, and all that is counted."""
+        was_live, was = child.live, child.phase
+        child.phase = phase
+        self._live += child.live - was_live
+        self._stopping += (phase is Phase.STOPPING) - (was is Phase.STOPPING)
+        if child.doomed:
+            self._stopping_doomed += (phase is Phase.STOPPING) - (was is Phase.STOPPING)
+            if phase is Phase.DOWN or phase is Phase.LOST:
+                child.doomed = False
+                self._doomed -= 1
+        if phase is Phase.DOWN:
+            self._down[child.id] = child
+        elif was is Phase.DOWN:
+            del self._down[child.id]
 
     # ---- deciding ---------------------------------------------------------------------------------------------------
 
     def _go_down(self, out: list[Effect]) -> bool:
         """Stop what has to go down.  True while anything has to: nothing starts meanwhile."""
-        going = [child for child in self._children.values() if child.doomed or self.ending]
-        live = [child for child in going if child.live]
-        stopping = any(child.phase is Phase.STOPPING for child in going)
-        if live and self.ending and self._rules.together:
-            next_down = live[::-1]
-        else:
-            next_down = live[-1:] if not stopping else []
-        for child in next_down:
-            child.phase = Phase.STOPPING
-            out.append(Stop(child.id))
+        stopping = self._stopping if self.ending else self._stopping_doomed
+        live = self._live if self.ending else self._doomed - self._stopping_doomed
+        together = self.ending and self._rules.together
+        if live and (together or not stopping):
+            if self._order is None:
+                self._order = [child for child in self._children.values() if child.doomed or self.ending]
+            while self._order:
+                child = self._order.pop()
+                if child.live:
+                    self._stop(child, out)
+                    if not together:
+                        break
         if live or stopping:
             return True
         if self._cause is None:
             return False
         for child in list(self._children.values()):
             if child.phase is Phase.LOST:
-                self._end(Cause.FATAL, child)
+                self._end(Cause.FATAL, child.id)
             if not child.static or child.leaving:
                 self._retire(child, out)
         out.append(Escalate(self._cause, self._culprit))
         self._finished = True
         return True
 
-    def _come_up(self, now: float) -> Iterator[Effect]:
+    def _come_up(self, now: float, out: list[Effect]) -> None:
         """Start what may start."""
-        tied = self._rules.strategy != "one_for_one"
-        blocked = False  # by a child on the left that is not up yet
-        wait: float | None = None
-        for child in self._children.values():
-            first = child.static and not child.tried
-            if child.phase is Phase.DOWN and not (blocked and (tied or first)):
-                if child.not_before <= now:
-                    child.phase = Phase.STARTING
-                    yield Start(child.id)
-                elif wait is None or child.not_before < wait:
-                    wait = child.not_before
-            if child.phase is not Phase.UP and (tied or first) and not child.leaving:
-                blocked = True
-        if wait is not None and wait != self._wait:
+        wait = math.inf
+        for child in self._next_up():
+            if child.not_before <= now:
+                self._move(child, Phase.STARTING)
+                out.append(Start(child.id))
+            else:
+                wait = min(wait, child.not_before)
+        if wait < math.inf and wait != self._wait:
             self._wait = wait
-            yield Wait(wait)
-        if not self._ready and all(
-            child.phase is Phase.UP or child.leaving for child in self._children.values() if child.static
-        ):
+            out.append(Wait(wait))
+        if not self._ready and all(child.phase is Phase.UP or child.leaving for child in self._static()):
             self._ready = True
-            yield Ready()
+            out.append(Ready())
+
+    def _next_up(self) -> Iterator[_Child]:
+        """Those who are down and whom nobody on their left holds up, left to right."""
+        if not self._down:
+            return
+        if self._rules.strategy != "one_for_one":
+            for child in self._children.values():
+                if child.phase is Phase.DOWN:
+                    yield child
+                if child.phase is not Phase.UP and not child.leaving:
+                    return  # the others stand on this one
+            return
+        for child in list(self._down.values()):
+            if child.static and not child.tried:
+                # Even those who are independent start one after the other the first time.
+                if self._first is not None and self._first.phase is Phase.STARTING and not self._first.tried:
+                    continue
+                self._first = child
+            yield child
+
+    def _static(self) -> Iterator[_Child]:
+        return takewhile(lambda child: child.static, self._children.values())

@@ -302,7 +302,7 @@ class Supervisor:
         child = self._children[name]
         self._stopping[name] = _Deadline(self._call_in(child.spec.shutdown, lambda: self._cut(name)))
         child.request_stop()
-        if self._hurried or child.spec.shutdown == 0:
+        if self._hurried:
             self._cut(name)
 
     def _cut(self, name: str) -> None:

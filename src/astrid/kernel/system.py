@@ -222,9 +222,7 @@ async def open_system(
             except BaseException as error:  # noqa: BLE001 - raised below, where no nursery makes a group of it
                 failure = error
             finally:
-                ground.stop()
-                with trio.CancelScope(shield=True):  # bounded by the deadlines of the children
-                    await ground.stopped.wait()
+                ground.stop()  # and the nursery waits for that, which the deadlines of the children bound
     finally:
         # What ended the system says more than what that did to the body, or a cancellation that came meanwhile.
         if ground.error is not None:

@@ -52,7 +52,6 @@ class Event(Wire, frozen=True, kw_only=True, tag_field="event"):
 CallId = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
-
 class TextDelta(Event, frozen=True, kw_only=True, tag="text"):
     """A piece of the model's answer as it streams in."""
 

@@ -26,6 +26,12 @@ from astrid.wire.fields import (
     Wire,
 )
 
+DaemonMode = Literal["ephemeral", "persistent"]
+SettledAs = Literal["settled", "already-settled", "expired", "refused"]
+SessionState = Literal["idle", "running", "waiting"]
+ScopeText = Literal["once", "session", "workspace", "always"]
+AssuranceText = Literal["plain", "sealed", "device", "relayed"]
+
 
 class Answer(Wire, frozen=True, kw_only=True):
     """Base of what is answered."""
@@ -42,7 +48,8 @@ class Welcome(Answer, frozen=True, kw_only=True):
     version: Name
     aud: Bytes32
     home: PathText
-    mode: Literal["ephemeral", "persistent"]
+    mode: DaemonMode
+    session_mode: Mode  # of a session for which none is named
     checkpoint: bytes
     consistency: tuple[Bytes32, ...] = ()
 
@@ -56,7 +63,7 @@ class SessionInfo(Answer, frozen=True, kw_only=True):
     workspace: PathText
     mode: Mode
     model: ModelText
-    state: Literal["idle", "running", "waiting"]
+    state: SessionState
     created_ns: U64Text
     turns: Safe
     message_count: Safe
@@ -80,7 +87,7 @@ class Status(Answer, frozen=True, kw_only=True):
     """How the daemon is."""
 
     version: Name
-    mode: Literal["ephemeral", "persistent"]
+    mode: DaemonMode
     uptime_ns: U64Text
     active_connections: Safe
     active_sessions: Safe
@@ -100,7 +107,7 @@ class Subscribed(Answer, frozen=True, kw_only=True):
 class Settled(Answer, frozen=True, kw_only=True):
     """What became of an answer to a question; only ``settled`` made it count."""
 
-    outcome: Literal["settled", "already-settled", "expired", "refused"]
+    outcome: SettledAs
     reason: Line = ""
 
 
@@ -138,10 +145,10 @@ class TokenInfo(Wire, frozen=True, kw_only=True):
     """A token as a person lists it.  Figures at the field's maximum mean "no limit", as in the token itself."""
 
     token_id: TokenText
-    scope: Literal["once", "session", "workspace", "always"]
+    scope: ScopeText
     issuer: Bytes32
     holder: Bytes32
-    assurance: Literal["plain", "sealed", "device", "relayed"]
+    assurance: AssuranceText
     not_before_s: U64Text
     expires_s: U64Text
     uses: Safe
@@ -270,7 +277,7 @@ class KeyInfo(Wire, frozen=True, kw_only=True):
 
     role: Literal["user", "device", "runtime", "holder", "client"]
     public_key: Bytes32
-    assurance: Literal["plain", "sealed", "device", "relayed", "none"]
+    assurance: Literal["plain", "sealed", "device", "relayed", "none"]  # none: it is no key of a person
 
 
 class Keys(Answer, frozen=True, kw_only=True):

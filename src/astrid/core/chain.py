@@ -1,0 +1,201 @@
+"""The log as a machine: frames that hold the digest of their predecessor, and the tree over them.  Pure.
+
+``ChainState`` appends; ``ChainVerifier`` reads.  The stored bytes are what is hashed, chained and proved; nothing
+is re-encoded to verify.
+
+Never: judges what a record says.  A body is decoded by whoever wants to know (``decode_body``).
+
+Invariants:
+  seq is gapless from 1; boot is 0 in the first record and rises by one per start; time never falls.
+  A checkpoint covers only records that are already durable.
+
+Source: protocol N9, N10; RFC 6962 (tree); threats 11, 12, 31, 33.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import msgspec
+
+from astrid.core.canon import U16, U32, U64, Bytes32, Digest, Domain, Signed, decode, digest, encode
+from astrid.core.merkle import Hash, leaf_hash
+from astrid.core.records import BODIES, MAX_BODY_BYTES, Entry, Kind
+from astrid.core.tiles import Tile, TileBuilder
+from astrid.core.tokens import Bytes0or16
+from astrid.errors import CanonError, ChainError, InternalError
+
+MAX_FRAME_BYTES = MAX_BODY_BYTES + 256
+CHECKPOINT_RECORDS = 1000
+CHECKPOINT_NS = 60 * 10**9
+
+_GENESIS, _BOOT = int(Kind.GENESIS), int(Kind.BOOT)  # plain numbers: comparing with a member costs more than the rest
+
+
+class Frame(Signed, frozen=True, array_like=True):
+    """One record as stored (N9).  ``prev`` is first and of fixed width, so that a link is checked without decoding."""
+
+    prev: Bytes32
+    seq: U64
+    boot: U32
+    time_ns: U64
+    kind: U16
+    session: Bytes0or16
+    body: bytes
+
+
+def genesis_tip(install: bytes) -> Digest:
+    """``prev`` of the first record: H(genesis, I)."""
+    return digest(Domain.GENESIS, install)
+
+
+def frame_digest(frame: bytes) -> Digest:
+    """``prev`` of the record after ``frame``."""
+    return digest(Domain.AUDIT, frame)
+
+
+def decode_frame(data: bytes) -> Frame:
+    """The record that ``data`` spells.
+
+    Raises:
+        ChainError: not the canonical bytes of a record.
+    """
+    try:
+        frame = decode(data, Frame, max_bytes=MAX_FRAME_BYTES, what="a record")
+    except CanonError as error:
+        raise ChainError("chain.malformed", error.message) from error
+    if len(frame.session) not in (0, 16):
+        raise ChainError("chain.malformed", "a record names a session of 16 bytes, or none")
+    return frame
+
+
+def decode_body(frame: Frame) -> Signed:
+    """The body of a record of a known kind.
+
+    Raises:
+        ChainError: an unknown kind, or not a body of that kind.
+    """
+    if frame.kind not in BODIES:
+        raise ChainError("chain.kind", f"record {frame.seq} is of the unknown kind {frame.kind}")
+    try:
+        return decode(
+            frame.body, BODIES[Kind(frame.kind)], max_bytes=MAX_BODY_BYTES, what=f"the body of record {frame.seq}"
+        )
+    except CanonError as error:
+        raise ChainError("chain.malformed", error.message) from error
+
+
+class Tip(msgspec.Struct, frozen=True):
+    """Where a log ends."""
+
+    size: int
+    prev: bytes
+    boot: int
+    time_ns: int
+
+
+class ChainState:
+    """The writing end.  ``append`` advances at once; what is durable is told by ``durable``."""
+
+    __slots__ = ("_appended", "_checkpoint_ns", "_checkpoint_size", "durable_tip", "tip", "tree")
+
+    def __init__(self, tip: Tip, tree: TileBuilder) -> None:
+        self.tip = tip
+        self.durable_tip = tip
+        self.tree = tree
+        self._appended: deque[tuple[Tip, Hash]] = deque()  # not yet durable
+        self._checkpoint_size = 0
+        self._checkpoint_ns = 0
+
+    def append(self, entry: Entry, now_ns: int) -> bytes:
+        """The bytes of the next record.  A wall clock that stepped back does not move the log's time back."""
+        time_ns = max(now_ns, self.tip.time_ns)
+        boot = self.tip.boot + (entry.kind == _BOOT)
+        frame = Frame(self.tip.prev, self.tip.size + 1, boot, time_ns, entry.kind, entry.session, entry.body)
+        data = encode(frame)
+        self.tip = Tip(frame.seq, frame_digest(data), boot, time_ns)
+        self._appended.append((self.tip, leaf_hash(data)))
+        return data
+
+    def durable(self, size: int) -> list[Tile]:
+        """Everything up to record ``size`` is on disk; the tiles of the tree that are full now, to be stored with
+        what comes next.
+
+        Raises:
+            InternalError: more than was appended.
+        """
+        count = size - self.durable_tip.size
+        if not 0 <= count <= len(self._appended):
+            raise InternalError("chain.watermark", "more records became durable than were appended")
+        tiles: list[Tile] = []
+        for _ in range(count):
+            self.durable_tip, leaf = self._appended.popleft()
+            tiles += self.tree.append(leaf)
+        return tiles
+
+    def checkpoint_due(self, now_ns: int) -> bool:
+        """Whether the last checkpoint is 1,000 durable records or 60 s old, and there is something new to sign."""
+        new = self.durable_tip.size - self._checkpoint_size
+        return new > 0 and (new >= CHECKPOINT_RECORDS or now_ns - self._checkpoint_ns >= CHECKPOINT_NS)
+
+    def checkpointed(self, size: int, now_ns: int) -> None:
+        """A checkpoint over ``size`` records was signed and stored."""
+        self._checkpoint_size = size
+        self._checkpoint_ns = now_ns
+
+
+class ChainVerifier:
+    """The reading end: feed it every record in order; it raises at the first that does not follow."""
+
+    __slots__ = ("boot", "prev", "size", "time_ns", "tree")
+
+    def __init__(self, install: bytes) -> None:
+        self.prev: bytes = genesis_tip(install)
+        self.size: int = 0
+        self.boot: int = 0
+        self.time_ns: int = 0
+        self.tree = TileBuilder()
+
+    def feed(self, data: bytes) -> Frame:
+        """The next record, if it follows.
+
+        Raises:
+            ChainError: says at which record and why.
+        """
+        seq = self.size + 1
+        try:
+            frame = decode_frame(data)
+            if frame.seq != seq:
+                raise ChainError("chain.gap", f"expected record {seq} and found {frame.seq}")
+            if frame.prev != self.prev:
+                raise ChainError("chain.link", "the record does not follow the one before it")
+            if frame.time_ns < self.time_ns:
+                raise ChainError("chain.time", "the record is older than the one before it")
+            if frame.boot != self.boot + (frame.kind == _BOOT):
+                raise ChainError("chain.boot", "the record names another start of the daemon than the log does")
+            if (frame.kind == _GENESIS) != (seq == 1):
+                raise ChainError("chain.genesis", "a log has one genesis record, its first")
+        except ChainError as error:
+            error.where = f"record {seq}"
+            raise
+        self.tree.append(leaf_hash(data))
+        self.prev, self.size, self.boot, self.time_ns = frame_digest(data), seq, frame.boot, frame.time_ns
+        return frame
+
+    @property
+    def tip(self) -> Tip:
+        """Where the log read so far ends."""
+        return Tip(self.size, self.prev, self.boot, self.time_ns)
+
+
+def verify_frames(install: bytes, frames: Iterable[bytes]) -> ChainVerifier:
+    """Read a whole log.  An empty one is sound and has size 0.
+
+    Raises:
+        ChainError: at the first record that does not follow.
+    """
+    verifier = ChainVerifier(install)
+    for data in frames:
+        verifier.feed(data)
+    return verifier

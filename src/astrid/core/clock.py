@@ -1,0 +1,59 @@
+"""Has the wall clock been set?  Compared with a clock that only runs on.  Pure.
+
+A clock that goes back would let expired tokens live again; one that jumps ahead would end every token at once, and
+since the log's time never falls, one record written then would spoil the log's clock for good.
+
+Never: says what time it is.  The gate's time never falls, whatever the wall clock does (``facts.time_s``), and what is
+recorded while the clock stands far ahead keeps the log's last time (the audit actor).
+
+Source: threats 31.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+BACK_NS = 60 * 10**9
+AHEAD_NS = 24 * 3600 * 10**9
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The wall clock was set: by so many nanoseconds, forward or back."""
+
+    by_ns: int
+
+    @property
+    def back(self) -> bool:
+        """Whether it was set back."""
+        return self.by_ns < 0
+
+
+class ClockWatch:
+    """Watches two clocks.  ``offset_ns`` is how far the wall clock is from where it would be had nobody set it."""
+
+    __slots__ = ("_origin_ns", "_told", "offset_ns")
+
+    def __init__(self, wall_ns: int, running_ns: int) -> None:
+        """``running_ns`` is a clock that only runs on, sleep of the machine included."""
+        self._origin_ns = wall_ns - running_ns
+        self._told = 0
+        self.offset_ns = 0
+
+    def observe(self, wall_ns: int, running_ns: int) -> Step | None:
+        """Look at both clocks.  A step is told once, when it is first seen; small corrections are nothing."""
+        self.offset_ns = wall_ns - running_ns - self._origin_ns
+        state = self.jumped_ahead - self.went_back
+        if state == self._told:
+            return None
+        self._told = state
+        return Step(self.offset_ns) if state else None
+
+    @property
+    def went_back(self) -> bool:
+        """Whether the wall clock stands more than a minute behind: standing grants must not be believed."""
+        return self.offset_ns < -BACK_NS
+
+    @property
+    def jumped_ahead(self) -> bool:
+        """Whether it stands more than a day ahead: nothing must be permitted, and its time must not be recorded."""
+        return self.offset_ns > AHEAD_NS

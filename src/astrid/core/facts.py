@@ -1,0 +1,231 @@
+"""What the gate knows, and how it is rebuilt from the log.  Pure; owned by the gate.
+
+Invariant: replaying the log from its first record gives the ledger, revocations and settled questions that the gate
+had when the last record left it, with every permit that has no outcome still reserved.
+
+Source: protocol N2 c and d, N3, N11; architecture 5 (the table of crashes), 7; threats 15, 17, 24, 31.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from astrid.core.budget import Cap, Charge, Ledger, Use
+from astrid.core.call import Call
+from astrid.core.canon import MAX_U64, Signed
+from astrid.core.chain import Frame
+from astrid.core.decide import Limits
+from astrid.core.policy import Policy
+from astrid.core.question import DEFERRED_SECONDS
+from astrid.core.records import (
+    AskedRecord,
+    CoalescedRecord,
+    DeferredRecord,
+    DeniedRecord,
+    Entry,
+    OutcomeRecord,
+    PermitRecord,
+    RevokedRecord,
+    SettledRecord,
+    entry,
+)
+from astrid.core.tokens import UNLIMITED_USES, Moment, Roots, Token
+from astrid.core.tools import ToolSpec
+from astrid.errors import ChainError
+
+LOG_BYTES_PER_SESSION = 64 * 1024 * 1024
+DENIAL_BYTES_PER_SESSION = 4 * 1024 * 1024
+_NS = 10**9
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a ref is: the key that the kernel's owner registered for it when it was spawned.
+
+    ``toolboxes`` are the sets of tools it may propose, first match wins; ``asks``: whether its questions may be put
+    to a person.
+    """
+
+    key: bytes
+    session: bytes
+    workspace: bytes
+    toolboxes: tuple[str, ...]
+    limits: Limits
+    asks: bool
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A tool as it is installed now: its definition, its toolbox, the ref of its host, and which start of that host
+    this is.
+    """
+
+    toolbox: str
+    spec: ToolSpec
+    tooldef: bytes
+    host: int
+    incarnation: int
+
+
+class Open(msgspec.Struct, frozen=True):
+    """A permit in the log without an outcome."""
+
+    seq: int
+    session: bytes
+    record: PermitRecord
+    charge: Charge
+
+
+class Quota:
+    """What a session may write into the log.  A denial costs its author nothing, so denials have a smaller share.
+
+    Above its share a session is paused: it gets no further than a denial, and denials are counted, not recorded one by
+    one.  What must be recorded all the same (outcomes, revocations, a session's end) is.
+    """
+
+    __slots__ = ("_bytes", "_counts", "_denial_bytes")
+
+    def __init__(self) -> None:
+        self._bytes: dict[bytes, int] = {}
+        self._denial_bytes: dict[bytes, int] = {}
+        self._counts: dict[tuple[bytes, str], int] = {}
+
+    def spent(self, session: bytes) -> bool:
+        """Whether ``session`` has used up its share."""
+        return (
+            self._bytes.get(session, 0) >= LOG_BYTES_PER_SESSION
+            or self._denial_bytes.get(session, 0) >= DENIAL_BYTES_PER_SESSION
+        )
+
+    def wrote(self, session: bytes, size_bytes: int, *, denial: bool = False) -> None:
+        """A record of ``session`` took ``size_bytes``."""
+        self._bytes[session] = self._bytes.get(session, 0) + size_bytes
+        if denial:
+            self._denial_bytes[session] = self._denial_bytes.get(session, 0) + size_bytes
+
+    def count(self, session: bytes, code: str) -> list[Entry]:
+        """Count one denial more.  A record is made each time that the count has doubled."""
+        count = self._counts[session, code] = self._counts.get((session, code), 0) + 1
+        return [] if count & (count - 1) else [_coalesced(session, code, count)]
+
+    def end(self, session: bytes) -> list[Entry]:
+        """The session has ended: what was counted and not yet recorded."""
+        self._bytes.pop(session, None)
+        self._denial_bytes.pop(session, None)
+        counted = {code: self._counts.pop((of, code)) for of, code in list(self._counts) if of == session}
+        return [_coalesced(session, code, count) for code, count in counted.items() if count & (count - 1)]
+
+
+def _coalesced(session: bytes, code: str, count: int) -> Entry:
+    return entry(CoalescedRecord(code, count), session=session)
+
+
+class Facts:
+    """Everything a decision looks at.  Machine-owned dicts with frozen leaves."""
+
+    __slots__ = (
+        "aud",
+        "durable_ns",
+        "last_ref",
+        "ledger",
+        "open_permits",
+        "policy",
+        "principals",
+        "question_seconds",
+        "quota",
+        "revoked",
+        "roots",
+        "settled",
+        "standing",
+        "tools",
+    )
+
+    def __init__(self, *, aud: bytes, roots: Roots, policy: Policy, question_seconds: int = DEFERRED_SECONDS) -> None:
+        self.aud = aud
+        self.roots = roots
+        self.policy = policy
+        self.question_seconds = question_seconds
+        self.ledger = Ledger()
+        self.principals: dict[int, Principal] = {}
+        self.tools: dict[tuple[str, str], Tool] = {}
+        self.revoked: set[bytes] = set()
+        self.settled: dict[bytes, bytes] = {}
+        self.open_permits: dict[int, Open] = {}
+        self.durable_ns = 0
+        self.standing = True  # whether the clock can be believed, and so a standing token
+        self.last_ref = 0
+        self.quota = Quota()
+
+    def tool(self, principal: Principal, name: str) -> Tool | None:
+        """The tool that ``principal`` means by ``name``."""
+        found = (self.tools.get((toolbox, name)) for toolbox in principal.toolboxes)
+        return next((tool for tool in found if tool is not None), None)
+
+    def time_s(self, now_ns: int) -> int:
+        """The gate's time in whole seconds: never before the last durable record."""
+        return max(now_ns, self.durable_ns) // _NS
+
+    def moment(self, call: Call, now_ns: int) -> Moment:
+        """The present, as ``call``'s tokens see it."""
+        return Moment(
+            self.time_s(now_ns),
+            self.aud,
+            call.session,
+            call.workspace,
+            call.tainted,
+            self.roots.epoch,
+            self.revoked,
+            self.settled,
+        )
+
+    def settle_unknown(self) -> None:
+        """Book every open permit of the past in full, as ``gate_admin.unknown_outcomes`` records it."""
+        for opened in self.open_permits.values():
+            self.ledger.settle(opened.charge, opened.record.micros)
+        self.open_permits.clear()
+
+    def is_revoked(self, token: Token) -> bool:
+        """Whether a block or key of ``token`` was revoked."""
+        return any(
+            not self.revoked.isdisjoint((i, b.issuer, b.holder)) for i, b in zip(token.ids, token.blocks, strict=True)
+        )
+
+    def replay(self, frame: Frame, body: Signed) -> None:
+        """Take in one record of the log, in order.
+
+        Raises:
+            ChainError: a permit or an outcome that no gate wrote there.
+        """
+        self.durable_ns = frame.time_ns
+        match body:
+            case PermitRecord() if body.ref not in self.open_permits:
+                charge = _charge(frame, body)
+                self.ledger.reserve(charge)
+                self.open_permits[body.ref] = Open(frame.seq, frame.session, body, charge)
+                self.last_ref = max(self.last_ref, body.ref)
+            case OutcomeRecord() if body.ref in self.open_permits:
+                self.ledger.settle(self.open_permits.pop(body.ref).charge, body.spent)
+            case PermitRecord() | OutcomeRecord():
+                raise ChainError(
+                    "chain.replay",
+                    f"call {body.ref} is permitted twice, or ends without a permit",
+                    where=f"record {frame.seq}",
+                )
+            case SettledRecord() if any(body.block):
+                self.settled[body.question] = body.block
+            case RevokedRecord():
+                self.revoked.add(body.target)
+            case DeniedRecord() | AskedRecord() | DeferredRecord():
+                self.last_ref = max(self.last_ref, body.ref)
+            case _:
+                pass
+
+
+def _charge(frame: Frame, body: PermitRecord) -> Charge:
+    """The charge as it was reserved.  Limits are not part of a permit: what was granted then is not judged again
+    now.
+    """
+    caps = [Cap(row.block, MAX_U64, "token") for row in body.charges]
+    caps += [
+        Cap(b"session" + frame.session, MAX_U64, "session"),
+        Cap(b"workspace" + body.workspace, MAX_U64, "workspace"),
+    ]
+    return Charge(body.micros, tuple(caps), tuple(Use(row.block, UNLIMITED_USES) for row in body.charges))

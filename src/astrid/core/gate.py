@@ -1,0 +1,379 @@
+"""The gate: every effect's one way from proposal to outcome, as a machine.  Pure.
+
+    propose ──► PREPARING ──prepared──┬─► PERMITTING ──durable──► RUNNING ──executed──► outcome
+                                      ├─► ASKING ──answered──► approved (propose again) │ refused │ deferred
+                                      └─► refused
+
+The gate never waits.  It reserves in memory, hands a record to the audit actor, and goes on; what follows a record
+happens when it comes back durable (``durable``).  A permit is durable before its call is executed; a denial is durable
+before it is answered.
+
+Never: runs anything, verifies a question's answer (``approval`` does), or takes a principal's identity from a message.
+
+Invariants:
+  Each proposal ends exactly once: outcome, refusal, deferral or approval; or without a word, if its principal gave it
+  up.
+  Nothing is executed without an earlier durable permit over those very bytes; nothing after a denial.
+  What was reserved is settled once: at the true amount, in full when unknown, not at all only if nothing happened.
+
+Source: architecture 5 and 6; protocol N2 to N4; threats 1, 8, 15, 21, 23, 24, 25, 31.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from astrid.core import gate_records as records
+from astrid.core.call import Call
+from astrid.core.canon import MAX_U64, commitment, encode
+from astrid.core.decide import Denied
+from astrid.core.facts import Facts, Tool
+from astrid.core.gate_decide import Granted, Question, Rejected, consider, stale
+from astrid.core.gate_messages import (
+    Answered,
+    Approved,
+    Ask,
+    Cancel,
+    Deferred,
+    Durable,
+    Effect,
+    Execute,
+    Executed,
+    Leave,
+    Minted,
+    Outcome,
+    Prepare,
+    Prepared,
+    Progress,
+    Propose,
+    Put,
+    Record,
+    Refused,
+    Send,
+    SendApprovals,
+    Streamed,
+    Unprepared,
+    Withdraw,
+)
+from astrid.core.gate_state import Pending, Stage, TokenCache
+from astrid.core.records import DeferredRecord, entry
+from astrid.errors import Effect as WorldEffect
+
+MAX_TOKENS_PER_PROPOSAL = 64
+MAX_PENDING_PER_PRINCIPAL = 64
+_SAID_NO = Denied("approval", "approval.denied", "a person said no", "do without this call, or ask the person why")
+_EXPIRED = Denied("approval", "approval.expired", "nobody answered in time", "do without this call, or try again")
+_TOOL_GONE = Denied("tool", "tool.gone", "the tool stopped while it looked at the call", "propose the call again")
+
+
+class Gate:
+    """The machine.  Owned by one shell, which stamps senders, performs effects in order and feeds back what became
+    durable.
+    """
+
+    __slots__ = ("_next_ref", "_of", "_secret", "_tokens", "_waiting", "clock_trouble", "facts", "pending", "suspended")
+
+    def __init__(self, facts: Facts, *, secret: bytes, first_ref: int) -> None:
+        """``secret`` is 32 random bytes, known to nobody else and never stored; salts and question ids derive from
+        it.  ``first_ref`` is above every ref in the log.
+        """
+        self.facts = facts
+        self.pending: dict[int, Pending] = {}
+        self.suspended = ""  # why the log cannot be written
+        self.clock_trouble = ""  # why its time cannot be told
+        self._of: dict[int, set[int]] = {}  # the refs of each principal's pending proposals
+        self._waiting: dict[int, Send] = {}  # last words of proposals, held until their record is durable
+        self._secret = secret
+        self._next_ref = first_ref
+        self._tokens = TokenCache()
+
+    # --- proposals
+
+    def propose(self, sender: int, message: Propose, now_ns: int) -> list[Effect]:
+        """A principal proposes a call."""
+        principal = self.facts.principals.get(sender)
+        if principal is None:
+            # SAFETY: who is not registered has no key, so no token can be theirs.
+            stranger = Denied("capability", "gate.unknown-principal", "the sender is not registered", "")
+            return [_refusal(sender, message, stranger)]
+        if self._trouble is not None:
+            # Nothing can be recorded, so nothing runs and the refusal itself is not recorded either.
+            return [_refusal(sender, message, self._trouble)]
+        ref = self._next_ref
+        self._next_ref += 1
+        if self.facts.quota.spent(principal.session):
+            paused = Denied("gate", "gate.paused", "the session has filled its share of the log", "start another one")
+            return self._deny(ref, sender, message, None, paused)
+        tool = self.facts.tool(principal, message.tool)
+        if tool is None:
+            unknown = Denied("tool", "tool.unknown", "there is no such tool", "use a listed tool")
+            return self._deny(ref, sender, message, None, unknown)
+        if len(self._of.get(sender, ())) >= MAX_PENDING_PER_PRINCIPAL or len(message.tokens) > MAX_TOKENS_PER_PROPOSAL:
+            many = Denied("gate", "gate.too-many", "too many calls or tokens at once", "wait")
+            return self._deny(ref, sender, message, tool, many)
+        self._of.setdefault(sender, set()).add(ref)
+        self.pending[ref] = Pending(ref, sender, message, Stage.PREPARING, tool)
+        return [Send(tool.host, Prepare(ref=ref, tool=message.tool, args=message.args))]
+
+    def unprepared(self, sender: int, message: Unprepared) -> list[Effect]:
+        """A host refuses to prepare the call."""
+        pending = self._looked_at(sender, message.ref)
+        if pending is None:
+            return []
+        return self._refuse(pending, Denied(message.layer, message.code, message.reason, message.advice))
+
+    def prepared(self, sender: int, message: Prepared, now_ns: int) -> list[Effect]:
+        """A host has looked; now the call exists and is decided."""
+        pending = self._looked_at(sender, message.ref)
+        if pending is None:
+            return []
+        if self._trouble is not None:
+            self._drop(pending)
+            return [_refusal(pending.sender, pending.proposal, self._trouble)]
+        principal = self.facts.principals[pending.sender]
+        salt = partial(self._salt, pending.ref)
+        verdict = consider(pending, principal, message.preparation, self.facts, self._tokens, salt, now_ns)
+        match verdict:
+            case Granted():
+                # Written after the last thing that can fail: from here on the reservation is owed a settlement.
+                self.facts.ledger.reserve(verdict.permit.charge)
+                self._move(pending, stage=Stage.PERMITTING, permitted=verdict.permit)
+                self.facts.quota.wrote(principal.session, records.size_of(verdict.record))
+                return [Record(verdict.record)]
+            case Question():
+                self._move(pending, stage=Stage.ASKING)
+                return [SendApprovals(Ask(ref=pending.ref, question=verdict.raw))]
+            case Rejected():
+                return self._refuse(pending, verdict.denied, verdict.call_bytes)
+
+    # --- what follows a durable record
+
+    def durable(self, message: Durable, now_ns: int) -> list[Effect]:
+        """The record of a proposal is on disk."""
+        self.facts.durable_ns = max(self.facts.durable_ns, message.time_ns)
+        pending = self._at(message.ref, Stage.PERMITTING)
+        if pending is not None:
+            return self._execute(self._move(pending, stage=Stage.RUNNING, permit_seq=message.seq), now_ns)
+        last_words = self._waiting.pop(message.ref, None)
+        return [] if last_words is None else [last_words]
+
+    def _execute(self, pending: Pending, now_ns: int) -> list[Effect]:
+        changed = self._trouble or stale(pending, self.facts, now_ns)
+        if changed is not None:
+            return self._settle(pending, b"", effect="none", spent_micros=0, refused=changed)
+        execute = Execute(
+            ref=pending.ref,
+            permit_seq=pending.permit_seq,
+            call=pending.permit.call_bytes,
+            incarnation=pending.tool.incarnation,
+        )
+        return [Send(pending.tool.host, execute)]
+
+    def executed(self, sender: int, message: Executed) -> list[Effect]:
+        """A host reports how the call ended."""
+        pending = self._at(message.ref, Stage.RUNNING, host=sender)
+        if pending is None or pending.permit_seq != message.permit_seq:
+            return []
+        spent = _true_cost(pending.permit.call, message)
+        return self._settle(
+            pending, message.content, effect=message.effect, spent_micros=spent, is_error=message.is_error
+        )
+
+    def progress(self, sender: int, message: Progress) -> list[Effect]:
+        """A host streams provisional output."""
+        pending = self._at(message.ref, Stage.RUNNING, host=sender)
+        if pending is None or pending.cancelled:
+            return []
+        return [Send(pending.sender, Streamed(proposal=pending.proposal.proposal, chunk=message.chunk))]
+
+    def _settle(
+        self,
+        pending: Pending,
+        content: bytes,
+        *,
+        effect: WorldEffect,
+        spent_micros: int,
+        is_error: bool = True,
+        unknown: bool = False,
+        refused: Denied | None = None,
+    ) -> list[Effect]:
+        """Book the true amount, record the outcome, answer.  The answer need not wait: whatever it leads to needs a
+        later permit.
+        """
+        permit, session = pending.permit, pending.permit.call.session
+        sound = self.facts.ledger.settle(permit.charge, spent_micros)
+        end = records.End(effect, is_error, unknown, spent_micros, sound, pending.permit_seq, content)
+        made = records.settled(pending.ref, session, permit.call_bytes, end, self._salt(pending.ref, 1))
+        self._drop(pending)
+        if pending.sender in self.facts.principals:
+            self.facts.quota.wrote(session, records.size_of(made))
+        if pending.cancelled:
+            return [Record(made)]
+        if refused is not None:
+            return [Record(made), _refusal(pending.sender, pending.proposal, refused)]
+        outcome = Outcome(
+            proposal=pending.proposal.proposal,
+            content=content,
+            is_error=is_error,
+            effect=effect,
+            unknown=unknown,
+            first_party=bool(pending.tool.spec.output_trust),
+            permit_seq=pending.permit_seq,
+        )
+        return [Record(made), Send(pending.sender, outcome, answers=True)]
+
+    # --- questions
+
+    def put(self, message: Put) -> list[Effect]:
+        """Approvals has put the question, or will not."""
+        pending = self._at(message.ref, Stage.ASKING)
+        if pending is None:
+            return []
+        if message.code:
+            return self._refuse(pending, Denied("approval", message.code, message.reason, "do without this call"))
+        return [] if message.attended else self.defer(message.ref, message.qid)
+
+    def defer(self, ref: int, qid: bytes) -> list[Effect]:
+        """Nobody answers: the question stays open, the proposal ends."""
+        pending = self._at(ref, Stage.ASKING)
+        if pending is None:
+            return []
+        self._drop(pending)
+        self._waiting[ref] = Send(pending.sender, Deferred(proposal=pending.proposal.proposal, qid=qid), answers=True)
+        session = self.facts.principals[pending.sender].session
+        return [SendApprovals(Leave(ref=ref)), Record(entry(DeferredRecord(ref, qid), session=session, ref=ref))]
+
+    def answered(self, message: Answered) -> list[Effect]:
+        """A question ended, durably.  From here on the token it made is live, and no other for that question."""
+        waiting = [pending for ref in message.refs if (pending := self._at(ref, Stage.ASKING)) is not None]
+        if not message.token:
+            denied = _SAID_NO if message.said_no else _EXPIRED
+            return [effect for pending in waiting for effect in self._refuse(pending, denied)]
+        self.facts.settled[message.question] = message.block
+        effects: list[Effect] = []
+        for pending in waiting:
+            self._drop(pending)
+            approved = Approved(proposal=pending.proposal.proposal, token=message.token)
+            effects.append(Send(pending.sender, approved, answers=True))
+        if not waiting:
+            minted = Minted(qid=message.qid, token=message.token)
+            of_session = [ref for ref, one in self.facts.principals.items() if one.session == message.session]
+            effects += [Send(ref, minted) for ref in of_session]
+        return effects
+
+    # --- ends
+
+    def cancel(self, sender: int, message: Cancel) -> list[Effect]:
+        """The principal gives up on a proposal.  What runs is withdrawn and still settles; what was not permitted
+        ends here.
+        """
+        found = [pending for pending in self._mine(sender) if pending.proposal.proposal == message.proposal]
+        return [effect for pending in found for effect in self._give_up(pending)]
+
+    def principal_gone(self, sender: int) -> list[Effect]:
+        """A principal died or ended: nobody is left to answer."""
+        effects = [effect for pending in self._mine(sender) for effect in self._give_up(pending)]
+        self.facts.principals.pop(sender, None)
+        return effects
+
+    def _give_up(self, pending: Pending) -> list[Effect]:
+        if pending.stage is Stage.ASKING:
+            self._drop(pending)
+            return [SendApprovals(Leave(ref=pending.ref))]
+        # It keeps its place until its host or the log answers: whoever proposes and gives up in turns would otherwise
+        # keep a host busy beyond every limit.
+        self._move(pending, cancelled=True)
+        return [Send(pending.tool.host, Withdraw(ref=pending.ref))] if pending.stage is Stage.RUNNING else []
+
+    def host_gone(self, host: int) -> list[Effect]:
+        """A tool host died.  What it ran has an unknown outcome and is settled in full; what it looked at is refused.
+        A call whose permit is on its way finds its tool gone when that is durable.
+        """
+        effects: list[Effect] = []
+        for ref in list(self.pending):
+            if (running := self._at(ref, Stage.RUNNING, host=host)) is not None:
+                spent = running.permit.charge.micros
+                effects += self._settle(running, b"", effect="maybe", spent_micros=spent, unknown=True)
+            elif (pending := self._looked_at(host, ref)) is not None:
+                effects += self._refuse(pending, _TOOL_GONE)
+        return effects
+
+    def withdraw_revoked(self) -> list[Effect]:
+        """Stop what runs on the strength of a revoked token or key."""
+        running = [pending for pending in self.pending.values() if pending.stage is Stage.RUNNING]
+        hit = [pending for pending in running if self.facts.is_revoked(pending.permit.token)]
+        return [Send(pending.tool.host, Withdraw(ref=pending.ref)) for pending in hit]
+
+    # --- common
+
+    @property
+    def _trouble(self) -> Denied | None:
+        """Why nothing may run just now."""
+        trouble = self.suspended or self.clock_trouble
+        return Denied("audit", "audit.suspended", trouble, "wait until that is over") if trouble else None
+
+    def _at(self, ref: int, stage: Stage, *, host: int | None = None) -> Pending | None:
+        """The proposal ``ref`` if it is at ``stage``, and with ``host``; a late or foreign message finds nothing."""
+        pending = self.pending.get(ref)
+        if pending is None or pending.stage is not stage or host not in (None, pending.tool.host):
+            return None
+        return pending
+
+    def _looked_at(self, host: int, ref: int) -> Pending | None:
+        """The proposal ``ref`` if ``host`` was to look at it.  One that was given up ends here, without a word."""
+        pending = self._at(ref, Stage.PREPARING, host=host)
+        if pending is not None and pending.cancelled:
+            self._drop(pending)
+            return None
+        return pending
+
+    def _mine(self, sender: int) -> list[Pending]:
+        return [self.pending[ref] for ref in sorted(self._of.get(sender, ()))]
+
+    def _move(self, pending: Pending, **changes: object) -> Pending:
+        moved = self.pending[pending.ref] = msgspec.structs.replace(pending, **changes)
+        return moved
+
+    def _drop(self, pending: Pending) -> None:
+        del self.pending[pending.ref]
+        mine = self._of[pending.sender]
+        mine.remove(pending.ref)
+        if not mine:
+            del self._of[pending.sender]
+
+    def _refuse(self, pending: Pending, denied: Denied, call_bytes: bytes = b"") -> list[Effect]:
+        self._drop(pending)
+        return self._deny(pending.ref, pending.sender, pending.proposal, pending.tool, denied, call_bytes)
+
+    def _deny(
+        self, ref: int, sender: int, proposal: Propose, tool: Tool | None, denied: Denied, call_bytes: bytes = b""
+    ) -> list[Effect]:
+        """Record the denial; the answer follows when that is durable.  A flood is counted instead."""
+        principal, quota = self.facts.principals[sender], self.facts.quota
+        last_words = _refusal(sender, proposal, denied)
+        if quota.spent(principal.session):
+            return [*map(Record, quota.count(principal.session, denied.code)), last_words]
+        made = records.refused(principal, ref, tool, denied, proposal.args, call_bytes, self._salt(ref, 3))
+        quota.wrote(principal.session, records.size_of(made), denial=True)
+        self._waiting[ref] = last_words
+        return [Record(made)]
+
+    def _salt(self, ref: int, slot: int) -> bytes:
+        return commitment(self._secret, encode((ref, slot)))
+
+
+def _refusal(to: int, proposal: Propose, why: Denied) -> Send:
+    refused = Refused(proposal=proposal.proposal, layer=why.layer, code=why.code, reason=why.reason, advice=why.advice)
+    return Send(to, refused, answers=True)
+
+
+def _true_cost(call: Call, message: Executed) -> int:
+    """What a call is booked at: at least what was reserved, unless nothing happened.
+
+    A callee's own figure only counts upward.  A model's is the exception: its host computes it from a complete bill.
+    """
+    billed = call.host_kind == "model" and message.effect == "done"
+    least = 0 if billed or message.effect == "none" else call.max_micros
+    return min(max(message.spent_micros, least), MAX_U64)

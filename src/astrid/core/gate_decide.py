@@ -1,0 +1,132 @@
+"""From a prepared proposal to what follows from it: the call's bytes are made here, tokens verified, ``decide`` asked,
+and what has to be written down is written.  Pure.
+
+The one broad catch outside the supervisor is here: whatever goes wrong up to the finished record is a denial of that
+call.  Nothing is changed before it, so there is nothing to undo.
+
+Source: architecture 3 ("one place around the pure decide"), 5; protocol N2 c, N4; threats 8, 15, 25.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from astrid.core.call import MAX_CALL_BYTES, Call, Preparation, call_digest, encode_call
+from astrid.core.decide import Ask, Circumstances, Denied, Permit, check_usable, decide
+from astrid.core.facts import Facts, Principal
+from astrid.core.gate_records import permitted, question_for
+from astrid.core.gate_state import Pending, Permitted, TokenCache
+from astrid.core.question import decode_question
+from astrid.core.records import Entry
+from astrid.errors import AstridError, CanonError, TokenError
+
+ASKS_EACH_TIME = "this tool asks each time"
+QID_BYTES = 16
+Salt = Callable[[int], bytes]
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """The call may run once the charge of ``permit`` is reserved and ``record`` durable."""
+
+    permit: Permitted
+    record: Entry
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A person is asked; ``raw`` are the bytes of ``Q``."""
+
+    raw: bytes
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """The call will not run.  ``call_bytes`` is empty if it never became one."""
+
+    denied: Denied
+    call_bytes: bytes
+
+
+Verdict = Granted | Question | Rejected
+
+
+def consider(
+    pending: Pending,
+    principal: Principal,
+    preparation: Preparation,
+    facts: Facts,
+    cache: TokenCache,
+    salt: Salt,
+    now_ns: int,
+) -> Verdict:
+    """What follows from a proposal that its host has looked at.  Never raises."""
+    call_bytes = b""
+    try:
+        call = make_call(pending, principal, preparation, facts)
+        call_bytes = encode_call(call)
+        if len(call_bytes) > MAX_CALL_BYTES:
+            raise CanonError("call.too-long", f"a call is {len(call_bytes)} bytes, more than {MAX_CALL_BYTES}")
+        tokens = [cache.verified(raw, facts.roots) for raw in pending.proposal.tokens]
+        spec = pending.tool.spec
+        fresh = (preparation.why or ASKS_EACH_TIME) if preparation.fresh or spec.fresh else ""
+        moment = facts.moment(call, now_ns)
+        around = Circumstances(facts.policy, facts.ledger, principal.limits, moment, facts.standing, fresh)
+        decision = decide(call, call_digest(call_bytes), spec, tokens, around)
+        match decision:
+            case Permit():
+                token = next(token for token in tokens if token.id == decision.token)
+                record = permitted(facts, pending.ref, call, call_bytes, decision, now_ns, salt(0))
+                return Granted(Permitted(call, call_bytes, token, decision.charge), record)
+            case Ask() if principal.asks:
+                raw = question_for(facts, call, call_bytes, decision, preparation, salt(2)[:QID_BYTES], now_ns)
+                decode_question(raw)  # what cannot be read must not be asked
+                return Question(raw)
+            case Ask():
+                code, reason = decision.missing.code, decision.missing.reason
+                denied = Denied("capability", code, reason, "grant it beforehand or let a person be asked")
+            case Denied():
+                denied = decision
+    except AstridError as error:
+        layer = "capability" if isinstance(error, TokenError) else "input"
+        denied = Denied(layer, error.code, error.message, error.advice or "propose it differently")
+    except Exception as error:  # noqa: BLE001
+        # SAFETY: a bug met while deciding is a recorded denial of this call; letting it escape would let one call, sent
+        # again after each restart, stop the daemon.
+        denied = Denied("gate", "gate.bug", f"deciding failed: {type(error).__name__}", "report this")
+    return Rejected(denied, call_bytes)
+
+
+def stale(pending: Pending, facts: Facts, now_ns: int) -> Denied | None:
+    """What changed while the permit was being written: the wish itself, the tool, N2 c.  ``None`` if nothing did."""
+    if pending.cancelled:
+        return Denied("session", "gate.cancelled", "the call was cancelled", "")
+    if facts.tools.get((pending.tool.toolbox, pending.tool.spec.name)) != pending.tool:
+        return Denied("tool", "tool.changed", "the tool changed or restarted since the decision", "propose it again")
+    moment = facts.moment(pending.permit.call, now_ns)
+    refusal = check_usable(pending.permit.token, moment, standing=facts.standing)
+    return None if refusal is None else Denied("capability", refusal.code, refusal.reason, "ask for a new approval")
+
+
+def make_call(pending: Pending, principal: Principal, preparation: Preparation, facts: Facts) -> Call:
+    """``C`` of protocol N4 for a prepared proposal."""
+    spec = pending.tool.spec
+    return Call(
+        version=1,
+        aud=facts.aud,
+        session=principal.session,
+        workspace=principal.workspace,
+        principal_key=principal.key,
+        caller_key=b"",
+        host_kind=spec.host_kind,
+        host_id=spec.host_id,
+        tooldef=pending.tool.tooldef,
+        tool=spec.name,
+        needs=preparation.needs,
+        risk=preparation.risk,
+        tainted=pending.proposal.tainted,
+        cwd_rel=preparation.cwd_rel,
+        profile=spec.profile,
+        pre=preparation.pre,
+        max_micros=preparation.max_micros,
+        args=pending.proposal.args,
+    )

@@ -1,0 +1,324 @@
+"""What the log records: one body type per kind, and the bytes that go beside them.  Pure data.
+
+A record holds no arguments, results or free text: it holds ``[length, salted commitment]``, and the bytes with their
+salt lie in a side table that can be erased without breaking the log.  Only bytes encoded here, by the gate or
+approvals, reach the audit actor.
+
+``Kind`` separates what the runtime itself saw from what a guest asserts (a guest's kinds start at 1000).
+
+Source: protocol N9; architecture 5 ("A permit records what a replay needs"), 7; threats 24, 25, 26.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from astrid.core.canon import U8, U16, U32, U64, Bytes16, Bytes32, Signed, commitment, encode
+from astrid.errors import CanonError
+
+MAX_BODY_BYTES = 64 * 1024
+NO_SESSION = b""
+
+
+class Kind(enum.IntEnum):
+    """What happened."""
+
+    GENESIS = 1
+    BOOT = 2
+    STOP = 3
+    SESSION_STARTED = 4
+    SESSION_ENDED = 5
+    PROMPT = 6
+    PERMIT = 7
+    DENIED = 8
+    ASKED = 9
+    SETTLED = 10
+    OUTCOME = 11
+    GRANTED = 12
+    REVOKED = 13
+    COALESCED = 14
+    CLOCK = 15
+    DEFERRED = 16
+    JOURNAL = 17
+    COSIGNED = 18
+
+
+class Sealed(Signed, frozen=True, array_like=True):
+    """A commitment to bytes kept elsewhere: their length and a salted digest."""
+
+    length: U64
+    commitment: Bytes32
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """Bytes for the side table, and the salt of their commitment.  ``slot`` tells several payloads of one record
+    apart."""
+
+    slot: int
+    salt: bytes
+    data: bytes
+
+
+def seal(data: bytes, salt: bytes, *, slot: int = 0) -> tuple[Sealed, Payload]:
+    """``data`` as a record holds it, and as the side table does."""
+    return Sealed(len(data), commitment(salt, data)), Payload(slot, salt, data)
+
+
+class Genesis(Signed, frozen=True, array_like=True):
+    """The first record.  ``old_tip`` is zeros, or the tip of the log that was given up (``audit accept-loss``)."""
+
+    version: U8
+    install: Bytes32
+    old_tip: Bytes32
+
+
+class Boot(Signed, frozen=True, array_like=True):
+    """The daemon started.  Digests of what it decides with."""
+
+    version: str
+    policy: Bytes32
+    catalogue: Bytes32
+    config: Bytes32
+
+
+class Stop(Signed, frozen=True, array_like=True):
+    """The daemon stopped in order."""
+
+    reason: str
+
+
+class SessionStarted(Signed, frozen=True, array_like=True):
+    """A session began.  ``scripted`` marks a model or a person that follows a script."""
+
+    principal: Bytes32
+    workspace: Bytes32
+    mode: str
+    model: str
+    scripted: bool
+
+
+class SessionEnded(Signed, frozen=True, array_like=True):
+    """A session ended.  ``reason`` is a code."""
+
+    reason: str
+
+
+class Prompt(Signed, frozen=True, array_like=True):
+    """What a person or a file said to the session; ``integrity`` is the label it got."""
+
+    turn: U32
+    integrity: U8
+    text: Sealed
+
+
+class ChargeRow(Signed, frozen=True, array_like=True):
+    """One block of the permit's chain: (id, +1, micros)."""
+
+    block: Bytes32
+    micros: U64
+
+
+class PermitRecord(Signed, frozen=True, array_like=True):
+    """A call may run.  Durable before it does."""
+
+    ref: U64
+    call: Bytes32
+    host_kind: str
+    host_id: str
+    tool: str
+    tooldef: Bytes32
+    principal: Bytes32
+    workspace: Bytes32
+    token: Bytes32
+    risk: U8
+    tainted: bool
+    now_s: U64
+    policy: Bytes32
+    epoch: U32
+    charges: tuple[ChargeRow, ...]
+    micros: U64
+    bytes_: Sealed
+
+
+class DeniedRecord(Signed, frozen=True, array_like=True):
+    """A call will not run.  ``call`` is zeros if the proposal never became one."""
+
+    ref: U64
+    call: Bytes32
+    host_kind: str
+    tool: str
+    principal: Bytes32
+    layer: str
+    code: str
+    detail: Sealed
+
+
+class AskedRecord(Signed, frozen=True, array_like=True):
+    """A question was put.  The side table holds the bytes of ``Q``."""
+
+    ref: U64
+    call: Bytes32
+    question: Bytes32
+    qid: Bytes16
+    tool: str
+    risk: U8
+    expires_s: U64
+    body: Sealed
+
+
+class SettledRecord(Signed, frozen=True, array_like=True):
+    """A question was answered, or ended without an answer (``decision`` 0 with no signer).  ``block`` is the token's id
+    or zeros."""
+
+    question: Bytes32
+    qid: Bytes16
+    decision: U8
+    block: Bytes32
+    signer: Bytes32
+    assurance: U8
+    reason: str
+    answer: Sealed
+
+
+class OutcomeRecord(Signed, frozen=True, array_like=True):
+    """How a permitted call ended.  ``effect`` is none, maybe or done; ``unknown`` marks one that a crash cut off."""
+
+    ref: U64
+    permit_seq: U64
+    call: Bytes32
+    effect: str
+    is_error: bool
+    unknown: bool
+    spent: U64
+    sound: bool
+    result: Sealed
+
+
+class GrantedRecord(Signed, frozen=True, array_like=True):
+    """A standing token was taken in.  The side table holds its bytes."""
+
+    block: Bytes32
+    issuer: Bytes32
+    holder: Bytes32
+    workspace: Bytes32
+    scope: U8
+    expires_s: U64
+    source: str
+    token: Sealed
+
+
+class RevokedRecord(Signed, frozen=True, array_like=True):
+    """A token or key was revoked."""
+
+    target: Bytes32
+    kind: str
+    signer: Bytes32
+    statement: Sealed
+
+
+class CoalescedRecord(Signed, frozen=True, array_like=True):
+    """Denials that were counted instead of recorded one by one."""
+
+    code: str
+    count: U64
+
+
+class ClockRecord(Signed, frozen=True, array_like=True):
+    """The wall clock stepped.  ``back`` in whole seconds; positive numbers only."""
+
+    back: bool
+    seconds: U64
+
+
+class DeferredRecord(Signed, frozen=True, array_like=True):
+    """Nobody could be asked; the question stays open."""
+
+    ref: U64
+    qid: Bytes16
+
+
+class JournalRecord(Signed, frozen=True, array_like=True):
+    """Rows of a session's journal were stored; their digest, so that an edited row is noticed."""
+
+    first: U64
+    count: U16
+    rows: Bytes32
+
+
+BODIES: dict[Kind, type[Signed]] = {
+    Kind.GENESIS: Genesis,
+    Kind.BOOT: Boot,
+    Kind.STOP: Stop,
+    Kind.SESSION_STARTED: SessionStarted,
+    Kind.SESSION_ENDED: SessionEnded,
+    Kind.PROMPT: Prompt,
+    Kind.PERMIT: PermitRecord,
+    Kind.DENIED: DeniedRecord,
+    Kind.ASKED: AskedRecord,
+    Kind.SETTLED: SettledRecord,
+    Kind.OUTCOME: OutcomeRecord,
+    Kind.GRANTED: GrantedRecord,
+    Kind.REVOKED: RevokedRecord,
+    Kind.COALESCED: CoalescedRecord,
+    Kind.CLOCK: ClockRecord,
+    Kind.DEFERRED: DeferredRecord,
+    Kind.JOURNAL: JournalRecord,
+}
+_KINDS = {shape: kind for kind, shape in BODIES.items()}
+
+
+class JournalRow(msgspec.Struct, frozen=True):
+    """One row of a session's journal: its number within the session, from 1, and its bytes."""
+
+    number: int
+    data: bytes
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One record on its way to the log: its encoded body, what goes beside it, and who wants to know when it is
+    durable.
+
+    ``ref`` is given back with the sequence number.  ``urgent`` entries are waited for; others may ride with the next
+    batch.
+    """
+
+    kind: Kind
+    session: bytes
+    body: bytes
+    payloads: tuple[Payload, ...] = ()
+    rows: tuple[JournalRow, ...] = ()
+    ref: int = 0
+    urgent: bool = True
+    checkpoint: bool = False  # whether a signed checkpoint must follow
+
+
+def entry(
+    body: Signed,
+    *,
+    session: bytes = NO_SESSION,
+    payloads: tuple[Payload, ...] = (),
+    rows: tuple[JournalRow, ...] = (),
+    ref: int = 0,
+    urgent: bool = True,
+    checkpoint: bool = False,
+) -> Entry:
+    """``body`` encoded and checked, ready for the audit actor.
+
+    Raises:
+        CanonError: the body cannot be encoded or is too long; the caller denies the call it belongs to.
+    """
+    data = encode(body)
+    if len(data) > MAX_BODY_BYTES:
+        raise CanonError("record.too-long", f"a record body is {len(data)} bytes, more than {MAX_BODY_BYTES}")
+    return Entry(
+        kind=_KINDS[type(body)],
+        session=session,
+        body=data,
+        payloads=payloads,
+        rows=rows,
+        ref=ref,
+        urgent=urgent,
+        checkpoint=checkpoint,
+    )

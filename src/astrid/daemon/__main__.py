@@ -1,0 +1,105 @@
+"""``astridd`` and ``python -m astrid.daemon``: be the daemon, or verify a log without one.
+
+Source: facts 13.1 (names of flags); protocol N11 (what ``verify`` exits with).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from astrid import __version__
+from astrid.errors import AstridError
+from astrid.home import home_folder, open_home
+
+USAGE_EXIT = 2
+GRACE_SECONDS = 30
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; what the process exits with."""
+    from astrid.daemon.process import check_environment, harden
+    from astrid.daemon.report import complain
+
+    harden()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given if given and given[0] in _COMMANDS else [*_top(given)])
+    try:
+        check_environment()
+        return _verify(options) if options.command == "verify" else _run(options)
+    except AstridError as error:
+        complain(error)
+        return 1
+
+
+_COMMANDS = ("run", "verify")
+
+
+def _top(given: Sequence[str]) -> Sequence[str]:
+    """Without a command it is ``run``; only help and version stand for themselves."""
+    return given if {"-h", "--help", "--version"} & set(given) else ["run", *given]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="astridd", description="The Astrid daemon.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"astridd {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    run = commands.add_parser("run", help="be the daemon of $ASTRID_HOME (the default)", allow_abbrev=False)
+    run.add_argument("--ephemeral", action="store_true", help="end when nobody is connected any more")
+    run.add_argument(
+        "--grace-period",
+        type=_seconds,
+        default=GRACE_SECONDS,
+        metavar="N",
+        help="how many seconds nobody may be connected before that (%(default)s)",
+    )
+    run.add_argument("-v", "--verbose", action="store_true", help="report more than failures")
+    run.add_argument("--demo-tools", action="store_true", help=argparse.SUPPRESS)  # `astrid demo` alone
+    verify = commands.add_parser("verify", help="check the log of a home, without a daemon", allow_abbrev=False)
+    verify.add_argument("--home", type=Path, metavar="DIR", help="the home, or a copy of one; default $ASTRID_HOME")
+    verify.add_argument("--key", metavar="HEX", help="the user's or the runtime's public key, known from elsewhere")
+    verify.add_argument("--install", type=Path, metavar="FILE", help="the install statement, kept elsewhere")
+    verify.add_argument(
+        "--witness", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint kept elsewhere"
+    )
+    verify.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 86_400:
+        raise argparse.ArgumentTypeError(f"`{text}` is not a number of seconds from 1 to 86400")
+    return int(text)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from astrid.daemon.lifecycle import Options, run_daemon
+
+    home = open_home(home_folder(os.environ))
+    chosen = Options(
+        ephemeral=options.ephemeral,
+        grace_seconds=options.grace_period,
+        verbose=options.verbose,
+        demo_tools=options.demo_tools,
+    )
+    run_daemon(home, chosen)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from astrid.runtime.verify import Trust, verify_home
+
+    own = home_folder(os.environ)
+    trust = Trust(key=options.key, install=options.install, witnesses=tuple(options.witness))
+    root: Path = own if options.home is None else options.home.resolve()
+    finding = verify_home(root, trust, is_own=root == own.resolve() or root == own)
+    sys.stdout.write((finding.to_json() if options.json else finding.to_text()) + "\n")
+    sys.stdout.flush()
+    return finding.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Why something was allowed, asked or refused, from the records that mention it.  Pure.
+
+Never: guesses.  Each line rests on one record and names it.
+
+Source: architecture 7 (``explain``); protocol N9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from astrid.core import records as r
+from astrid.core.canon import Signed
+from astrid.core.chain import Frame
+from astrid.core.ids import show_id
+from astrid.daemon.summaries import kind_name, summarize
+
+MAX_LINE = 1000
+Found = Sequence[tuple[Frame, Signed]]
+
+
+def mentions(kind: str, wanted: bytes, frame: Frame, body: Signed, before: Found) -> bool:
+    """Whether a record is about ``wanted``; ``before`` are those before it that are."""
+    match kind:
+        case "session":
+            return frame.session == wanted
+        case "question":
+            return isinstance(body, r.AskedRecord | r.SettledRecord | r.DeferredRecord) and body.qid == wanted
+        case "call":
+            if isinstance(body, r.PermitRecord | r.DeniedRecord | r.AskedRecord | r.OutcomeRecord):
+                return body.call == wanted
+            if isinstance(body, r.SettledRecord | r.DeferredRecord):
+                return any(isinstance(asked, r.AskedRecord) and asked.qid == body.qid for _, asked in before)
+            return False
+        case _:
+            return _mentions_token(wanted, body)
+
+
+def _mentions_token(wanted: bytes, body: Signed) -> bool:
+    match body:
+        case r.GrantedRecord() | r.SettledRecord():
+            return body.block == wanted
+        case r.RevokedRecord():
+            return body.target == wanted
+        case r.PermitRecord():
+            return any(row.block == wanted for row in body.charges)
+        case _:
+            return False
+
+
+def explain(kind: str, found: Found) -> list[str]:
+    """A line for each record that decided something, oldest first."""
+    lines = [f"record {frame.seq}: {_why(body) or _plainly(frame)}"[:MAX_LINE] for frame, body in found]
+    last = found[-1][1]
+    if kind == "question" and isinstance(last, r.AskedRecord | r.DeferredRecord):
+        lines.append("it is still open, or the log ended before its answer")
+    return lines
+
+
+def _why(body: Signed) -> str:
+    match body:
+        case r.DeniedRecord():
+            return f"`{body.tool}` did not run: the layer `{body.layer}` refused it with `{body.code}`"
+        case r.AskedRecord():
+            return f"`{body.tool}` needs a person's yes, so {show_id('question', body.qid)} was put"
+        case r.PermitRecord():
+            return (
+                f"`{body.tool}` was allowed: policy has nothing against it, {show_id('token', body.token)} covers it, "
+                "and the budgets had room"
+            )
+        case r.OutcomeRecord() if body.unknown:
+            return f"the daemon ended before the call of permit {body.permit_seq} did; how far it came is not known"
+        case r.OutcomeRecord():
+            return f"the call of permit {body.permit_seq} ended; effect: {body.effect}"
+        case r.DeferredRecord():
+            return "nobody was there to answer, so the session went on without"
+        case _:
+            return ""
+
+
+def _plainly(frame: Frame) -> str:
+    line = summarize(frame)
+    return f"{kind_name(frame.kind)}: {line.summary}"

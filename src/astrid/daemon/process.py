@@ -1,0 +1,109 @@
+"""The process around the daemon: closed to debuggers, without core dumps, and alone in its home.
+
+Source: threats 30, 43, 46; architecture 4 ("one per home, by flock").
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import resource
+import socket
+import struct
+import sys
+import threading  # noqa: TID251 - for its hook only: a thread that breaks shows no text either
+from typing import Protocol
+
+from astrid.daemon.report import say_code_only
+from astrid.errors import ConfigError, LaunchError
+from astrid.home import Home
+
+_PR_SET_DUMPABLE = 4
+_DARWIN_SOL_LOCAL, _DARWIN_PEERCRED, _DARWIN_XUCRED_BYTES = 0, 1, 76
+
+
+def harden() -> None:
+    """Nothing of this process may be read by another of the same user, or be left on disk."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.excepthook = say_code_only
+    threading.excepthook = _say_of_thread
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def check_environment() -> None:
+    """Refuse what would choose our code for us.
+
+    Raises:
+        ConfigError: a variable names other places to load Python from, and the interpreter heeds it.
+    """
+    named = [name for name in ("PYTHONPATH", "PYTHONHOME") if name in os.environ]
+    if named and not sys.flags.ignore_environment:
+        raise ConfigError(
+            "environment.python",
+            f"`{named[0]}` chooses what code runs here",
+            advice=f"unset it, or start `{sys.executable} -I -m astrid.daemon`",
+        )
+
+
+class HomeLock:
+    """The right to be the daemon of a home, for as long as this object is open."""
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.lock
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._descriptor = os.open(home.lock, flags, 0o600)
+        except OSError as error:
+            raise LaunchError(
+                "daemon.no-lock",
+                f"the daemon's lock cannot be opened: {error.strerror}",
+                effect="none",
+                where=str(home.lock),
+                advice="check the owner and mode of the home, and that its disk can be written",
+            ) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._descriptor)
+            raise LaunchError(
+                "daemon.running",
+                f"another daemon (process {holder}) serves this home",
+                effect="none",
+                where=str(home.root),
+                advice="use that one, or stop it with `astrid daemon stop`",
+            ) from error
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)  # for people: what counts is the lock
+
+    def close(self) -> None:
+        """Let go of the home."""
+        os.close(self._descriptor)
+
+
+class Connected(Protocol):
+    """A connected socket, Trio's or a plain one."""
+
+    def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes:
+        """What the kernel says about it."""
+        ...
+
+
+def peer_user(connected: Connected) -> int | None:
+    """The user id of whoever is at the other end of a Unix socket, as the kernel says; ``None`` if it does not."""
+    try:
+        if sys.platform == "linux":
+            data = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            return struct.unpack("3i", data)[1]
+        data = connected.getsockopt(_DARWIN_SOL_LOCAL, _DARWIN_PEERCRED, _DARWIN_XUCRED_BYTES)
+        return struct.unpack_from("II", data)[1]
+    except (OSError, struct.error):
+        return None
+
+
+def _say_of_thread(broken: threading.ExceptHookArgs) -> None:
+    if broken.exc_value is not None:
+        say_code_only(broken.exc_type, broken.exc_value, broken.exc_traceback)

@@ -1,0 +1,438 @@
+"""What every method of the wire does: the one place where requests of a client become messages to actors.
+
+A connection has checked who asks and that the client's token covers the method.  Nothing here decides about effects,
+grants or questions; what a client hands over is verified by those who act on it.
+
+Source: facts 12 (names); architecture 4; protocol N5 to N7, N11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar, cast
+
+import msgspec
+import trio
+
+from astrid import __version__
+from astrid.core.answers import SignedAnswer
+from astrid.core.canon import encode
+from astrid.core.ids import parse_id, show_id
+from astrid.core.question import decode_question
+from astrid.core.tokens import Assurance, Scope, SignedBlock, verify_chain
+from astrid.daemon.books import Books
+from astrid.daemon.checkup import check_up
+from astrid.errors import AstridError, EdgeError, InternalError, TokenError
+from astrid.home import read_guarded
+from astrid.kernel import KernelError, Message, Posted
+from astrid.messages import gateway as g
+from astrid.messages.approvals import ListOpen, OpenQuestion
+from astrid.messages.gate import Done, Failed
+from astrid.messages.log import Checkpointed
+from astrid.runtime.boot import World
+from astrid.runtime.gateway import Answer as Answered
+from astrid.runtime.shelf import Shelved
+from astrid.wire import params as p
+from astrid.wire import results as r
+from astrid.wire.errors import ErrorData, ErrorObject, from_wire, number_of
+from astrid.wire.fields import Mode
+
+GATEWAY = "root/gateway"
+APPROVALS = "root/approvals"
+ASK_SECONDS = 10.0
+_REFUSALS = frozenset({"approval", "canon", "question", "token"})  # families of what is wrong with an answer
+_SCOPES: dict[Scope, r.ScopeText] = {
+    Scope.ONCE: "once",
+    Scope.SESSION: "session",
+    Scope.WORKSPACE: "workspace",
+    Scope.ALWAYS: "always",
+}
+_ASSURANCES: dict[Assurance, r.AssuranceText] = {
+    Assurance.PLAIN: "plain",
+    Assurance.SEALED: "sealed",
+    Assurance.DEVICE: "device",
+    Assurance.RELAYED: "relayed",
+}
+_T = TypeVar("_T")
+
+
+class Actors(Protocol):
+    """How a connection reaches the actors: as itself, stamped by the kernel."""
+
+    def post(self, path: str, message: Message) -> Posted:
+        """Send without waiting."""
+        ...
+
+    async def ask(self, path: str, message: Message, within: float) -> object:
+        """Send and wait."""
+        ...
+
+
+class Shared(msgspec.Struct):
+    """What all connections of a daemon share."""
+
+    world: World
+    books: Books
+    ephemeral: bool
+    began: float  # trio's time
+    stop: Callable[[], None]
+    connections: Callable[[], int]
+
+
+class Service:
+    """The methods, on behalf of one connection."""
+
+    def __init__(self, shared: Shared, actors: Actors) -> None:
+        self._shared = shared
+        self._world = shared.world
+        self._books = shared.books
+        self._actors = actors
+
+    async def answer(self, method: str, params: p.Params) -> r.Answer:
+        """What ``method`` answers.
+
+        Raises:
+            AstridError: it failed; the code says how.
+        """
+        try:
+            return await self._answer(method, params)
+        except KernelError as error:
+            raise EdgeError(
+                "daemon.busy", "the daemon is restarting or has too much to do", effect="maybe", advice="try again"
+            ) from error
+
+    async def _answer(self, method: str, params: p.Params) -> r.Answer:
+        match params:
+            case p.Hello():
+                return await self._hello(params)
+            case p.CreateSession():
+                return await self._create_session(params)
+            case p.ListSessions():
+                return r.Sessions(sessions=tuple(await self._sessions(params.workspace)))
+            case p.SendInput():
+                return r.TurnStarted(turn=await self._send_input(params))
+            case p.OfSession() if method == "cancelTurn":
+                await self._ask_session(g.CancelTurn(session=parse_id("session", params.session_id)))
+                return r.Done()
+            case p.OfSession() if method == "endSession":
+                session = parse_id("session", params.session_id)
+                await self._ask_session(g.EndSession(session=session, reason="asked"))
+                return r.Done()
+            case p.ListApprovals():
+                return await self._list_approvals(params)
+            case p.GetApproval():
+                return r.QuestionBytes(question=await self._question(params.question_id))
+            case p.ApprovalResponse():
+                return await self._respond(params)
+            case p.TokensShow():
+                shelved = self._token(parse_id("token", params.token_id))
+                return r.TokenShown(info=self._describe(shelved), chain=shelved.token.raw)
+            case p.TokensAdd():
+                return await self._add_token(params)
+            case p.TokensRevoke():
+                return await self._revoke(params)
+            case p.AuditList():
+                return await self._books.list(params)
+            case p.AuditRecordOf() if method == "auditShow":
+                return await self._books.show(params.seq)
+            case p.AuditRecordOf() if method == "auditProve":
+                return await self._prove(params.seq)
+            case p.AuditConsistency():
+                size, note = await self._checkpoint()
+                path = await self._books.consistency(params.from_size, size)
+                return r.Consistency(from_size=params.from_size, size=size, path=path, checkpoint=note)
+            case p.AuditExplain():
+                return await self._books.explain(params.id)
+            case _:
+                return await self._answer_plain(method)
+
+    async def _answer_plain(self, method: str) -> r.Answer:
+        match method:
+            case "status":
+                return await self._status()
+            case "doctor":
+                return r.Findings(findings=tuple(await check_up(self._world, self._books)))
+            case "keysShow":
+                return r.Keys(keys=tuple(self._keys()))
+            case "auditCheckpoint":
+                return r.Checkpoint(checkpoint=(await self._checkpoint())[1])
+            case "auditStats":
+                return await self._books.stats()
+            case "tokensList":
+                return r.Tokens(tokens=tuple(self._describe(one) for one in self._world.shelf.all()))
+            case "shutdown":
+                self._shared.stop()
+                return r.Done()
+            case _:
+                raise InternalError("service.method", f"nobody serves `{method}`")
+
+    # --- who we are
+
+    async def _hello(self, params: p.Hello) -> r.Welcome:
+        if params.aud is not None and params.aud != self._world.keys.install:
+            raise TokenError(
+                "client.other-install",
+                "this daemon is of another install than the client",
+                where=str(self._world.home.root),
+                advice="check ASTRID_HOME on both sides",
+            )
+        size, note = await self._checkpoint()
+        return r.Welcome(
+            protocol=p.PROTOCOL_VERSION,
+            version=__version__,
+            aud=self._world.keys.install,
+            home=str(self._world.home.root),
+            mode=self._mode(),
+            session_mode=cast("Mode", self._world.config.workspace.mode),
+            checkpoint=note,
+            consistency=await self._books.consistency(params.checkpoint_size, size),
+        )
+
+    async def _status(self) -> r.Status:
+        lines = await self._lines()
+        return r.Status(
+            version=__version__,
+            mode=self._mode(),
+            uptime_ns=str(int((trio.current_time() - self._shared.began) * 1e9)),
+            active_connections=self._shared.connections(),
+            active_sessions=len(lines),
+            pending_approvals=len(await self._open_questions()),
+            log_size=await self._books.size(),
+            mcp_servers_configured=0,
+            mcp_servers_running=0,
+            plugins_loaded=0,
+        )
+
+    def _mode(self) -> r.DaemonMode:
+        return "ephemeral" if self._shared.ephemeral else "persistent"
+
+    def _keys(self) -> list[r.KeyInfo]:
+        world = self._world
+        keys = [
+            r.KeyInfo(role="user", public_key=key, assurance=_ASSURANCES[assurance])
+            for key, assurance in world.identity.roots.keys.items()
+        ]
+        keys.append(r.KeyInfo(role="runtime", public_key=world.runtime_key.public, assurance="none"))
+        keys.append(r.KeyInfo(role="holder", public_key=world.holder, assurance="none"))
+        try:
+            client = verify_chain(
+                read_guarded(world.home.client_token, what="the client's token"), world.identity.roots
+            )
+        except AstridError:
+            return keys  # there is no client's key to show; `doctor` says what is wrong with it
+        return [*keys, r.KeyInfo(role="client", public_key=client.holder, assurance="none")]
+
+    # --- sessions
+
+    async def _create_session(self, params: p.CreateSession) -> r.SessionInfo:
+        options = params.options
+
+        def opening(ticket: int) -> g.OpenSession:
+            return g.OpenSession(
+                ticket=ticket,
+                workspace=params.workspace,
+                mode=params.mode,
+                model=params.model or "",
+                budget_micros=int(options.budget_micros or 0),
+                max_turns=options.max_turns or 0,
+                interactive=options.interactive,
+            )
+
+        opened = await self._request(opening, g.SessionOpened)
+        for info in await self._sessions(None, opened.session):
+            return info
+        raise EdgeError("session.gone", "the session ended as soon as it began", effect="done", advice="try again")
+
+    async def _sessions(self, workspace: str | None, only: bytes | None = None) -> list[r.SessionInfo]:
+        asked: dict[bytes, int] = {}
+        for question in await self._open_questions():
+            asked[question.session] = asked.get(question.session, 0) + 1
+        return [
+            await self._info(line, asked.get(line.session, 0))
+            for line in await self._lines()
+            if workspace in (None, line.workspace) and only in (None, line.session)
+        ]
+
+    async def _info(self, line: g.SessionLine, questions: int) -> r.SessionInfo:
+        purse = self._world.facts.ledger.purses.get(b"session" + line.session)
+        state = "waiting" if line.state == "running" and questions else line.state
+        return r.SessionInfo(
+            session_id=show_id("session", line.session),
+            workspace=line.workspace,
+            mode=cast("Mode", line.mode),  # checked, like all that travels, when it is written
+            model=line.model,
+            state=cast("r.SessionState", state),
+            created_ns=str(line.created_ns),
+            turns=line.turns,
+            message_count=await self._books.messages(line.session),
+            pending_deferred_count=questions,
+            spent_micros="0" if purse is None else str(purse.spent),
+        )
+
+    async def _lines(self) -> tuple[g.SessionLine, ...]:
+        answer = await self._actors.ask(GATEWAY, g.ListSessions(), ASK_SECONDS)
+        return cast("tuple[g.SessionLine, ...]", answer)
+
+    async def has_session(self, session: bytes) -> bool:
+        """Whether there is such a session now."""
+        return any(line.session == session for line in await self._lines())
+
+    async def _send_input(self, params: p.SendInput) -> int:
+        prompt = params.prompt
+        return await self._ask_session(
+            g.Input(
+                session=parse_id("session", params.session_id),
+                turn=params.turn,
+                text=params.input,
+                signer=b"" if prompt is None else prompt.signer,
+                signature=b"" if prompt is None else prompt.signature,
+            )
+        )
+
+    async def _ask_session(self, message: Message) -> int:
+        match await self._actors.ask(GATEWAY, message, ASK_SECONDS):
+            case g.Taken(number=number):
+                return number
+            case g.Declined() as declined:
+                raise reported(declined.code, declined.reason, declined.where, declined.advice)
+            case other:
+                raise InternalError("service.answer", f"the gateway answered with a `{type(other).__name__}`")
+
+    def attend(self, session: bytes, *, present: bool) -> None:
+        """Tell approvals whether somebody listens to ``session`` who can answer questions."""
+        self._actors.post(GATEWAY, g.Attended(session=session, present=present))
+
+    # --- questions
+
+    async def _open_questions(self) -> tuple[OpenQuestion, ...]:
+        answer = await self._actors.ask(APPROVALS, ListOpen(), ASK_SECONDS)
+        return cast("tuple[OpenQuestion, ...]", answer)
+
+    async def _list_approvals(self, params: p.ListApprovals) -> r.Approvals:
+        wanted = None if params.session_id is None else parse_id("session", params.session_id)
+        listed: list[r.OpenQuestion] = []
+        for one in await self._open_questions():
+            if wanted in (None, one.session):
+                question, _ = decode_question(one.question)
+                listed.append(
+                    r.OpenQuestion(
+                        question_id=show_id("question", one.qid),
+                        session_id=show_id("session", one.session),
+                        asked_s=question.asked,
+                        expires_s=question.expires,
+                    )
+                )
+        return r.Approvals(questions=tuple(listed))
+
+    async def _question(self, name: str) -> bytes:
+        wanted = parse_id("question", name)
+        for one in await self._open_questions():
+            if one.qid == wanted:
+                return one.question
+        raise TokenError(
+            "approval.unknown", "the question is not open (any more)", advice="see `astrid approvals list`"
+        )
+
+    async def _respond(self, params: p.ApprovalResponse) -> r.Settled:
+        token = b""
+        if params.payload or params.token_signature:
+            token = encode((SignedBlock(params.payload, params.token_signature),))
+        answer = encode(SignedAnswer(params.statement, params.signature, token))
+        try:
+            await self._request(lambda ticket: g.GiveAnswer(ticket=ticket, answer=answer), Done)
+        except AstridError as error:
+            if error.code.partition(".")[0] not in _REFUSALS:
+                raise
+            return r.Settled(outcome=_outcome(error.code), reason=error.message)
+        return r.Settled(outcome="settled")
+
+    # --- tokens
+
+    def _token(self, identity: bytes) -> Shelved:
+        shelved = self._world.shelf.get(identity)
+        if shelved is None:
+            raise TokenError("token.unknown", "there is no such token", advice="see `astrid tokens list`")
+        return shelved
+
+    def _describe(self, shelved: Shelved) -> r.TokenInfo:
+        token, ledger = shelved.token, self._world.facts.ledger
+        leaf = token.leaf
+        purse = ledger.purses.get(token.id)
+        return r.TokenInfo(
+            token_id=show_id("token", token.id),
+            scope=_SCOPES[Scope(leaf.scope)],
+            issuer=leaf.issuer,
+            holder=leaf.holder,
+            assurance=_ASSURANCES[Assurance(leaf.assurance)],
+            not_before_s=str(leaf.not_before),
+            expires_s=str(leaf.expires),
+            uses=leaf.uses,
+            used=ledger.used.get(token.id, 0),
+            purse_micros=str(leaf.purse),
+            spent_micros="0" if purse is None else str(purse.spent),
+            revoked=self._world.facts.is_revoked(token),
+            grants=tuple(
+                r.GrantInfo(pattern=one.pattern, perms=one.perms, issuable=one.issuable, max_risk=one.max_risk)
+                for one in leaf.grants
+            ),
+        )
+
+    async def _add_token(self, params: p.TokensAdd) -> r.TokenAdded:
+        token = verify_chain(params.token, self._world.identity.roots)
+        await self._request(lambda ticket: g.AddToken(ticket=ticket, token=token.raw, source="client"), Done)
+        return r.TokenAdded(token_id=show_id("token", token.id))
+
+    async def _revoke(self, params: p.TokensRevoke) -> r.TokensRevoked:
+        before = self._dead()
+        await self._request(lambda ticket: g.RevokeToken(ticket=ticket, statement=params.statement), Done)
+        return r.TokensRevoked(revoked=len(self._dead() - before))
+
+    def _dead(self) -> set[bytes]:
+        facts = self._world.facts
+        return {one.token.id for one in self._world.shelf.all() if facts.is_revoked(one.token)}
+
+    # --- the log
+
+    async def _checkpoint(self) -> tuple[int, bytes]:
+        """The newest checkpoint; a fresh one if there is none yet."""
+        return await self._books.newest_checkpoint() or await self._fresh_checkpoint()
+
+    async def _fresh_checkpoint(self) -> tuple[int, bytes]:
+        made = await self._request(lambda ticket: g.AskCheckpoint(ticket=ticket), Checkpointed)
+        return made.size, made.note
+
+    async def _prove(self, seq: int) -> r.AuditProof:
+        size, note = await self._checkpoint()
+        if seq > size:
+            size, note = await self._fresh_checkpoint()
+        return await self._books.prove(seq, size, note)
+
+    # --- asking the gateway for what takes long
+
+    async def _request(self, make: Callable[[int], Message], wanted: type[_T]) -> _T:
+        ticket = self._world.desk.take()
+        if self._actors.post(GATEWAY, make(ticket.number)) is not Posted.ACCEPTED:
+            self._world.desk.drop(ticket.number)
+            raise EdgeError("daemon.busy", "the daemon has too much to do", effect="none", advice="try again")
+        answer: Answered = await ticket.wait_answer()
+        if isinstance(answer, Failed):
+            raise reported(answer.code, answer.reason, "", answer.advice)
+        if not isinstance(answer, wanted):
+            raise InternalError("service.answer", f"the gateway answered with a `{type(answer).__name__}`")
+        return answer
+
+
+def reported(code: str, message: str, where: str, advice: str) -> AstridError:
+    """What an actor said in place of doing what was asked, as the error that the client gets."""
+    data = ErrorData(code=code, message=message, where=where, advice=advice)
+    return from_wire(ErrorObject(code=number_of(code), message=message, data=data))
+
+
+def _outcome(code: str) -> r.SettledAs:
+    match code:
+        case "approval.settled":
+            return "already-settled"
+        case "approval.expired":
+            return "expired"
+        case _:
+            return "refused"

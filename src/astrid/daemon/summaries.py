@@ -1,0 +1,116 @@
+"""Records of the log in one line each, for people who look through it.
+
+Never: shows what lies beside the log (arguments, results, prompts).  The name of a tool may be one that a model made
+up: whoever prints a line escapes it.
+
+Source: architecture 7; protocol N9.
+"""
+
+from __future__ import annotations
+
+from astrid.core import records as r
+from astrid.core.canon import MAX_U64, Signed
+from astrid.core.chain import Frame, decode_body
+from astrid.core.ids import show_id
+from astrid.core.labels import Integrity
+from astrid.core.money import Micros, format_usd
+from astrid.core.records import Kind
+from astrid.core.risk import Risk
+from astrid.core.tokens import Scope
+from astrid.wire.fields import DecisionText
+from astrid.wire.results import AuditRecord
+
+MAX_SUMMARY = 240
+_DECISIONS: dict[int, DecisionText] = {Kind.PERMIT: "permit", Kind.ASKED: "ask", Kind.DENIED: "deny"}
+_RISKS, _INTEGRITIES, _SCOPES = frozenset(Risk), frozenset(Integrity), frozenset(Scope)
+_ANSWERS = ("no", "yes, once", "yes, for the session", "yes, for the workspace", "yes, always")
+
+
+def summarize(frame: Frame) -> AuditRecord:
+    """``frame`` as a line of a list.
+
+    Raises:
+        ChainError: its body is not one of its kind.
+    """
+    return AuditRecord(
+        seq=frame.seq,
+        boot=frame.boot,
+        time_ns=str(frame.time_ns),
+        kind=kind_name(frame.kind),
+        session_id=show_id("session", frame.session) if frame.session else None,
+        decision=_DECISIONS.get(frame.kind),
+        summary=_say(decode_body(frame))[:MAX_SUMMARY],
+    )
+
+
+def kind_name(kind: int) -> str:
+    """How a kind of record is spelt for people."""
+    return Kind(kind).name.lower().replace("_", "-")
+
+
+def tool_of(body: Signed) -> str:
+    """The tool that a record is about; empty for none."""
+    return body.tool if isinstance(body, r.PermitRecord | r.DeniedRecord | r.AskedRecord) else ""
+
+
+def _say(body: Signed) -> str:
+    match body:
+        case r.Genesis():
+            return f"the log of {show_id('install', body.install)} begins"
+        case r.Boot():
+            return f"astrid {body.version} started"
+        case r.Stop():
+            return f"the daemon stopped: {body.reason}"
+        case r.SessionStarted():
+            scripted = ", scripted" if body.scripted else ""
+            return f"mode {body.mode}, model {body.model}{scripted}, {show_id('workspace', body.workspace)}"
+        case r.SessionEnded():
+            return f"ended: {body.reason}"
+        case r.Prompt():
+            return f"turn {body.turn}: {body.text.length} bytes, {_integrity(body.integrity)}"
+        case r.JournalRecord():
+            return f"{body.count} rows from row {body.first} on"
+        case r.CoalescedRecord():
+            return f"{body.code}: {body.count} times by now"
+        case r.ClockRecord():
+            return f"the clock went {'back' if body.back else 'ahead'} by {body.seconds} s"
+        case _:
+            return _say_of_call(body)
+
+
+def _say_of_call(body: Signed) -> str:
+    match body:
+        case r.PermitRecord():
+            money = f", at most {format_usd(Micros(body.micros))}" if body.micros else ""
+            tainted = ", untrusted text in view" if body.tainted else ""
+            return f"{body.tool}: risk {_risk(body.risk)}{money}{tainted}, {show_id('call', body.call)}"
+        case r.DeniedRecord():
+            return f"{body.tool}: {body.code} ({body.layer})"
+        case r.AskedRecord():
+            return f"{body.tool}: risk {_risk(body.risk)}, {show_id('question', body.qid)}"
+        case r.DeferredRecord():
+            return f"nobody was there to answer {show_id('question', body.qid)}"
+        case r.SettledRecord():
+            who = f" by {body.signer.hex()[:16]}" if any(body.signer) else ""
+            said = _ANSWERS[body.decision] if who and body.decision < len(_ANSWERS) else body.reason
+            return f"{show_id('question', body.qid)}: {said}{who}"
+        case r.OutcomeRecord():
+            said = "unknown" if body.unknown else f"effect {body.effect}{', an error' if body.is_error else ''}"
+            spent = f", {format_usd(Micros(body.spent))}" if body.spent else ""
+            return f"of permit {body.permit_seq}: {said}{spent}, {body.result.length} bytes"
+        case r.GrantedRecord():
+            until = "without end" if body.expires_s == MAX_U64 else f"until second {body.expires_s}"
+            scope = Scope(body.scope).name.lower() if body.scope in _SCOPES else str(body.scope)
+            return f"{show_id('token', body.block)}: {scope}, {until}, from {body.source}"
+        case r.RevokedRecord():
+            return f"the {body.kind} {body.target.hex()}"
+        case _:
+            return ""
+
+
+def _risk(level: int) -> str:
+    return Risk(level).name.lower() if level in _RISKS else str(level)
+
+
+def _integrity(level: int) -> str:
+    return Integrity(level).name.lower().replace("_", " ") if level in _INTEGRITIES else str(level)

@@ -1,0 +1,239 @@
+"""``astrid doctor``: is everything here as it should be, and if not, what to do.
+
+It looks at the home, the keys, the statements, the log and the machine, and asks the daemon if one runs.
+
+Never: starts anything but the verifier, changes anything, or opens the user's key; how that is kept, the install
+statement says.
+
+Source: facts 13; threats 5, 11, 41, 43.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import errno
+import json
+import os
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from astrid.core.install import Install
+from astrid.core.tokens import Assurance
+from astrid.errors import AstridError, LaunchError
+from astrid.frontends.cli import DONE, FAILED, plain
+from astrid.frontends.client import connect, run_client
+from astrid.frontends.launch import verify_home
+from astrid.frontends.meeting import kept_checkpoint, load_credentials, load_install
+from astrid.home import Home, home_folder, open_home
+from astrid.wire import params as p
+from astrid.wire import results as r
+from astrid.wire.results import Finding
+
+LOW_DISK_BYTES = 256 * 1024 * 1024
+OLD_ANCHOR_SECONDS = 30 * 24 * 3600
+RIPGREP_FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin")
+_SYS_OPENAT2 = 437
+_MARKS = {"ok": " ", "warn": "?", "fail": "!"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``astrid doctor``."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at everything; 1 if anything is wrong."""
+    findings = list(_look())
+    if args.json:
+        print(json.dumps({"findings": [_plain(one) for one in findings]}))
+    else:
+        for one in findings:
+            print(plain(f"{_MARKS[one.state]} {one.name:<12} {one.detail}"))
+            if one.state != "ok" and one.advice:
+                print(plain(f"  {'':<12} {one.advice}"))
+    return FAILED if any(one.state == "fail" for one in findings) else DONE
+
+
+def _plain(one: Finding) -> dict[str, str]:
+    return {name: getattr(one, name) for name in one.__struct_fields__}
+
+
+def _look() -> Iterator[Finding]:
+    yield _python()
+    yield _openat2()
+    yield _ripgrep()
+    try:
+        home = open_home(home_folder(os.environ))
+    except AstridError as error:
+        yield _bad("home", error)
+        return
+    yield Finding(name="home", state="ok", detail=f"{home.root}, for you alone")
+    try:
+        install = load_install(home)
+    except AstridError as error:
+        yield _bad("install", error)
+        return
+    yield Finding(name="install", state="ok", detail="the install statement is signed by a key that it names")
+    yield from _keys(home, install)
+    yield _client(home)
+    yield _log(home)
+    yield _witness(home, install)
+    yield _disk(home)
+    yield from _daemon(home)
+
+
+def _bad(name: str, error: AstridError) -> Finding:
+    where = f" ({error.where})" if error.where else ""
+    return Finding(name=name, state="fail", detail=f"{error.message}{where}"[:4000], advice=error.advice)
+
+
+# --- the machine
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding(name="python", state="ok", detail=f"Python {version} on {sys.platform}")
+
+
+def _openat2() -> Finding:
+    advice = "files are opened one component at a time instead, which is slower"
+    if sys.platform != "linux":
+        return Finding(name="openat2", state="warn", detail="this system has no openat2", advice=advice)
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    call.restype = ctypes.c_long
+    # Without a path it can only fail; how it fails tells whether the kernel knows it and a filter lets it through.
+    call(_SYS_OPENAT2, -1, None, None, ctypes.c_size_t(0))
+    if ctypes.get_errno() in (errno.ENOSYS, errno.EPERM):
+        return Finding(name="openat2", state="warn", detail="openat2 is not to be had here", advice=advice)
+    return Finding(name="openat2", state="ok", detail="paths are resolved by the kernel, beneath the workspace")
+
+
+def _ripgrep() -> Finding:
+    # Where the workspace's tools look for it, so that nothing in a workspace or a PATH takes its place.
+    found = shutil.which("rg", path=os.pathsep.join((*RIPGREP_FOLDERS, str(Path(sys.executable).parent))))
+    if found is None:
+        advice = "install ripgrep to search large workspaces faster"
+        return Finding(name="ripgrep", state="warn", detail="rg is not there; Python searches", advice=advice)
+    return Finding(name="ripgrep", state="ok", detail=found)
+
+
+# --- keys
+
+
+def _keys(home: Home, install: Install) -> Iterator[Finding]:
+    for path, what in (
+        (home.user_key, "the user key"),
+        (home.runtime_key, "the runtime key"),
+        (home.holder_key, "the holder key"),
+        (home.client_key, "the client key"),
+    ):
+        yield _key_file(path, what)
+    weakest = min(root.assurance for root in install.roots)
+    if weakest == Assurance.PLAIN:
+        yield Finding(
+            name="sealing",
+            state="warn",
+            detail="your key has no passphrase: every program that runs as you can sign in your name",
+            advice="it cannot sign standing grants above medium risk; make a home with a sealed key for those",
+        )
+    else:
+        yield Finding(name="sealing", state="ok", detail="your key is under a passphrase")
+
+
+def _key_file(path: Path, what: str) -> Finding:
+    name = f"{path.stem}-key"
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        detail = f"{what} cannot be found: {error.strerror}"
+        return Finding(name=name, state="fail", detail=detail, advice="restore it from a backup")
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or mode & 0o077:
+        detail = f"{what} has mode {mode:04o} and owner {found.st_uid}, so others can get at it"
+        return Finding(name=name, state="fail", detail=detail, advice=f"chmod 0600 {path}")
+    return Finding(name=name, state="ok", detail=f"{what} has mode {mode:04o}")
+
+
+def _client(home: Home) -> Finding:
+    try:
+        load_credentials(home)
+    except AstridError as error:
+        return _bad("client", error)
+    return Finding(name="client", state="ok", detail="the client's token names the client's key")
+
+
+# --- the log
+
+
+def _log(home: Home) -> Finding:
+    try:
+        code, said = verify_home(home.root, "--json")
+    except LaunchError as error:
+        return _bad("log", error)
+    try:
+        found = cast("dict[str, object]", json.loads(said))
+    except json.JSONDecodeError:
+        found = {"says": "the verifier said nothing that can be read"}
+    detail = f"{found.get('says')}: {found.get('records', 0)} records, signed up to {found.get('signed', 0)}"
+    if code == DONE:
+        return Finding(name="log", state="ok", detail=detail)
+    if not home.log.exists() and code != FAILED:
+        return Finding(name="log", state="ok", detail="nothing is recorded yet")
+    advice = str(found.get("advice", "")) or "see `astrid audit verify`"
+    where = f" at {found['where']}" if found.get("where") else ""
+    return Finding(name="log", state="fail", detail=f"{detail}{where}"[:4000], advice=advice[:4000])
+
+
+def _witness(home: Home, install: Install) -> Finding:
+    try:
+        kept = kept_checkpoint(home, install)
+    except AstridError as error:
+        return _bad("witness", error)
+    if kept is None:
+        return Finding(
+            name="witness",
+            state="warn",
+            detail="no frontend has seen the log yet",
+            advice="it will be kept at the first connection; keep a copy of it elsewhere",
+        )
+    age = max(0, int(time.time() - os.stat(home.witness).st_mtime))
+    detail = f"the last checkpoint seen covers {kept.size} records and is {age // 3600} hours old"
+    if age > OLD_ANCHOR_SECONDS:
+        advice = "what was restored since could go unnoticed: keep checkpoints elsewhere too"
+        return Finding(name="witness", state="warn", detail=detail, advice=advice)
+    return Finding(name="witness", state="ok", detail=detail)
+
+
+def _disk(home: Home) -> Finding:
+    found = os.statvfs(home.root)
+    free = found.f_bavail * found.f_frsize
+    detail = f"{free // (1024 * 1024)} MiB free"
+    if free < LOW_DISK_BYTES:
+        return Finding(name="disk", state="warn", detail=detail, advice="free some space: nothing runs on a full disk")
+    return Finding(name="disk", state="ok", detail=detail)
+
+
+# --- the daemon
+
+
+def _daemon(home: Home) -> Iterator[Finding]:
+    async def ask() -> tuple[Finding, ...]:
+        async with connect(home, authenticate=False) as client:
+            return cast("r.Findings", await client.call("doctor", p.Nothing())).findings
+
+    try:
+        found = run_client(ask)
+    except AstridError as error:
+        if error.code == "daemon.none":
+            yield Finding(name="daemon", state="ok", detail="none runs; it is started when it is needed")
+        else:
+            yield _bad("daemon", error)
+        return
+    yield Finding(name="daemon", state="ok", detail="one runs and is this home's")
+    yield from found

@@ -1,0 +1,329 @@
+"""``astrid exec``: have a task done in a folder, watch it, and answer what is asked.
+
+Never: decides or signs anything; questions are shown and answered by the signer, and the daemon decides.  A task counts
+as the person's own only where a person is at the terminal to have it signed; text from a file never does.
+
+Source: facts 13; architecture 4, 6 ("Labels"); threats 9, 41, 42.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import os
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from astrid.core.grants import Mode
+from astrid.core.ids import parse_id
+from astrid.core.money import parse_usd
+from astrid.core.tokens import UNLIMITED_MICROS, Assurance
+from astrid.errors import AstridError, ConfigError, InputError
+from astrid.frontends.answering import answer_question
+from astrid.frontends.cli import DENIED, DONE, FAILED, INTERRUPTED
+from astrid.frontends.cli.interrupts import Interrupts
+from astrid.frontends.cli.show import ForPeople, ForPrograms, Show, Tally
+from astrid.frontends.client import Client, connect, run_client
+from astrid.frontends.signing import Signer, token_of
+from astrid.home import Home, home_folder, identify_workspace, open_home, read_guarded
+from astrid.wire import params as p
+from astrid.wire import results as r
+from astrid.wire.events import AnyEvent, ApprovalNeeded, SessionEnded, TurnComplete
+from astrid.wire.params import MAX_INPUT_CHARS
+
+SCRIPTED = "scripted:"
+GRANT_DAYS = 30
+CANCEL_SECONDS = 10.0
+_GOOD_ENDS = frozenset({"end_turn", "stop_sequence"})
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for, read and checked before anything is started."""
+
+    task: str
+    attached: str | None
+    workspace: str
+    mode: Mode | None
+    model: str | None
+    asks: bool
+    tokens: tuple[bytes, ...]
+    max_turns: int | None
+    budget_micros: int | None
+    passphrase_fd: int | None
+    present: bool  # somebody is at the terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``astrid exec``."""
+    parser.add_argument("task", metavar="TASK", help="what to do, in your own words")
+    parser.add_argument("--workspace", type=Path, metavar="DIR", help="the folder to work in (the current one)")
+    parser.add_argument("--model", metavar="NAME", help="the model, or scripted:FILE; default: the configured one")
+    parser.add_argument("--mode", choices=[mode.value for mode in Mode], help="how far it may go without asking")
+    parser.add_argument(
+        "--approve",
+        metavar="never|ask|FILE",
+        help="what becomes of questions: ask at the terminal, never, or tokens from a file of yours",
+    )
+    parser.add_argument(
+        "--input", metavar="FILE", help="text to work on, which is not taken for yours; - for standard input"
+    )
+    parser.add_argument("--max-turns", type=_count, metavar="N", help="at most so many calls of the model")
+    parser.add_argument("--budget", metavar="USD", help="at most so many dollars")
+    parser.add_argument("--passphrase-fd", type=int, metavar="N", help="read the key's passphrase from descriptor N")
+    parser.add_argument("--json", action="store_true", help="print one event a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Have the task done.
+
+    Raises:
+        AstridError: it could not be begun, or the daemon is gone.
+    """
+    home = open_home(home_folder(os.environ))
+    job = _job(args, home)
+    show = ForPrograms() if args.json else ForPeople()
+    return run_client(lambda: Run(home, job, show).run())
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"`{text}` is not a number from 1 to 1000000")
+    return int(text)
+
+
+# --- what is asked for
+
+
+def _job(args: argparse.Namespace, home: Home) -> Job:
+    workspace = identify_workspace(args.workspace or Path.cwd(), home).path
+    present = _terminal()
+    approve: str = args.approve or ("ask" if present else "never")
+    if approve == "ask" and not present:
+        raise ConfigError(
+            "exec.no-terminal", "there is no terminal to ask at", advice="give --approve never, or a file"
+        )
+    attached = None if args.input is None else _read_text(args.input)
+    if not args.task.strip() or len(args.task) + len(attached or "") + 200 > MAX_INPUT_CHARS:
+        raise InputError("exec.task", f"the task is empty, or longer than {MAX_INPUT_CHARS} characters with its input")
+    return Job(
+        task=args.task,
+        attached=attached,
+        workspace=workspace,
+        mode=None if args.mode is None else Mode(args.mode),
+        model=_model(args.model),
+        asks=approve == "ask",
+        tokens=() if approve in ("ask", "never") else read_tokens(Path(approve), workspace),
+        max_turns=args.max_turns,
+        budget_micros=None if args.budget is None else parse_usd(args.budget),
+        passphrase_fd=args.passphrase_fd,
+        present=present,
+    )
+
+
+def _terminal() -> bool:
+    """Whether a person is there: somebody types into us, and has a terminal on which the signer can ask."""
+    if not sys.stdin.isatty():
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _model(name: str | None) -> str | None:
+    if name is None or not name.startswith(SCRIPTED):
+        return name
+    path = Path(name.removeprefix(SCRIPTED))
+    return f"{SCRIPTED}{path.absolute()}"  # the daemon works elsewhere
+
+
+def _read_text(name: str) -> str:
+    try:
+        with open(0 if name == "-" else name, "rb", closefd=name != "-") as file:
+            data = file.read(4 * MAX_INPUT_CHARS + 1)
+        return data.decode()
+    except OSError as error:
+        raise ConfigError("exec.input", f"the input cannot be read: {error.strerror}", where=name) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("exec.input", "the input is not UTF-8 text", where=name) from error
+
+
+def read_tokens(path: Path, workspace: str) -> tuple[bytes, ...]:
+    """The tokens in a file, read once: one as ``astrid tokens grant --out`` wrote it, or one in base64 on each line.
+
+    Raises:
+        ConfigError, KeyFormatError: the file is open to others, lies in the workspace, or holds no token.
+    """
+    if path.resolve().is_relative_to(workspace):
+        # SAFETY: what works there could write itself the answers.
+        raise ConfigError(
+            "exec.approve-inside",
+            "the file with tokens lies in the workspace",
+            where=str(path),
+            advice="keep it elsewhere",
+        )
+    data = read_guarded(path, what="the file with tokens")
+    if data[:1] and 0x91 <= data[0] <= 0x98:  # a token: an array of one to eight blocks
+        return (data,)
+    try:
+        lines = [line for line in data.split() if line]
+        tokens = tuple(base64.b64decode(line, validate=True) for line in lines)
+    except binascii.Error as error:
+        raise _no_tokens(path) from error
+    if not tokens or not all(tokens):
+        raise _no_tokens(path)
+    return tokens
+
+
+def _no_tokens(path: Path) -> ConfigError:
+    return ConfigError(
+        "exec.approve-file",
+        "the file holds no tokens",
+        where=str(path),
+        advice="make one with `astrid tokens grant --out FILE`",
+    )
+
+
+# --- doing it
+
+
+class Run:
+    """One task, from the session's start to its end."""
+
+    def __init__(self, home: Home, job: Job, show: Show) -> None:
+        self._home = home
+        self._job = job
+        self._show = show
+        self._tally = Tally()
+        self._signers = AsyncExitStack()
+        self._signer: Signer | None = None
+
+    async def run(self) -> int:
+        """The exit code.
+
+        Raises:
+            AstridError: it could not be begun, or the daemon is gone.
+        """
+        with Interrupts() as interrupts:
+            async with connect(self._home, start_daemon=True) as client, self._signers:
+                with interrupts.leaving:
+                    return await self._with(client, interrupts)
+        self._show.note("left; the daemon ends what was under way")
+        return INTERRUPTED
+
+    async def _with(self, client: Client, interrupts: Interrupts) -> int:
+        for token in self._job.tokens:
+            await client.call("tokensAdd", p.TokensAdd(token=token))
+        mode = self._job.mode or Mode(client.welcome.session_mode)
+        session = (await self._open(client, mode)).session_id
+        await client.subscribe(session, interactive=self._job.asks)
+        await client.call("sendInput", await self._input(client, session))
+        await self._follow(client, session, interrupts)
+        self._tally.spent_micros = await self._spent(client, session)
+        if self._tally.stop_reason != "ended":
+            await client.call("endSession", p.OfSession(session_id=session))
+        code = self._code(interrupts)
+        self._show.result(session, self._tally, code)
+        return code
+
+    def _code(self, interrupts: Interrupts) -> int:
+        if interrupts.count or self._tally.stop_reason == "cancelled":
+            return INTERRUPTED
+        if self._tally.denied or self._tally.deferred:
+            return DENIED
+        return DONE if self._tally.stop_reason in _GOOD_ENDS else FAILED
+
+    async def _open(self, client: Client, mode: Mode) -> r.SessionInfo:
+        job = self._job
+        asked = p.CreateSession(
+            workspace=job.workspace,
+            mode=mode.value,
+            model=job.model,
+            options=p.SessionOptions(
+                budget_micros=None if job.budget_micros is None else str(job.budget_micros),
+                max_turns=job.max_turns,
+                interactive=job.asks,
+            ),
+        )
+        try:
+            return cast("r.SessionInfo", await client.call("createSession", asked))
+        except AstridError as error:
+            if error.code != "token.no-grant" or not job.asks:
+                raise
+            self._show.note(f"{error.message}; you can sign that now")
+        signer = await self._person()
+        reply = await signer.grant_workspace(Path(job.workspace), mode, days=GRANT_DAYS, purse_micros=UNLIMITED_MICROS)
+        await client.call("tokensAdd", p.TokensAdd(token=token_of(reply)))
+        return cast("r.SessionInfo", await client.call("createSession", asked))
+
+    async def _input(self, client: Client, session: str) -> p.SendInput:
+        """The first turn's input: signed where it is all the person's own words, else for the daemon to mistrust."""
+        job = self._job
+        if job.attached is not None:
+            text = f"{job.task}\n\nThe rest of this message was read from a file:\n\n{job.attached}"
+            return p.SendInput(session_id=session, turn=1, input=text)
+        prompt = await self._sign(client.welcome.aud, session) if job.present else None
+        return p.SendInput(session_id=session, turn=1, input=job.task, prompt=prompt)
+
+    async def _sign(self, aud: bytes, session: str) -> p.PromptSignature | None:
+        signer = await self._person()
+        key = await signer.show()
+        if key.assurance != Assurance.PLAIN:
+            if self._job.passphrase_fd is None:
+                self._show.note("your key is sealed, so the task is not signed and counts as untrusted text")
+                return None
+            await signer.unlock()
+        reply = await signer.sign_prompt(aud, parse_id("session", session), 1, self._job.task)
+        return p.PromptSignature(signer=key.public, signature=reply.signature)
+
+    async def _person(self) -> Signer:
+        if self._signer is None:
+            starting = Signer.start(self._home, passphrase_fd=self._job.passphrase_fd)
+            self._signer = await self._signers.enter_async_context(starting)
+        return self._signer
+
+    async def _follow(self, client: Client, session: str, interrupts: Interrupts) -> None:
+        """Watch the session until its turn is over."""
+        while True:
+            event: AnyEvent | None = None
+            with interrupts.next() as interrupted:
+                event = await client.next_event(session)
+            if event is None and interrupted.cancelled_caught:
+                self._show.note("stopping; Ctrl-C again leaves at once")
+                await client.call("cancelTurn", p.OfSession(session_id=session), within=CANCEL_SECONDS)
+                continue
+            if event is None:
+                continue
+            self._tally.count(event)
+            self._show.event(event)
+            match event:
+                case ApprovalNeeded() if self._job.asks:
+                    await self._answer(client, session, event.question_id)
+                case TurnComplete() | SessionEnded():
+                    return
+                case _:
+                    continue
+
+    async def _answer(self, client: Client, session: str, question_id: str) -> None:
+        try:
+            settled = await answer_question(client, await self._person(), self._home, question_id)
+        except AstridError as error:
+            if error.code == "signer.aborted":
+                await client.call("cancelTurn", p.OfSession(session_id=session), within=CANCEL_SECONDS)
+                return
+            if error.code != "approval.unknown":
+                raise
+            self._show.note("the question was settled meanwhile")
+            return
+        if settled.outcome != "settled":
+            self._show.note(f"your answer did not count: {settled.outcome} {settled.reason}")
+
+    async def _spent(self, client: Client, session: str) -> int:
+        known = cast("r.Sessions", await client.call("listSessions", p.ListSessions()))
+        return next((int(info.spent_micros) for info in known.sessions if info.session_id == session), 0)

@@ -1,0 +1,183 @@
+"""What a session does, as it is printed: for a person, or one JSON object a line.
+
+The model's words go to the standard output, everything about them to the standard error output, so that a pipe gets
+the answer alone.  With ``--json`` the standard output has every event as the daemon sent it, and a last line with the
+result.
+
+Never: prints anything from a session unescaped; a control character of a model's or a tool's steers no terminal here.
+
+Source: facts 12 (events); threats 37.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from typing import Protocol, TextIO
+
+import msgspec
+
+from astrid.core.money import Micros, format_usd
+from astrid.frontends.cli import plain
+from astrid.wire.events import (
+    AnyEvent,
+    ApprovalNeeded,
+    ApprovalSettled,
+    Deferred,
+    Denied,
+    ErrorRaised,
+    FinalMessage,
+    SessionEnded,
+    TextDelta,
+    ToolCallResult,
+    ToolCallStart,
+    TurnComplete,
+    Usage,
+    encode_event,
+)
+
+MAX_COLUMNS = 160
+
+
+class Tally(msgspec.Struct):
+    """What happened so far."""
+
+    calls: int = 0
+    denied: int = 0
+    deferred: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    stop_reason: str = ""
+    code: str = ""
+    spent_micros: int = 0
+
+    def count(self, event: AnyEvent) -> None:
+        """Take in one event."""
+        match event:
+            case ToolCallStart():
+                self.calls += 1
+            case Denied():
+                self.denied += 1
+            case Deferred():
+                self.deferred += 1
+            case Usage():
+                self.input_tokens += event.input_tokens
+                self.output_tokens += event.output_tokens
+            case TurnComplete():
+                self.stop_reason, self.code = event.stop_reason, event.code or ""
+            case SessionEnded():
+                self.stop_reason, self.code = self.stop_reason or "ended", self.code or f"session.{event.reason}"
+            case _:
+                return
+
+
+class Show(Protocol):
+    """How events are printed."""
+
+    def event(self, event: AnyEvent) -> None:
+        """One event."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something about the session that is no event."""
+        ...
+
+    def result(self, session_id: str, tally: Tally, exit_code: int) -> None:
+        """How it ended."""
+        ...
+
+
+class ForPeople:
+    """Text as it streams in, and one line for everything else."""
+
+    def __init__(self, out: TextIO | None = None, about: TextIO | None = None) -> None:
+        self._out = out or sys.stdout
+        self._about = about or sys.stderr
+        self._streamed = ""
+        self._columns = min(shutil.get_terminal_size().columns, MAX_COLUMNS)
+
+    def event(self, event: AnyEvent) -> None:
+        """One event."""
+        match event:
+            case TextDelta():
+                self._streamed += event.text
+                self._say(event.text)
+            case FinalMessage():
+                self._finish(event.text)
+            case ToolCallStart():
+                self._line(f"> {event.name} {event.args}")
+            case ToolCallResult():
+                lines = event.result.splitlines() or [""]
+                more = f" (+{len(lines) - 1} lines)" if len(lines) > 1 else ""
+                self._line(f"< {'error: ' if event.is_error else ''}{lines[0]}", more)
+            case Denied():
+                self._whole(f"! {event.tool} denied by {event.layer}: {event.reason} [{event.code}]", event.advice)
+            case Deferred():
+                self._whole(f"! nobody is there to answer {event.question_id}; the session goes on without")
+            case ApprovalNeeded():
+                self._whole(f"? {event.question_id} waits for an answer")
+            case ApprovalSettled():
+                self._whole(f"? {event.question_id}: {event.outcome}")
+            case ErrorRaised():
+                self._whole(f"! {event.message} [{event.code}]", event.advice)
+            case _:
+                return
+
+    def note(self, text: str) -> None:
+        """Something about the session that is no event."""
+        self._whole(text)
+
+    def result(self, session_id: str, tally: Tally, exit_code: int) -> None:
+        """How it ended."""
+        parts = [f"{tally.stop_reason or 'unfinished'}{f' [{tally.code}]' if tally.code else ''}"]
+        parts.append(f"{tally.calls} tool calls, {tally.denied} denied, {tally.deferred} deferred")
+        parts.append(f"{tally.input_tokens} tokens in, {tally.output_tokens} out")
+        parts.append(f"{format_usd(Micros(tally.spent_micros))} spent")
+        self._whole(f"= {'; '.join(parts)}; {session_id}")
+
+    def _finish(self, whole: str) -> None:
+        """The whole message: what of it did not stream in, and the end of its line."""
+        streamed, self._streamed = self._streamed, ""
+        if streamed != whole:
+            self._say(whole.removeprefix(streamed) if whole.startswith(streamed) else f"\n{whole}")
+        self._say("" if whole.endswith("\n") else "\n")
+
+    def _say(self, text: str) -> None:
+        self._out.write("".join(char if char in "\n\t" else plain(char) for char in text))
+        self._out.flush()
+
+    def _line(self, text: str, end: str = "") -> None:
+        """One line, cut to the width of the terminal: the whole of it is in the log."""
+        room = self._columns - len(end)
+        text = plain(text.expandtabs(1).strip())
+        self._about.write(f"{text if len(text) <= room else f'{text[: room - 3]}...'}{end}\n")
+        self._about.flush()
+
+    def _whole(self, text: str, advice: str = "") -> None:
+        self._about.write(f"{plain(text)}{f'; {plain(advice)}' if advice else ''}\n")
+        self._about.flush()
+
+
+class ForPrograms:
+    """One JSON object a line."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stdout
+
+    def event(self, event: AnyEvent) -> None:
+        """One event, as the daemon sent it."""
+        self._write(encode_event(event).decode())
+
+    def note(self, text: str) -> None:
+        """For people only."""
+        sys.stderr.write(f"{plain(text)}\n")
+
+    def result(self, session_id: str, tally: Tally, exit_code: int) -> None:
+        """The last line."""
+        fields = {name: getattr(tally, name) for name in tally.__struct_fields__}
+        self._write(json.dumps({"event": "result", "session_id": session_id, "exit": exit_code, **fields}))
+
+    def _write(self, line: str) -> None:
+        self._out.write(f"{line}\n")
+        self._out.flush()

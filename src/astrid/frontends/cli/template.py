@@ -1,0 +1,45 @@
+"""The commented configuration that ``astrid init`` writes: every key, with its default, switched off.
+
+Source: facts 5; a test reads it back with the runtime's own loader, as it is and with every key switched on.
+"""
+
+TEMPLATE = """\
+# The configuration of Astrid.  Every key below shows its default and is switched off; remove the `#` before a key to
+# change it.  A key that does not exist, or a value that makes no sense, is an error: nothing starts until it is mended.
+# What the administrator of this machine forbids in /etc/astrid/config.toml stays forbidden.
+
+[model]
+# model = ""                     # provider/name, such as "anthropic/claude-sonnet-4-5"
+# max_tokens = 4096              # the longest answer
+# api_url = ""                   # empty: the vendor's own
+
+# What a model costs, in dollars per million tokens.  Without a price a model is not used, since no budget could hold.
+# [models."provider/name"]
+# input_per_million = "3.00"
+# output_per_million = "15.00"
+# context_window = 100000
+
+[budget]
+# session_max_usd = "100.00"
+# per_action_max_usd = "10.00"
+# workspace_max_usd = ""         # over all sessions of a workspace; empty: no cap
+
+[security]
+# approval_timeout_secs = 300    # how long a session waits for you before it goes on without
+
+# What may never happen, whatever you sign.
+[security.policy]
+# approval_required_tools = []   # ask about these tools each single time
+# allowed_paths = []             # if not empty, nothing outside of these
+# denied_paths = ["/etc/**", "/boot/**", "/sys/**", "/proc/**", "/dev/**"]
+# allowed_hosts = []             # if not empty, no other host
+# denied_hosts = []
+# require_approval_for_delete = true
+# require_approval_for_network = true
+
+[workspace]
+# mode = "safe"                  # of a session that names none: safe, guided or autonomous
+
+[runtime]
+# max_turns = 50                 # how many model calls one input may lead to
+"""

@@ -1,0 +1,351 @@
+"""A frontend's end of a connection to the daemon: find it or start it, check it, show who we are; then ask and listen.
+
+Never: shows what the daemon says as a question, holds the user's key, or sends anything to a daemon that ``meeting``
+has not found to be this home's.
+
+Invariant: each call ends exactly once, also when the connection does.
+
+Source: architecture 2 (``wire/peer``), 4; protocol N2 d, N11; threats 1, 11, 30.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import trio
+from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
+
+from astrid import __version__
+from astrid.errors import AstridError, EdgeError, LaunchError, RemoteProtocolError
+from astrid.frontends import launch
+from astrid.frontends.meeting import check_server, keep_checkpoint, kept_checkpoint, load_credentials, load_install
+from astrid.home import Home
+from astrid.wire import params as p
+from astrid.wire import results as r
+from astrid.wire.events import AnyEvent, Event, SessionEnded
+from astrid.wire.happenings import Abandoned, Answered, Closed, Complained, Failed, Happening, Noticed
+from astrid.wire.jsonrpc import MAX_MESSAGE_BYTES, Id
+from astrid.wire.peer import Peer
+from astrid.wire.pop import PopSigner
+from astrid.wire.states import Role, State
+
+START_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
+CALL_SECONDS = 90.0
+LOOK_SECONDS = 0.02
+_T = TypeVar("_T")
+
+
+class _Waiting:
+    """One call on its way."""
+
+    __slots__ = ("answer", "done", "error")
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.answer: r.Answer | None = None
+        self.error: AstridError | None = None
+
+
+class Client:
+    """An open connection.  Made by ``connect``."""
+
+    def __init__(self, home: Home, web: WebSocketConnection) -> None:
+        self._home = home
+        self._web = web
+        self._peer = Peer(Role.CLIENT)
+        self._signer: PopSigner | None = None
+        self._waiting: dict[Id, _Waiting] = {}
+        self._events: dict[str, deque[AnyEvent]] = {}
+        self._news = trio.Event()  # replaced each time that something happened
+        self._nonce = b""
+        self._broken: AstridError | None = None
+        self._welcome: r.Welcome | None = None
+
+    @property
+    def welcome(self) -> r.Welcome:
+        """What the daemon said of itself, checked."""
+        if self._welcome is None:
+            raise _gone()
+        return self._welcome
+
+    async def call(self, method: str, params: p.Params, *, within: float = CALL_SECONDS) -> r.Answer:
+        """What the daemon answers.
+
+        Raises:
+            AstridError: what it reports instead, or that it is gone or too slow.
+        """
+        if self._broken is not None:
+            raise self._broken
+        if self._peer.state is State.CLOSING:
+            raise EdgeError("daemon.stopping", "the daemon is stopping", effect="none", advice="try again")
+        if isinstance(params, p.Proven) and self._signer is not None:
+            params = self._signer.seal(method, params)
+        number, data = self._peer.request(method, params)
+        waiting = self._waiting[number] = _Waiting()
+        sent = False
+        try:
+            with trio.move_on_after(within):
+                # Nothing is awaited between sealing and this, so proofs leave in the order of their counters.
+                await self._send(data)
+                sent = True
+                await waiting.done.wait()
+        finally:
+            del self._waiting[number]
+            if not sent:  # half a frame may be out: nothing that follows could be understood
+                self._end(_gone())
+        if waiting.error is not None:
+            raise waiting.error
+        if waiting.answer is None:
+            raise EdgeError(
+                "daemon.no-answer",
+                f"the daemon did not answer `{method}` in time",
+                effect="maybe",
+                advice="see `astrid daemon status`",
+            )
+        return waiting.answer
+
+    async def subscribe(self, session_id: str, *, after: int = 0, interactive: bool = False) -> None:
+        """Have the events of a session kept here for ``events``.
+
+        ``interactive``: somebody here answers questions, so the session waits for that.
+        """
+        self._events.setdefault(session_id, deque())
+        await self.call(
+            "subscribeEvents", p.SubscribeEvents(session_id=session_id, after=after, interactive=interactive)
+        )
+
+    async def next_event(self, session_id: str) -> AnyEvent:
+        """The next event of a session that was subscribed to.  Cancellable at no loss.
+
+        Raises:
+            EdgeError: the daemon is gone.
+        """
+        queue = self._events.setdefault(session_id, deque())
+        while not queue:
+            if self._broken is not None:
+                raise self._broken
+            await self._news.wait()
+        return queue.popleft()
+
+    async def events(self, session_id: str) -> AsyncIterator[AnyEvent]:
+        """The events of a session that was subscribed to, up to its end.
+
+        Raises:
+            EdgeError: the daemon is gone before that.
+        """
+        while True:
+            event = await self.next_event(session_id)
+            yield event
+            if isinstance(event, SessionEnded):
+                return
+
+    async def wait_gone(self) -> None:
+        """Return when the daemon has ended the connection."""
+        while self._broken is None:
+            await self._news.wait()
+
+    # --- how
+
+    async def meet(self, *, authenticate: bool) -> None:
+        """The handshake: the daemon shows what it is, and then we do.
+
+        Raises:
+            AstridError: it is not this home's daemon, its log does not continue what we saw, or it does not know us.
+        """
+        with trio.move_on_after(CONNECT_SECONDS):
+            while not self._nonce and self._broken is None:
+                await self._news.wait()
+        if self._broken is not None or not self._nonce:
+            raise self._broken or _gone()
+        install = load_install(self._home)
+        kept = kept_checkpoint(self._home, install)
+        hello = p.Hello(
+            client="astrid",
+            protocol=p.PROTOCOL_VERSION,
+            version=__version__,
+            checkpoint_size=0 if kept is None else kept.size,
+        )
+        welcome = await self.call("hello", hello, within=CONNECT_SECONDS)
+        if not isinstance(welcome, r.Welcome):
+            raise _gone()
+        stated = check_server(install, kept, welcome)
+        keep_checkpoint(self._home, install, stated, welcome.checkpoint)
+        self._welcome = welcome
+        if authenticate:
+            mine = load_credentials(self._home)
+            self._signer = PopSigner(mine.key, aud=welcome.aud, nonce=self._nonce, id_last=mine.id_last)
+            await self.call("authenticate", p.Authenticate(chain=mine.chain), within=CONNECT_SECONDS)
+
+    async def listen(self) -> None:
+        """Take what the daemon says, for as long as the connection lives."""
+        try:
+            while True:
+                text = await self._web.get_message()
+                for happening in self._peer.receive(text.encode() if isinstance(text, str) else text):
+                    self._take(happening)
+                self._tell()
+        except ConnectionClosed:
+            self._end(_gone())
+        except RemoteProtocolError as error:
+            self._end(error)
+
+    async def leave(self) -> None:
+        """Say goodbye."""
+        with trio.move_on_after(CONNECT_SECONDS):
+            if self._peer.state not in (State.CLOSING, State.BROKEN, State.CLOSED) and self._broken is None:
+                with contextlib.suppress(EdgeError):  # it is gone already
+                    await self._send(self._peer.notify("bye", p.ByeNotice()))
+            await self._web.aclose()
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self._web.send_message(data.decode())
+        except ConnectionClosed as error:
+            raise _gone() from error
+
+    def _take(self, happening: Happening) -> None:
+        match happening:
+            case Answered(id=number, result=answer):
+                self._settle(number, answer, None)
+            case Failed(id=number, error=error):
+                self._settle(number, None, error)
+            case Abandoned(id=number):
+                self._settle(number, None, self._broken or _gone())
+            case Noticed(params=p.NonceNotice(nonce=nonce)):
+                self._nonce = nonce
+            case Noticed(params=Event()):
+                self._keep(happening.params)
+            case Complained(error=error):
+                self._end(error)
+            case Noticed() | Closed():
+                return
+            case _:
+                raise RemoteProtocolError("wire.wrong-direction", "the daemon asked something of a client")
+
+    def _keep(self, event: object) -> None:
+        if isinstance(event, AnyEvent):
+            self._events.setdefault(event.session_id, deque()).append(event)
+
+    def _settle(self, number: Id, answer: r.Answer | None, error: AstridError | None) -> None:
+        waiting = self._waiting.get(number)
+        if waiting is not None:
+            waiting.answer, waiting.error = answer, error
+            waiting.done.set()
+
+    def _end(self, error: AstridError) -> None:
+        self._broken = self._broken or error
+        for happening in self._peer.close():
+            self._take(happening)
+        self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, trio.Event()
+        news.set()
+
+
+@contextlib.asynccontextmanager
+async def connect(home: Home, *, start_daemon: bool = False, authenticate: bool = True) -> AsyncIterator[Client]:
+    """A connection to the daemon of ``home``.  ``start_daemon``: start one that ends by itself, if none runs.
+
+    Raises:
+        AstridError: there is none, it is not to be trusted, or it does not admit us.
+    """
+    stream = await _reach(home, start=start_daemon)
+    failure: AstridError | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                client = Client(home, await _wrap(nursery, stream))
+                nursery.start_soon(client.listen)
+                await client.meet(authenticate=authenticate)
+                yield client
+                await client.leave()
+            except AstridError as error:
+                failure = error  # raised below, where no nursery makes a group of it
+            nursery.cancel_scope.cancel()
+    except* HandshakeError:
+        failure = failure or _gone()
+    finally:
+        await trio.aclose_forcefully(stream)
+    if failure is not None:
+        raise failure
+
+
+async def _wrap(nursery: trio.Nursery, stream: trio.SocketStream) -> WebSocketConnection:
+    with trio.move_on_after(CONNECT_SECONDS):
+        return await wrap_client_stream(nursery, stream, "localhost", "/", max_message_size=MAX_MESSAGE_BYTES)
+    raise LaunchError(
+        "daemon.full",
+        "the daemon does not take another connection",
+        effect="none",
+        advice="close another client, or look at `astrid daemon status`",
+    )
+
+
+async def _reach(home: Home, *, start: bool) -> trio.SocketStream:
+    stream = await _try(home)
+    if stream is not None:
+        return stream
+    if not start:
+        raise LaunchError(
+            "daemon.none",
+            "no daemon runs for this home",
+            effect="none",
+            where=str(home.root),
+            advice="start one with `astrid daemon run`",
+        )
+    with launch.start_daemon(home) as daemon:
+        with trio.move_on_after(START_SECONDS):
+            while stream is None:
+                # Another one may have been faster: then ours has ended, and that one can be reached soon.
+                if daemon.ended() and not daemon.was_late():
+                    break
+                await trio.sleep(LOOK_SECONDS)
+                stream = await _try(home)
+        if stream is None:
+            raise LaunchError(
+                "daemon.did-not-start",
+                f"the daemon did not start: {daemon.last_words() or 'it said nothing'}",
+                effect="none",
+                where=str(home.daemon_log),
+                advice="see its log",
+            )
+    return stream
+
+
+async def _try(home: Home) -> trio.SocketStream | None:
+    try:
+        return await trio.open_unix_socket(str(home.socket))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except OSError as error:
+        raise LaunchError(
+            "daemon.unreachable",
+            f"the daemon's socket cannot be opened: {error.strerror}",
+            effect="none",
+            where=str(home.socket),
+            advice="check the owner and mode of the home",
+        ) from error
+
+
+def run_client(work: Callable[[], Awaitable[_T]]) -> _T:
+    """What ``work`` comes to, in an event loop of its own.
+
+    Raises:
+        AstridError, KeyboardInterrupt: as ``work`` does, never in a group.
+    """
+    try:
+        return trio.run(work, restrict_keyboard_interrupt_to_checkpoints=True)
+    except* KeyboardInterrupt:
+        pass
+    raise KeyboardInterrupt
+
+
+def _gone() -> EdgeError:
+    return EdgeError(
+        "daemon.gone", "the daemon ended the connection", effect="maybe", advice="see its log, and try again"
+    )

@@ -1,0 +1,23 @@
+"""Where things lie under ``$ASTRID_HOME``, and how files that matter are read and written.  Shared by the daemon
+and the frontends.
+
+Never: makes or uses a key, or decides what a file means.  A file that guards anything is refused when others can
+read or change it.
+
+Source: facts 4 (names); threats 41, 43; OpenSSH's rule for key files.
+"""
+
+from astrid.home.files import read_guarded, write_guarded
+from astrid.home.layout import Home, home_folder, open_home
+from astrid.home.workspaces import WorkspaceIdentity, identify_workspace, workspace_id
+
+__all__ = [
+    "Home",
+    "WorkspaceIdentity",
+    "home_folder",
+    "identify_workspace",
+    "open_home",
+    "read_guarded",
+    "workspace_id",
+    "write_guarded",
+]

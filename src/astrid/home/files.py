@@ -1,0 +1,111 @@
+"""Guarded files: opened first, judged on the open descriptor, written whole or not at all.
+
+Source: OpenSSH (a private key that others can read is refused); threats 41, 43.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from astrid.errors import ConfigError, KeyFormatError
+
+MAX_GUARDED_BYTES = 1024 * 1024
+
+
+def read_guarded(path: Path, *, what: str, max_bytes: int = MAX_GUARDED_BYTES, private: bool = True) -> bytes:
+    """The content of a file of our own.  ``private`` ones nobody else may even read; the others nobody else may change.
+
+    Raises:
+        ConfigError: missing, a link, not a plain file, of another owner, open to others, or too long.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise ConfigError("file.missing", f"{what} is missing", where=str(path), advice="run `astrid init`") from error
+    except OSError as error:
+        raise ConfigError(
+            "file.unreadable",
+            f"{what} cannot be opened: {error.strerror}",
+            where=str(path),
+            advice="check the file's owner and mode",
+        ) from error
+    with open(fd, "rb") as file:
+        _judge(os.fstat(fd), path, what, forbidden=0o077 if private else 0o022)
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ConfigError(
+            "file.too-long",
+            f"{what} is longer than {max_bytes} bytes",
+            where=str(path),
+            advice="it is not what it should be",
+        )
+    return data
+
+
+def _judge(found: os.stat_result, path: Path, what: str, *, forbidden: int) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(
+            "file.not-plain", f"{what} is not a plain file", where=str(path), advice="remove it and run `astrid init`"
+        )
+    if found.st_uid != os.geteuid():
+        raise ConfigError(
+            "file.owner", f"{what} belongs to another user", where=str(path), advice="chown it to yourself"
+        )
+    if stat.S_IMODE(found.st_mode) & forbidden:
+        mode = stat.S_IMODE(found.st_mode)
+        wanted = 0o600 if forbidden & 0o044 else mode & ~0o022
+        raise KeyFormatError(
+            "file.open-to-others",
+            f"{what} has mode {mode:04o}, so others can get at it",
+            where=str(path),
+            advice=f"chmod {wanted:04o} {path}",
+        )
+
+
+def write_guarded(path: Path, data: bytes, *, what: str, replace: bool = False, mode: int = 0o600) -> None:
+    """Write a file whole: beside its place, synced, then moved there.  Without ``replace`` an existing file is an
+    error.
+
+    Raises:
+        ConfigError: it exists already, or cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            with open(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                os.rename(beside, path)
+            else:
+                os.link(beside, path)  # unlike a rename, a link never replaces
+                os.unlink(beside)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    except FileExistsError as error:
+        raise ConfigError(
+            "file.exists", f"{what} exists already", where=str(path), advice="nothing was changed"
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            "file.unwritable",
+            f"{what} cannot be written: {error.strerror}",
+            where=str(path),
+            advice="check space and permissions",
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

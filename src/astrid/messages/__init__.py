@@ -1,0 +1,5 @@
+"""What actors send each other, one module per recipient.  Frozen data, no behaviour.
+
+What the gate itself is told and says is defined beside its machine (``core.gate_messages``); here is what the
+shells add.
+"""

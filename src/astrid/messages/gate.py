@@ -1,0 +1,97 @@
+"""To and from the interceptor, beside what the gate's own machine defines (``core.gate_messages``).
+
+``Register``, ``Unregister``, ``TakeIn`` and ``Revoke`` are obeyed from the gateway alone, ``Offer`` from tool hosts
+alone; the kernel's stamp says who it is.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from astrid.core.decide import Limits
+from astrid.core.records import JournalRow
+from astrid.core.tools import ToolSpec
+from astrid.kernel import Lane, Message, Overflow
+
+
+class Offer(Message, frozen=True, kw_only=True):
+    """A tool host is up and runs these tools, for whoever may use ``toolbox``."""
+
+    toolbox: str
+    specs: tuple[ToolSpec, ...]
+
+
+class Register(Message, frozen=True, kw_only=True):
+    """The actor with ref ``ref`` is a session whose key is ``key``.  Answered by ``Done`` when the session's start
+    is durable.
+    """
+
+    id: int
+    ref: int
+    key: bytes
+    session: bytes
+    workspace: bytes
+    toolboxes: tuple[str, ...]
+    mode: str
+    model: str
+    scripted: bool
+    asks: bool
+    limits: Limits
+
+
+class TakeIn(Message, frozen=True, kw_only=True):
+    """A person signed this standing token; ``source`` says how it came.  Answered by ``Done`` or ``Failed``."""
+
+    id: int
+    token: bytes
+    source: str
+
+
+class Revoke(Message, frozen=True, kw_only=True):
+    """A person signed this revocation.  It acts at once; answered by ``Done`` when durable, or ``Failed``."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
+
+    id: int
+    statement: bytes
+
+
+class Save(Message, frozen=True, kw_only=True):
+    """Rows of the sender's journal.  Answered by ``Done`` when they are durable."""
+
+    id: int
+    rows: tuple[JournalRow, ...]
+
+
+class Prompted(Message, frozen=True, kw_only=True):
+    """What somebody said to the sender's session, with the label it got.  Answered by ``Done`` when durable."""
+
+    id: int
+    turn: int
+    integrity: int
+    text: bytes
+
+
+class Done(Message, frozen=True, kw_only=True):
+    """What was asked is durable, as record ``seq``."""
+
+    id: int
+    seq: int
+
+
+class Failed(Message, frozen=True, kw_only=True):
+    """What was asked is refused."""
+
+    id: int
+    code: str
+    reason: str
+    advice: str
+
+
+class StreamedText(Message, frozen=True, kw_only=True):
+    """Provisional output of a running call, for the principal; dropped where there is no room."""
+
+    overflow: ClassVar[Overflow] = Overflow.DROP
+
+    proposal: int
+    chunk: bytes

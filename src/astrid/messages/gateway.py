@@ -1,0 +1,116 @@
+"""To and from the gateway: what a connection asks on behalf of a client whose proof of possession it has checked."""
+
+from __future__ import annotations
+
+from astrid.kernel import Message
+
+
+class OpenSession(Message, frozen=True, kw_only=True):
+    """Start a session; the ticket gets ``SessionOpened`` or ``Failed``."""
+
+    ticket: int
+    workspace: str
+    mode: str
+    model: str
+    budget_micros: int  # 0: the configured one
+    max_turns: int  # model calls an input, 0: the configured number
+    interactive: bool
+
+
+class SessionOpened(Message, frozen=True, kw_only=True):
+    """The session is there and its start is durable."""
+
+    session: bytes
+
+
+class Declined(Message, frozen=True, kw_only=True):
+    """What was asked is refused; a code and texts for people."""
+
+    code: str
+    reason: str
+    where: str = ""
+    advice: str = ""
+
+
+class Input(Message, frozen=True, kw_only=True):
+    """Somebody says ``text`` to ``session``; asked, answered by ``Taken`` or ``Declined``.
+
+    ``statement`` is the signed prompt (bytes of a ``SignedStatement``), or empty: then the text is untrusted.
+    """
+
+    session: bytes
+    turn: int
+    text: str
+    signer: bytes
+    signature: bytes
+
+
+class Taken(Message, frozen=True, kw_only=True):
+    """It was taken; ``number`` says more where there is more to say (a turn, a record)."""
+
+    number: int
+
+
+class CancelTurn(Message, frozen=True, kw_only=True):
+    """Stop the running turn of ``session``; asked."""
+
+    session: bytes
+
+
+class EndSession(Message, frozen=True, kw_only=True):
+    """End ``session``; asked."""
+
+    session: bytes
+    reason: str
+
+
+class ListSessions(Message, frozen=True, kw_only=True):
+    """Asked: a tuple of ``SessionLine``."""
+
+
+class SessionLine(Message, frozen=True, kw_only=True):
+    """One live session."""
+
+    session: bytes
+    workspace: str
+    mode: str
+    model: str
+    state: str
+    created_ns: int
+    turns: int
+    deferred: int
+
+
+class Attended(Message, frozen=True, kw_only=True):
+    """Whether a client that can answer questions listens to ``session``."""
+
+    session: bytes
+    present: bool
+
+
+class GiveAnswer(Message, frozen=True, kw_only=True):
+    """Bytes of a ``SignedAnswer``.  Answered with ``id`` by ``Done`` or ``Failed``."""
+
+    ticket: int
+    answer: bytes
+
+
+class AddToken(Message, frozen=True, kw_only=True):
+    """A standing token that the user signed."""
+
+    ticket: int
+    token: bytes
+    source: str
+
+
+class RevokeToken(Message, frozen=True, kw_only=True):
+    """Bytes of a signed revocation."""
+
+    ticket: int
+    statement: bytes
+
+
+class AskCheckpoint(Message, frozen=True, kw_only=True):
+    """A checkpoint over everything up to now."""
+
+    ticket: int

@@ -1,0 +1,44 @@
+"""To and from sessions."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from astrid.kernel import Lane, Message, Overflow
+
+
+class Hear(Message, frozen=True, kw_only=True):
+    """Somebody said ``text`` to the session; ``integrity`` is the label it has earned."""
+
+    text: str
+    integrity: int
+
+
+class StopTurn(Message, frozen=True, kw_only=True):
+    """A person wants the running turn to stop."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
+
+
+class Equip(Message, frozen=True, kw_only=True):
+    """Tokens for the session to present from now on."""
+
+    tokens: tuple[bytes, ...]
+
+
+class Report(Message, frozen=True, kw_only=True):
+    """From a session to the gateway: an event (its JSON bytes, without a number).  Everything it rests on is
+    durable.
+    """
+
+    session: bytes
+    event: bytes
+
+
+class ReportText(Message, frozen=True, kw_only=True):
+    """From a session to the gateway: a piece of text on its way; provisional, and dropped where there is no room."""
+
+    overflow: ClassVar[Overflow] = Overflow.DROP
+
+    session: bytes
+    text: str

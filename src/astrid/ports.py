@@ -1,0 +1,183 @@
+"""What the trusted core and its shells need from the world, as Protocols.  Adapters implement them; tests fake them.
+
+Never: imports an adapter or a vendor.  Every port has one contract suite that the real adapter and the fake both pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from astrid.core.call import Call, Preparation
+from astrid.core.conversation import AnyStreamEvent, ModelRequest
+from astrid.core.money import Price
+from astrid.core.tiles import Tile
+from astrid.core.tools import ToolSpec
+from astrid.errors import Effect, JournalError
+
+
+class Clock(Protocol):
+    """Wall-clock time, in nanoseconds since the epoch.  It may step in either direction; the log's time never does."""
+
+    def now_ns(self) -> int:
+        """The wall clock."""
+        ...
+
+    def running_ns(self) -> int:
+        """A clock that nobody can set and that only runs on, also while the machine sleeps; its origin means
+        nothing.
+        """
+        ...
+
+
+class Entropy(Protocol):
+    """Randomness that nobody can guess."""
+
+    def random_bytes(self, count: int) -> bytes:
+        """``count`` fresh bytes."""
+        ...
+
+
+class Wallet(Protocol):
+    """Hands a token that the daemon's holder key keeps on to one session.  It can only narrow."""
+
+    def narrow(self, raw: bytes, *, holder: bytes, session: bytes, purse_micros: int) -> bytes:
+        """``raw`` with one more block: for ``holder`` alone, in ``session`` alone, at most ``purse_micros``.  A
+        token that is held by another key
+        comes back as it is.
+
+        Raises:
+            TokenError: the token cannot be passed on.
+        """
+        ...
+
+
+class ToolOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call ended.  ``effect`` is what may have happened in the world; ``spent_micros`` the true cost."""
+
+    content: bytes  # UTF-8 text for the model
+    is_error: bool
+    effect: Effect
+    spent_micros: int = 0
+
+
+class ToolServer(Protocol):
+    """Something that runs tools: the workspace, a model, later MCP servers and plugins.
+
+    ``prepare`` only looks (it changes nothing, and what it sees reaches no model); ``execute`` acts, once, on bytes
+    a permit names.
+    Both raise ``EdgeError`` or ``InputError`` for what a model should be told, and let cancellation through after
+    cleaning up.
+    """
+
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """The tools, in the order a model sees them."""
+        ...
+
+    async def prepare(self, tool: str, args: bytes) -> Preparation:
+        """What a call of ``tool`` with JSON text ``args`` would touch."""
+        ...
+
+    async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
+        """Run ``call``.  It re-checks ``call.pre`` on the descriptors it opened and answers ``effect: none`` when
+        they differ.
+        ``report`` passes on provisional output (stream events); it never blocks and may drop."""
+        ...
+
+
+class Model(Protocol):
+    """A language model, ready to be called.  Contract: tests/adapters/llm/test_contract.py."""
+
+    @property
+    def name(self) -> str:
+        """``provider/model``."""
+        ...
+
+    @property
+    def price(self) -> Price:
+        """What tokens cost."""
+        ...
+
+    @property
+    def scripted(self) -> bool:
+        """Whether answers come from a script; marked in every record."""
+        ...
+
+    def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[AnyStreamEvent]]:
+        """Send ``request``; iterate over the answer as it comes.  Leaving the context closes the connection.
+
+        Raises:
+            ModelError: with ``effect`` none (never sent), maybe (sent, no usage known) or done (a bill is certain).
+        """
+        ...
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What one commit writes: records ``first .. first + len(frames) - 1`` and everything that must be durable with
+    them.
+
+    ``payloads`` are (seq, slot, salt, bytes); ``rows`` are (session, number, bytes); ``checkpoint`` is (size, note).
+    """
+
+    first: int
+    frames: tuple[bytes, ...]
+    payloads: tuple[tuple[int, int, bytes, bytes], ...] = ()
+    rows: tuple[tuple[bytes, int, bytes], ...] = ()
+    tiles: tuple[Tile, ...] = ()
+    checkpoint: tuple[int, bytes] | None = None
+
+
+class Journal(Protocol):
+    """The one writer of the log's database.  Contract: tests/adapters/store/test_contract.py."""
+
+    @property
+    def short_of_room(self) -> bool:
+        """Whether the disk is so full that the room kept for last words is in use: what was submitted is written, but
+        nothing new should begin.  Looked at anew with each batch, also an empty one."""
+        ...
+
+    def submit(self, batch: Batch, done: Callable[[JournalError | None], None]) -> None:
+        """Commit ``batch`` durably, in the order of submission; then ``done`` is called once, on the caller's event
+        loop: with ``None``, or with
+        the error that kept all of it from being written (``fields["retry"]`` says whether trying again can help)."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was submitted and let go of the database.  What is submitted later fails.  Cancelled, all that
+        still happens, and nobody waits for it."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reading the log beside its writer.  Calls block on the disk."""
+
+    def size(self) -> int:
+        """The number of records."""
+        ...
+
+    def frames(self, first: int, count: int) -> list[bytes]:
+        """Up to ``count`` records from number ``first`` on."""
+        ...
+
+    def payload(self, seq: int, slot: int) -> tuple[bytes, bytes] | None:
+        """Salt and bytes beside record ``seq``, unless erased or never kept."""
+        ...
+
+    def rows(self, session: bytes, first: int, count: int) -> list[bytes]:
+        """Up to ``count`` rows of a session's journal from number ``first`` on."""
+        ...
+
+    def tile(self, level: int, index: int) -> bytes:
+        """A stored tile of the Merkle tree, empty if there is none."""
+        ...
+
+    def checkpoint(self) -> bytes | None:
+        """The last signed checkpoint, or ``None``."""
+        ...
+
+    def checkpoints(self) -> list[tuple[int, bytes]]:
+        """Every signed checkpoint with its size, in order."""
+        ...

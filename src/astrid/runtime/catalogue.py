@@ -1,0 +1,167 @@
+"""What sessions are made of: workspaces, models, prompts and limits.
+
+Definitions of agents are declarative and not trusted: what one asks for grants nothing.
+
+Source: architecture 1 (actors/), 6; threats 42, 44.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from astrid.adapters.llm.catalogue import resolve_model
+from astrid.adapters.workspace.tools import WorkspaceTools
+from astrid.core.canon import MAX_U64, Domain, digest, encode
+from astrid.core.decide import Limits
+from astrid.core.money import Price
+from astrid.core.turn_messages import Limits as TurnLimits
+from astrid.core.turn_messages import Setting
+from astrid.errors import ConfigError
+from astrid.home import Home, identify_workspace, workspace_id
+from astrid.hosts.model import ModelServer
+from astrid.ports import Entropy
+from astrid.runtime.config import Config, usd
+from astrid.runtime.parts import Brain, Extra, Place
+
+DEFAULT_AGENT = "coder"
+NO_SANDBOX = digest(Domain.TOOLDEF, encode(("tier", "none", "network", "open")))
+MAX_PROMPT_BYTES = 64 * 1024
+
+
+class AgentDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An ``actor.toml`` of kind ``session``."""
+
+    kind: str
+    name: str
+    description: str
+    prompt: str  # a file beside it
+
+
+class Catalogue:
+    """See the module.  A workspace is opened once and kept: its root is a handle, so that a later swap of the path
+    changes nothing.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        home: Home,
+        *,
+        hides: Callable[[str], bool],
+        entropy: Entropy,
+        extras: tuple[Extra, ...] = (),
+    ) -> None:
+        self._config = config
+        self._home = home
+        self._hides = hides
+        self._entropy = entropy
+        self._extras = extras
+        self._places: dict[bytes, Place] = {}
+        self._brains: dict[str, Brain] = {}
+
+    def place(self, workspace: str) -> Place:
+        """The workspace at a path."""
+        identity = identify_workspace(Path(workspace), self._home)
+        known = workspace_id(identity, self._home, fresh=self._entropy.random_bytes(32))
+        place = self._places.get(known)
+        if place is None:
+            server = WorkspaceTools(Path(identity.path), home=Path.home(), hidden=self._hides, profile=NO_SANDBOX)
+            place = self._places[known] = Place(known, identity.path, f"workspace:{known.hex()}", server)
+        return place
+
+    def brain(self, model: str) -> Brain:
+        """The model by its name."""
+        name = model or self._config.model.model
+        if not name:
+            raise ConfigError(
+                "model.none",
+                "no model is configured",
+                where=str(self._home.config),
+                advice="name one: --model anthropic/... or scripted:FILE",
+            )
+        brain = self._brains.get(name)
+        if brain is None:
+            prices: dict[str, Price] = {key: table.price() for key, table in self._config.models.items()}
+            found = resolve_model(
+                name,
+                api_key=os.environ.get("ANTHROPIC_API_KEY", ""),
+                base_url=self._config.model.api_url,
+                prices=prices,
+            )
+            table = self._config.models.get(found.name)
+            window = table.context_window if table is not None else 200_000
+            toolbox = f"model:{digest(Domain.TOOLDEF, name.encode()).hex()[:32]}"
+            brain = Brain(found.name, toolbox, ModelServer(found), found.scripted, window)
+            if not found.scripted:  # a script is read anew each time: it is being written
+                self._brains[name] = brain
+        return brain
+
+    def extras(self) -> tuple[Extra, ...]:
+        """What every session gets beside its workspace: nothing, but in the demo."""
+        return self._extras
+
+    def setting(self, place: Place, brain: Brain, max_asks: int) -> Setting:
+        """Prompt, tools and limits of a session."""
+        specs = [
+            spec for server in (place.server, *(extra.server for extra in self._extras)) for spec in server.specs()
+        ]
+        limits = TurnLimits(asks_per_input=max_asks or self._config.runtime.max_turns)
+        return Setting(
+            model=brain.name,
+            system=system_prompt(load_agent(DEFAULT_AGENT), place.root),
+            max_tokens=self._config.model.max_tokens,
+            tools=tuple(spec.definition() for spec in specs),
+            effects={spec.name: spec.effect_class for spec in specs},
+            limits=limits,
+        )
+
+    def limits(self, budget_micros: int) -> Limits:
+        """The caps of a session: what is configured, or less."""
+        budget = self._config.budget
+        session = usd(budget.session_max_usd, 0)
+        if budget_micros:
+            session = min(session, budget_micros)
+        action = min(usd(budget.per_action_max_usd, 0), session)
+        return Limits(action, session, usd(budget.workspace_max_usd, MAX_U64))
+
+
+def load_agent(name: str) -> tuple[AgentDefinition, str]:
+    """A built-in definition and its prompt.
+
+    Raises:
+        ConfigError: it is missing or makes no sense.
+    """
+    folder = actors_folder() / "sessions" / name
+    try:
+        definition = msgspec.convert(tomllib.loads((folder / "actor.toml").read_text("utf-8")), AgentDefinition)
+        prompt = (folder / definition.prompt).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            "agent.invalid",
+            f"the definition of `{name}` cannot be read: {error}",
+            where=str(folder),
+            advice="reinstall Astrid",
+        ) from error
+    if definition.kind != "session" or len(prompt.encode()) > MAX_PROMPT_BYTES:
+        raise ConfigError(
+            "agent.invalid", f"`{name}` is no definition of a session", where=str(folder), advice="reinstall Astrid"
+        )
+    return definition, prompt
+
+
+def actors_folder() -> Path:
+    """Where the built-in definitions are: beside the package in a checkout, under ``share`` when installed."""
+    checkout = Path(__file__).resolve().parents[3] / "actors"
+    return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "astrid" / "actors"
+
+
+def system_prompt(agent: tuple[AgentDefinition, str], root: str) -> str:
+    """The definition's prompt and the facts of the environment."""
+    _, prompt = agent
+    return f"{prompt.rstrip()}\n\nWorkspace: {root}\nPlatform: {sys.platform}\n"

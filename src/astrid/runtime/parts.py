@@ -1,0 +1,79 @@
+"""What a session is made of, as the gateway and the catalogue speak of it.  Data and one Protocol.
+
+Source: architecture 4.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from astrid.core.decide import Limits
+from astrid.core.ids import SessionId
+from astrid.core.turn_messages import Setting
+from astrid.kernel import Ref
+from astrid.messages.gateway import SessionLine
+from astrid.ports import ToolServer
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A workspace and the tools in it."""
+
+    identity: bytes
+    root: str
+    toolbox: str
+    server: ToolServer
+
+
+class Extra(msgspec.Struct, frozen=True):
+    """Tools that every session gets beside those of its workspace."""
+
+    name: str
+    toolbox: str
+    server: ToolServer
+
+
+class Brain(msgspec.Struct, frozen=True):
+    """A model as a session uses it."""
+
+    name: str
+    toolbox: str
+    server: ToolServer
+    scripted: bool
+    context_tokens: int
+
+
+class Catalogue(Protocol):
+    """What sessions are made of."""
+
+    def place(self, workspace: str) -> Place:
+        """The workspace at a path, opened once.  Raises what a person should read."""
+        ...
+
+    def brain(self, model: str) -> Brain:
+        """The model by its name; empty for the configured one."""
+        ...
+
+    def extras(self) -> tuple[Extra, ...]:
+        """What every session gets beside its workspace."""
+        ...
+
+    def setting(self, place: Place, brain: Brain, max_asks: int) -> Setting:
+        """Prompt, tools and limits of a session."""
+        ...
+
+    def limits(self, budget_micros: int) -> Limits:
+        """The caps of a session; 0 for the configured ones."""
+        ...
+
+
+class Live(msgspec.Struct):
+    """A session that is there."""
+
+    session: SessionId
+    ref: Ref
+    line: SessionLine
+    running: bool = False
+    turns: int = 0
+    deferred: int = 0

@@ -1,0 +1,129 @@
+"""The supervision tree on one screen.
+
+    root                 rest_for_one: start order is dependency order
+    ├─ audit             the log
+    ├─ approvals         questions to people
+    ├─ interceptor       the gate: every effect passes here
+    ├─ tools             one_for_one: workspace-<id>, model-<id>, each a front and one short-lived job per call
+    ├─ sessions          one_for_one: <session id>
+    └─ gateway           opens and closes sessions for connections
+
+Source: architecture 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from astrid.guard.approvals import Approvals
+from astrid.guard.audit import Audit
+from astrid.guard.interceptor import Interceptor
+from astrid.kernel import ChildSpec, Ref, SupervisorSpec, System
+from astrid.runtime.boot import World
+from astrid.runtime.gateway import Gateway
+from astrid.runtime.parts import Live
+
+RANKS = {"audit": 10, "approvals": 20, "tools": 25, "interceptor": 30, "sessions": 40, "gateway": 50}
+CAPACITY = 65_536
+
+
+class Directory:
+    """Who is where: filled as actors start, read by those who may reach them."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, Ref] = {}
+        self.by_id: dict[int, Ref] = {}
+        self.system: System | None = None
+
+    def add(self, ref: Ref) -> None:
+        """``ref`` has started (again)."""
+        self.by_path[ref.path] = ref
+        self.by_id[ref.id] = ref
+
+    def later(self, path: str) -> Callable[[], Ref]:
+        """The actor at ``path``, which starts later than whoever asks."""
+        return lambda: self.by_path[path]
+
+    def running(self) -> System:
+        """The system, once it is open."""
+        if self.system is None:
+            raise LookupError("the system is not open yet")
+        return self.system
+
+
+def tree(world: World, directory: Directory) -> SupervisorSpec:
+    """The whole runtime as data."""
+    roster: dict[bytes, Live] = {}
+
+    def audit() -> Audit:
+        return Audit(
+            world.open_log,
+            clock=world.clock,
+            key=world.runtime_key,
+            log_id=world.keys.log_id,
+            gate=directory.later("root/interceptor"),
+            made=directory.add,
+        )
+
+    def approvals() -> Approvals:
+        return Approvals(
+            world.open_questions,
+            audit=directory.by_path["root/audit"],
+            interceptor=directory.later("root/interceptor"),
+            gateway=directory.later("root/gateway"),
+            clock=world.clock,
+            entropy=world.entropy,
+            made=directory.add,
+        )
+
+    def interceptor() -> Interceptor:
+        return Interceptor(
+            world.open_gate,
+            audit=directory.by_path["root/audit"],
+            approvals=directory.by_path["root/approvals"],
+            refs=directory.by_id,
+            clock=world.clock,
+            entropy=world.entropy,
+            approval_seconds=world.config.security.approval_timeout_secs,
+            made=directory.add,
+        )
+
+    def gateway() -> Gateway:
+        return Gateway(
+            facts=lambda: world.facts,
+            catalogue=world.catalogue,
+            wallet=world.wallet,
+            holder=world.holder,
+            shelf=lambda: world.shelf,
+            hub=world.hub,
+            desk=world.desk,
+            roster=roster,
+            refs=directory.by_path,
+            supervisor=lambda path: directory.running().supervisor(path),
+            find=lambda path: directory.running().ref(path),
+            made=directory.add,
+            clock=world.clock,
+            entropy=world.entropy,
+        )
+
+    return SupervisorSpec(
+        id="root",
+        strategy="rest_for_one",
+        intensity=3,
+        period=60.0,
+        delay=(0.1, 5.0),
+        children=(
+            ChildSpec(id="audit", factory=audit, rank=RANKS["audit"], capacity=CAPACITY, shutdown=30.0),
+            ChildSpec(id="approvals", factory=approvals, rank=RANKS["approvals"], capacity=CAPACITY),
+            ChildSpec(
+                id="interceptor",
+                factory=interceptor,
+                rank=RANKS["interceptor"],
+                capacity=CAPACITY,
+                control_capacity=1024,
+            ),
+            SupervisorSpec(id="tools", rank=RANKS["tools"], stop="together"),
+            SupervisorSpec(id="sessions", rank=RANKS["sessions"], stop="together"),
+            ChildSpec(id="gateway", factory=gateway, rank=RANKS["gateway"], capacity=CAPACITY),
+        ),
+    )

@@ -1,0 +1,256 @@
+"""Is the log of a home whole, and how sure can one be?  Without a daemon, for the home itself or a copy of it.
+
+    sound     0   it holds together, and what says so does not come from the copy alone
+    tampered  1   it does not: where, and what is wrong
+    unknown   2   it holds together, but whoever made the copy could have made that; or it cannot be read
+
+Never: trusts a key that came with the log.  In one's own home the install statement lies outside the log's folder; with
+a copy it came along, so there a key, a statement or a checkpoint has to come from elsewhere.
+
+Source: protocol N9 to N11; threats 11, 12, 26.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from astrid.adapters.store.journal import SqliteReader
+from astrid.core.canon import Signed, commitment, decode
+from astrid.core.chain import Frame, decode_body
+from astrid.core.checkpoint import Checkpoint, verify_checkpoint
+from astrid.core.gate_admin import rows_digest
+from astrid.core.install import MAX_STATEMENT_BYTES, Install, SignedStatement, verify_install
+from astrid.core.keys import KEY_BYTES
+from astrid.core.records import JournalRecord, JournalRow, Sealed
+from astrid.core.verify import LogKeys, Verified, verify_log
+from astrid.errors import AstridError, ChainError, ConfigError, InputError, JournalError, TokenError
+from astrid.home import Home, read_guarded
+from astrid.runtime.boot import log_keys
+from astrid.runtime.log import read_frames
+
+MAX_SLOTS = 8
+MAX_NOTE_BYTES = 64 * 1024
+_DAMAGED = frozenset({"journal.corrupt", "journal.foreign"})
+
+
+class Result(enum.IntEnum):
+    """What was found; also what the process exits with."""
+
+    SOUND = 0
+    TAMPERED = 1
+    UNKNOWN = 2
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """What is known from elsewhere: a public key (hex), an install statement, checkpoints."""
+
+    key: str | None = None
+    install: Path | None = None
+    witnesses: tuple[Path, ...] = ()
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer."""
+
+    result: Result
+    home: str
+    says: str
+    code: str = ""
+    where: str = ""
+    advice: str = ""
+    records: int = 0
+    signed: int = 0
+    checkpoints: int = 0
+    runtime_key: str = ""
+    trusts: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """0 sound, 1 tampered, 2 could not tell."""
+        return int(self.result)
+
+    def to_json(self) -> str:
+        """One object."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "result"}
+        return json.dumps({"result": self.result.name.lower(), "exit": self.exit_code, **fields})
+
+    def to_text(self) -> str:
+        """For a terminal."""
+        lines = [f"{self.result.name.lower()}: {self.says}"]
+        if self.records:
+            lines.append(f"  {self.records} records, {self.checkpoints} checkpoints, signed up to record {self.signed}")
+        if self.runtime_key:
+            lines.append(f"  signed by {self.runtime_key}")
+        if self.trusts:
+            lines.append(f"  believed because of {self.trusts}")
+        if self.where:
+            lines.append(f"  at {self.where}")
+        if self.code:
+            lines.append(f"  code {self.code}")
+        if self.advice:
+            lines.append(f"  {self.advice}")
+        return "\n".join(lines)
+
+
+def verify_home(root: Path, trust: Trust, *, is_own: bool) -> Finding:
+    """Verify the log below ``root``, to whom one's own home may be trusted for its install statement."""
+    home = Home(root)
+    try:
+        install, keys, reasons = _keys(home, trust, is_own=is_own)
+        return _judge(home, keys, install, trust, reasons)
+    except AstridError as error:
+        return Finding(
+            result=_result(error),
+            home=str(root),
+            says=error.message,
+            code=error.code,
+            where=error.where,
+            advice=error.advice,
+        )
+
+
+def _result(error: AstridError) -> Result:
+    if isinstance(error, JournalError):
+        return Result.TAMPERED if error.code in _DAMAGED else Result.UNKNOWN
+    return Result.TAMPERED if isinstance(error, ChainError | TokenError) else Result.UNKNOWN
+
+
+def _keys(home: Home, trust: Trust, *, is_own: bool) -> tuple[Install, LogKeys, list[str]]:
+    """Who signs this log, and why that is to be believed; no reason: it came with the copy."""
+    reasons: list[str] = []
+    source = trust.install or home.install
+    if trust.install is not None:
+        reasons.append(f"the install statement {source}")
+    elif is_own:
+        reasons.append("this home's own install statement")
+    raw = read_guarded(source, what="the install statement", private=False)
+    install = verify_install(raw)
+    if trust.key is not None:
+        reasons.append(_match_key(trust.key, raw, install))
+    return install, log_keys(install), reasons
+
+
+def _match_key(text: str, raw: bytes, install: Install) -> str:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise InputError("verify.key", f"`{text[:80]}` is not a public key", advice="write its 64 hex digits")
+    if key == install.runtime_key:
+        return "the runtime key that was given"
+    # SAFETY: it is not enough that the statement names the key; that key has to have signed it.
+    if decode(raw, SignedStatement, max_bytes=MAX_STATEMENT_BYTES, what="a statement").signer != key:
+        raise TokenError(
+            "verify.other-key",
+            "the install statement is neither signed by the key that was given, nor does it name it for this log",
+            advice="this is the log of another install, or one that somebody has signed anew",
+        )
+    return "the user key that was given"
+
+
+def _judge(home: Home, keys: LogKeys, install: Install, trust: Trust, reasons: list[str]) -> Finding:
+    witnesses = [_read_witness(path, keys) for path in trust.witnesses]
+    reasons += [f"the checkpoint {path}" for path in trust.witnesses]
+    kept = [_read_witness(path, keys) for path in (home.anchor, home.witness) if path.exists()]
+    if not home.log.exists():
+        return _no_log(home, [*witnesses, *kept])
+    reader = SqliteReader(home.log)
+    try:
+        beside = _Beside(reader)
+        verified = verify_log(keys, read_frames(reader), reader.checkpoints(), [*witnesses, *kept], beside.check)
+    finally:
+        reader.close()
+    return _finding(home, install, verified, reasons)
+
+
+def _no_log(home: Home, witnesses: list[Checkpoint]) -> Finding:
+    if witnesses:
+        most = max(checkpoint.size for checkpoint in witnesses)
+        raise ChainError(
+            "chain.missing",
+            f"the log is gone, and a checkpoint says that it had {most} records",
+            where=str(home.log),
+            advice="restore the log, or see `astrid audit accept-loss`",
+        )
+    return Finding(result=Result.UNKNOWN, home=str(home.root), says="there is no log yet", where=str(home.log))
+
+
+def _finding(home: Home, install: Install, verified: Verified, reasons: list[str]) -> Finding:
+    result, says, advice = Result.SOUND, "the log is whole", ""
+    if verified.signed == 0:
+        result, says = Result.UNKNOWN, "nothing of the log is signed yet"
+    elif not verified.well_signed:
+        result, says = Result.TAMPERED, f"the last {verified.tail} records are not signed, more than a daemon leaves"
+        advice = "a running daemon signs at least every thousandth record"
+    elif not reasons:
+        result, says = Result.UNKNOWN, "the log holds together, but nothing from elsewhere shows whose it is"
+        advice = "give --key, --install or --witness with what you kept elsewhere"
+    return Finding(
+        result=result,
+        home=str(home.root),
+        says=says,
+        advice=advice,
+        records=verified.size,
+        signed=verified.signed,
+        checkpoints=verified.checkpoints,
+        runtime_key=install.runtime_key.hex(),
+        trusts=" and ".join(reasons),
+    )
+
+
+def _read_witness(path: Path, keys: LogKeys) -> Checkpoint:
+    try:
+        note = read_guarded(path, what="the checkpoint", max_bytes=MAX_NOTE_BYTES, private=False)
+    except ConfigError as error:
+        raise InputError(
+            "verify.witness", error.message, where=str(path), advice="name a file with a checkpoint"
+        ) from error
+    return verify_checkpoint(note, keys.runtime_key, keys.log_id)
+
+
+class _Beside:
+    """What lies beside the records is what they commit to, where it was not erased."""
+
+    def __init__(self, reader: SqliteReader) -> None:
+        self._reader = reader
+
+    def check(self, frame: Frame) -> None:
+        """Check everything beside one record.
+
+        Raises:
+            ChainError: it was changed.
+        """
+        body = decode_body(frame)
+        if isinstance(body, JournalRecord):
+            self._check_rows(frame, body)
+        wanted = [value for value in _fields(body) if isinstance(value, Sealed)]
+        for slot in range(MAX_SLOTS if wanted else 0):
+            sealed = self._reader.payload(frame.seq, slot)
+            if sealed is not None and not any(_commits(one, *sealed) for one in wanted):
+                raise ChainError(
+                    "chain.payload",
+                    "what lies beside the record is not what it commits to",
+                    where=f"record {frame.seq}",
+                )
+
+    def _check_rows(self, frame: Frame, body: JournalRecord) -> None:
+        rows = self._reader.rows(frame.session, body.first, body.count)
+        made = tuple(JournalRow(number, data) for number, data in enumerate(rows, body.first))
+        if rows and rows_digest(made) != body.rows:
+            raise ChainError(
+                "chain.rows", "the rows of the journal are not those that were recorded", where=f"record {frame.seq}"
+            )
+
+
+def _fields(body: Signed) -> Iterator[object]:
+    return (getattr(body, name) for name in body.__struct_fields__)
+
+
+def _commits(sealed: Sealed, salt: bytes, data: bytes) -> bool:
+    return len(data) == sealed.length and len(salt) == 32 and commitment(salt, data) == sealed.commitment

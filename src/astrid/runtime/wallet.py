@@ -1,0 +1,47 @@
+"""The holder key's one use: handing what the user granted on to a session, narrower.
+
+Never: signs a first block, a checkpoint or an answer.
+
+Source: protocol, "Keys and who holds them"; threats 5.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from astrid.core.grants import session_block
+from astrid.core.keys import SigningKey
+from astrid.core.tokens import Grant, Roots, Scope, Token, attenuate, verify_chain
+from astrid.ports import Entropy
+
+
+class HolderWallet:
+    """The ``Wallet`` port over ``holder.key``."""
+
+    def __init__(self, key: SigningKey, roots: Roots, entropy: Entropy) -> None:
+        self._key = key
+        self._roots = roots
+        self._entropy = entropy
+
+    def narrow(self, raw: bytes, *, holder: bytes, session: bytes, purse_micros: int) -> bytes:
+        """``raw`` for ``holder`` in ``session`` alone; a token that is held by another key comes back as it is."""
+        token = verify_chain(raw, self._roots)
+        if token.holder != self._key.public:
+            return raw
+        return self.pass_on(token, token.leaf.grants, holder=holder, session=session, purse_micros=purse_micros)
+
+    def pass_on(
+        self, token: Token, grants: tuple[Grant, ...], *, holder: bytes, session: bytes, purse_micros: int
+    ) -> bytes:
+        """``token``, which this key holds, reduced to ``grants`` for one session.
+
+        Raises:
+            TokenError: the grants are not within the token's.
+        """
+        nonce = self._entropy.random_bytes(16)
+        block = session_block(
+            token.leaf, token.id, holder=holder, session=session, purse_micros=purse_micros, nonce=nonce
+        )
+        return attenuate(
+            token, msgspec.structs.replace(block, grants=grants, scope=min(block.scope, Scope.SESSION)), self._key
+        )

@@ -1,0 +1,157 @@
+"""What the log records: one body a kind, nothing in it that was said, and all of it readable again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astrid.core.canon import commitment, decode, encode
+from astrid.core.records import (
+    BODIES,
+    MAX_BODY_BYTES,
+    NO_SESSION,
+    ChargeRow,
+    CoalescedRecord,
+    Entry,
+    JournalRow,
+    Kind,
+    PermitRecord,
+    Sealed,
+    Stop,
+    entry,
+    seal,
+)
+from astrid.errors import CanonError
+
+MODEST = settings(max_examples=60, deadline=None)
+SALT = b"s" * 32
+
+
+def value_of(info: Any) -> Any:
+    """Some value of a field's type."""
+    match info:
+        case msgspec.inspect.StructType():
+            return info.cls(*(value_of(field.type) for field in info.fields))
+        case msgspec.inspect.VarTupleType():
+            return (value_of(info.item_type),)
+        case msgspec.inspect.BytesType():
+            return b"b" * (info.min_length or 3)
+        case msgspec.inspect.StrType():
+            return "text"
+        case msgspec.inspect.BoolType():
+            return True
+        case _:
+            assert isinstance(info, msgspec.inspect.IntType)
+            return 7
+
+
+def body_of(kind: Kind) -> Any:
+    return value_of(msgspec.inspect.type_info(BODIES[kind]))
+
+
+@pytest.mark.parametrize("kind", BODIES, ids=lambda kind: kind.name.lower())
+def test_a_body_of_each_kind_is_recorded_as_that_kind_and_read_back(kind: Kind) -> None:
+    body = body_of(kind)
+    made = entry(body, session=b"S" * 16, ref=3)
+    assert (made.kind, made.session, made.ref) == (kind, b"S" * 16, 3)
+    assert decode(made.body, BODIES[kind], max_bytes=MAX_BODY_BYTES, what="a body") == body
+
+
+def test_no_two_kinds_share_a_body_and_each_kind_of_the_runtime_lies_below_those_of_guests() -> None:
+    assert len(set(BODIES.values())) == len(BODIES)
+    assert max(Kind) < 1000
+
+
+def test_every_kind_but_a_cosignature_has_a_body() -> None:
+    assert set(Kind) - set(BODIES) == {Kind.COSIGNED}
+
+
+FREE_TEXT = {
+    "reason",
+    "version",
+    "mode",
+    "model",
+    "host_kind",
+    "host_id",
+    "tool",
+    "layer",
+    "code",
+    "effect",
+    "kind",
+    "source",
+}
+
+
+def test_a_body_holds_ids_numbers_codes_and_commitments_and_no_free_bytes() -> None:  # threat 26
+    for shape in BODIES.values():
+        for field in msgspec.inspect.type_info(shape).fields:  # type: ignore[union-attr]
+            match field.type:
+                case msgspec.inspect.BytesType():
+                    assert (field.type.min_length, field.type.max_length) in ((16, 16), (32, 32)), field
+                case msgspec.inspect.StrType():
+                    assert field.name in FREE_TEXT, field
+                case _:
+                    assert isinstance(
+                        field.type,
+                        msgspec.inspect.IntType
+                        | msgspec.inspect.BoolType
+                        | msgspec.inspect.StructType
+                        | msgspec.inspect.VarTupleType,
+                    ), field
+
+
+@MODEST
+@given(st.binary(max_size=200), st.binary(min_size=32, max_size=32))
+def test_what_is_sealed_is_kept_beside_the_record_with_its_salt(data: bytes, salt: bytes) -> None:
+    sealed, payload = seal(data, salt, slot=2)
+    assert sealed == Sealed(len(data), commitment(salt, data))
+    assert (payload.slot, payload.salt, payload.data) == (2, salt, data)
+
+
+def test_a_record_says_nothing_about_what_is_sealed_but_its_length() -> None:
+    one, _ = seal(b"password one", SALT)
+    other, _ = seal(b"password one", b"t" * 32)
+    assert one.length == other.length
+    assert one.commitment != other.commitment
+    assert b"password" not in encode(one)
+
+
+def test_an_entry_waits_for_nothing_it_was_not_told() -> None:
+    made = entry(Stop("asked"))
+    assert made == Entry(kind=Kind.STOP, session=NO_SESSION, body=encode(Stop("asked")))
+    assert made.urgent
+    assert not made.checkpoint
+
+
+def test_an_entry_carries_what_goes_beside_it() -> None:
+    _, payload = seal(b"x", SALT)
+    rows = (JournalRow(1, b"row"),)
+    made = entry(Stop("asked"), payloads=(payload,), rows=rows, urgent=False, checkpoint=True)
+    assert (made.payloads, made.rows, made.urgent, made.checkpoint) == ((payload,), rows, False, True)
+
+
+def test_a_body_that_is_too_long_is_refused() -> None:
+    rows = tuple(ChargeRow(n.to_bytes(32, "big"), n) for n in range(2000))
+    body = msgspec.structs.replace(body_of(Kind.PERMIT), charges=rows)
+    assert isinstance(body, PermitRecord)
+    with pytest.raises(CanonError) as refused:
+        entry(body)
+    assert refused.value.code == "record.too-long"
+
+
+NOTHING: Any = None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [CoalescedRecord("x", -1), CoalescedRecord("x", 2**64), CoalescedRecord("\ud800", 1), Stop(NOTHING)],
+    ids=repr,
+)
+def test_a_body_that_could_not_be_read_again_is_refused_before_it_is_sent(body: Any) -> None:  # threat 25
+    with pytest.raises(CanonError) as refused:
+        entry(body)
+    assert refused.value.code == "canon.no-encoding"

@@ -1,0 +1,175 @@
+"""A whole runtime in one process: a home, the tree, a workspace and a scripted model, driven from outside as a daemon does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+import trio.testing
+
+from astrid.adapters.store.journal import SqliteReader
+from astrid.adapters.system import SystemClock, SystemEntropy
+from astrid.core.approval import Answer, SignedAnswer, Verdict
+from astrid.core.canon import Domain, encode
+from astrid.core.chain import decode_body, decode_frame
+from astrid.core.display import display_digest, render_question
+from astrid.core.grants import Mode
+from astrid.core.ids import parse_id
+from astrid.core.question import answer_block, question_digest
+from astrid.core.records import Kind
+from astrid.core.tokens import Assurance, Scope, issue
+from astrid.kernel import System, open_system
+from astrid.messages.approvals import ListOpen
+from astrid.messages.gate import Done, Failed
+from astrid.messages.gateway import AddToken, Attended, Declined, GiveAnswer, Input, OpenSession, SessionOpened, Taken
+from astrid.runtime.boot import World
+from astrid.runtime.tree import Directory, tree
+from tests.fakes.home import HOLDER, USER, grant_workspace, make_home
+
+LIMIT_SECONDS = 30
+
+
+class Runtime:
+    """One running tree."""
+
+    def __init__(self, world: World, directory: Directory, system: System, workspace: Path, aud: bytes) -> None:
+        self.world = world
+        self.directory = directory
+        self.system = system
+        self.workspace = workspace
+        self.aud = aud
+        self.session = b""
+        self._turn = 0
+        self._behind: list[dict] = []
+
+    @property
+    def gateway(self):
+        return self.directory.by_path["root/gateway"]
+
+    async def by_ticket(self, make):
+        ticket = self.world.desk.take()
+        self.system.post(self.gateway, make(ticket.number))
+        with trio.fail_after(LIMIT_SECONDS):
+            return await ticket.wait_answer()
+
+    async def grant(self, mode: Mode) -> None:
+        token = grant_workspace(self.world.home, self.aud, self.workspace, mode)
+        answer = await self.by_ticket(lambda n: AddToken(ticket=n, token=token, source="test"))
+        assert isinstance(answer, Done)
+
+    async def open(self, script: list[dict], *, mode: str = "guided", interactive: bool = True, budget: int = 0):
+        path = self.world.home.root.parent / f"script-{os.urandom(4).hex()}.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in script))
+        answer = await self.by_ticket(
+            lambda n: OpenSession(
+                ticket=n,
+                workspace=str(self.workspace),
+                mode=mode,
+                model=f"scripted:{path}",
+                budget_micros=budget,
+                max_turns=0,
+                interactive=interactive,
+            )
+        )
+        if isinstance(answer, SessionOpened):
+            self.session = answer.session
+            self._turn = 0
+            self.events, _ = self.world.hub.subscribe(answer.session, 0)
+        return answer
+
+    async def say(self, text: str) -> Taken | Declined:
+        self._turn += 1
+        message = Input(session=self.session, turn=self._turn, text=text, signer=b"", signature=b"")
+        return await self.system.ask(self.gateway, message, within=LIMIT_SECONDS)
+
+    async def until(self, *names: str) -> list[dict]:
+        """Events up to and with the first one of these names; what came behind it is kept for the next call."""
+        seen: list[dict] = []
+        with trio.fail_after(LIMIT_SECONDS):
+            while True:
+                while self._behind:
+                    seen.append(self._behind.pop(0))
+                    if seen[-1]["event"] in names:
+                        return seen
+                self._behind += [json.loads(raw) for raw in await self.events.wait_events()]
+
+    async def attend(self, *, present: bool = True) -> None:
+        self.system.post(self.gateway, Attended(session=self.session, present=present))
+        await trio.testing.wait_all_tasks_blocked()
+
+    async def question(self, event: dict) -> bytes:
+        waiting = await self.system.ask(self.directory.by_path["root/approvals"], ListOpen(), within=LIMIT_SECONDS)
+        qid = parse_id("question", event["question_id"])
+        return next(one.question for one in waiting if one.qid == qid)
+
+    def answer_to(self, question: bytes, event: dict, verdict: Verdict) -> bytes:
+        """What a person's signer would send."""
+        qid = parse_id("question", event["question_id"])
+        token, payload = b"", b""
+        if verdict is not Verdict.DENY:
+            block = answer_block(
+                question,
+                Scope(verdict - 1),
+                issuer=USER.public,
+                assurance=Assurance.SEALED,
+                keeper=HOLDER.public,
+                nonce=os.urandom(16),
+            )
+            token, payload = issue(block, USER), encode(block)
+        answer = Answer(
+            1,
+            self.aud,
+            question_digest(question),
+            qid,
+            verdict,
+            payload,
+            display_digest(render_question(question)),
+            Assurance.SEALED,
+            self.world.clock.now_ns() // 10**9,
+            USER.public,
+        )
+        raw = encode(answer)
+        return encode(SignedAnswer(raw, USER.sign(Domain.APPROVAL, raw), token))
+
+    async def respond(self, event: dict, verdict: Verdict) -> Done | Failed:
+        raw = self.answer_to(await self.question(event), event, verdict)
+        return await self.by_ticket(lambda n: GiveAnswer(ticket=n, answer=raw))
+
+    def records(self) -> list[tuple[Kind, object]]:
+        """What is durable now."""
+        return read_records(self.world.home)
+
+
+def read_records(home) -> list[tuple[Kind, object]]:
+    reader = SqliteReader(home.log)
+    try:
+        frames = [decode_frame(data) for data in reader.frames(1, 100_000)]
+    finally:
+        reader.close()
+    return [(Kind(frame.kind), decode_body(frame)) for frame in frames]
+
+
+@asynccontextmanager
+async def running(folder: Path, *, clock=None) -> AsyncIterator[Runtime]:
+    """A runtime in ``folder``; made anew, or continued if it was there before."""
+    workspace = folder / "workspace"
+    if (folder / "home").exists():
+        from astrid.core.install import install_id, verify_install
+        from astrid.home import open_home
+
+        home = open_home(folder / "home")
+        aud = install_id(verify_install(home.install.read_bytes()))
+    else:
+        home, aud = make_home(folder / "home")
+        workspace.mkdir()
+    failures: list[BaseException] = []
+    world = World(home, clock=clock or SystemClock(), entropy=SystemEntropy())
+    directory = Directory()
+    async with open_system(tree(world, directory), on_failure=lambda _ref, _why, error: failures.append(error)) as system:
+        directory.system = system
+        yield Runtime(world, directory, system, workspace, aud)
+    assert not failures, failures
