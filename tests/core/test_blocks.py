@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from astrid.core.blocks import (
     ALL_PERMISSIONS,
+    UNLIMITED_MICROS,
+    UNLIMITED_USES,
     Assurance,
     Block,
     Grant,
@@ -28,7 +30,7 @@ from astrid.core.blocks import (
 from astrid.core.canon import Domain, digest, encode
 from astrid.core.resources import matches, parse_resource
 from astrid.core.risk import Risk
-from astrid.errors import TokenError
+from astrid.errors import CanonError, TokenError
 from tests.fakes.authority import HOLDER, SESSION_KEY, block
 
 MODEST = settings(max_examples=200, deadline=None)
@@ -198,6 +200,20 @@ def test_a_permission_that_does_not_exist_is_refused(field: str, extra: int) -> 
     with pytest.raises(TokenError) as refused:
         check_grants((grant,))
     assert refused.value.code == "token.permission"
+
+
+def test_one_grant_of_high_risk_among_harmless_ones_is_enough() -> None:
+    mixed = (Grant("file://w/a", 1, 0, Risk.LOW, b""), Grant("file://w/b", 1, 0, Risk.HIGH, b""))
+    with pytest.raises(TokenError) as refused:
+        check_block(block(assurance=Assurance.PLAIN, grants=mixed))
+    assert refused.value.code == "token.weak-key"
+
+
+def test_no_limit_is_the_most_that_a_field_can_hold() -> None:
+    encode(block(uses=UNLIMITED_USES, purse=UNLIMITED_MICROS))
+    for beyond in ({"uses": UNLIMITED_USES + 1}, {"purse": UNLIMITED_MICROS + 1}):
+        with pytest.raises(CanonError):
+            encode(block(**beyond))
 
 
 def test_all_permissions_are_all_that_have_a_name() -> None:

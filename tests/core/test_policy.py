@@ -19,8 +19,7 @@ from tests.fakes.authority import call
 from tests.fakes.rules import COMMAND, HOME, PERMISSIVE, config, policy, spec
 
 READ, WRITE, DELETE, LIST, INVOKE = (
-    int(one)
-    for one in (Permission.READ, Permission.WRITE, Permission.DELETE, Permission.LIST, Permission.INVOKE)
+    int(one) for one in (Permission.READ, Permission.WRITE, Permission.DELETE, Permission.LIST, Permission.INVOKE)
 )
 
 
@@ -53,7 +52,9 @@ def shell(line: str) -> Call:
 BASH = spec("bash", "exec", control=COMMAND)
 MCP = spec("read_mail", "read", host_kind="mcp", host_id="mail")
 PLUGIN = spec("run", "read", host_kind="plugin", host_id="wasm-plugin")
-MCP_CALL = on(mcp_resource("mail", "read_mail").text, permission=INVOKE, host_kind="mcp", host_id="mail", tool="read_mail")
+MCP_CALL = on(
+    mcp_resource("mail", "read_mail").text, permission=INVOKE, host_kind="mcp", host_id="mail", tool="read_mail"
+)
 PLUGIN_CALL = on("plugin://wasm-plugin/run", permission=INVOKE, host_kind="plugin", host_id="wasm-plugin", tool="run")
 
 BLOCKS = {
@@ -364,7 +365,16 @@ def test_a_line_that_cannot_be_parsed_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [b"", b"[]", b"{}", b'{"command":1}', b'{"command":["ls"]}', b'{"command":"ls","command":"sudo ls"}', b"{", b'"ls"'],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"command":1}',
+        b'{"command":["ls"]}',
+        b'{"command":"ls","command":"sudo ls"}',
+        b"{",
+        b'"ls"',
+    ],
 )
 def test_a_command_that_cannot_be_found_in_the_arguments_is_refused(args: bytes) -> None:
     judged = policy().judge(msgspec.structs.replace(shell("ls"), args=args), BASH)
@@ -383,12 +393,21 @@ def test_an_argument_that_is_no_command_is_not_read_as_one() -> None:
     "fields",
     [
         {"max_argument_size": -1},
-        *({"denied_paths": (path,)} for path in ("", "etc", "**", "*", "~u", "../x", "/a/../b", "/a//b", "/a/./b", "//")),
+        *(
+            {"denied_paths": (path,)}
+            for path in ("", "etc", "**", "*", "~u", "../x", "/a/../b", "/a//b", "/a/./b", "//")
+        ),
         *({"denied_paths": (path,)} for path in ("/a/**/b", "/a?", "/a[bc]", "/a{b,c}", "/a\0b", "/a/***", "/\ufb01")),
         {"allowed_paths": ("w",)},
         *({"denied_hosts": (host,)} for host in ("", "*.", "*:", "example.com:", "example.com:0", "example.com:65536")),
-        *({"denied_hosts": (host,)} for host in ("http://example.com", "a b", "u@example.com", "a:b:c", "::1", "0x7f.1")),
-        *({"denied_hosts": (host,)} for host in ("*.10.0.0.1", "*.*.com", "exa*.com", "example.com:4_3", "b\u00fccher.de")),
+        *(
+            {"denied_hosts": (host,)}
+            for host in ("http://example.com", "a b", "u@example.com", "a:b:c", "::1", "0x7f.1")
+        ),
+        *(
+            {"denied_hosts": (host,)}
+            for host in ("*.10.0.0.1", "*.*.com", "exa*.com", "example.com:4_3", "b\u00fccher.de")
+        ),
         {"allowed_hosts": ("example.com:",)},
         *({"blocked_tools": (name,)} for name in ("", " ", "sudo ", " sudo", "rm  -rf", "a\tb")),
         {"blocked_plugins": ("",)},

@@ -262,9 +262,7 @@ async def test_a_question_that_nobody_waits_for_any_more_ends_the_signer(bench: 
             shown += os.read(master, 65536)
         scope.cancel()
 
-    process = start_signer(
-        bench.home, ["--home", str(bench.home.root), "--terminal-fd", str(slave)], pass_fds=(slave,)
-    )
+    process = start_signer(bench.home, ["--home", str(bench.home.root), "--terminal-fd", str(slave)], pass_fds=(slave,))
     with trio.fail_after(DEADLINE_SECONDS):
         async with Signer.of(process) as signer, trio.open_nursery() as nursery:
             nursery.start_soon(look)
@@ -339,9 +337,7 @@ def test_a_home_that_others_can_enter_is_not_served(bench: Bench) -> None:
 
 
 def test_the_signers_core_is_never_dumped(bench: Bench) -> None:
-    process = subprocess.Popen(
-        [*SIGNER, "--home", str(bench.home.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen([*SIGNER, "--home", str(bench.home.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(pack(Show()))

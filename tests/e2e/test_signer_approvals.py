@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -128,5 +127,5 @@ async def test_a_daemon_whose_log_was_set_back_gets_no_answer(bench: Bench, ques
     bench.home.witness.write_bytes(later)
     refused = run(bench.home, "approvals", "answer", question)
     assert refused.returncode == 1
-    assert re.search(r"\[checkpoint\.rollback\]|\[.*\]", refused.stderr)
+    assert "[checkpoint.rollback]" in refused.stderr
     bench.home.witness.unlink()

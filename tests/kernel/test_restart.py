@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from astrid.kernel.restart import (
+from astrid.kernel.restart import Restarts
+from astrid.kernel.signals import (
     Add,
     Boot,
     Cause,
@@ -22,7 +23,6 @@ from astrid.kernel.restart import (
     Ready,
     Remove,
     Restart,
-    Restarts,
     Retire,
     Rules,
     Shutdown,

@@ -25,7 +25,7 @@ from astrid.kernel import (
     TooManyRestarts,
     open_system,
 )
-from astrid.kernel.restart import Restart, Strategy
+from astrid.kernel.signals import Restart, Strategy
 from astrid.kernel.testing import Probe, settle
 
 

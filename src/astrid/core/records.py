@@ -67,7 +67,7 @@ def seal(data: bytes, salt: bytes, *, slot: int = 0) -> tuple[Sealed, Payload]:
 
 
 class Genesis(Signed, frozen=True, array_like=True):
-    """The first record.  ``old_tip`` is zeros, or the tip of the log that was given up (``audit accept-loss``)."""
+    """The first record.  ``old_tip`` is zeros, or the tip of a log that was given up for this one."""
 
     version: U8
     install: Bytes32

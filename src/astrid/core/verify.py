@@ -19,7 +19,7 @@ from astrid.core.checkpoint import Checkpoint, verify_checkpoint
 from astrid.core.keys import PublicKey
 from astrid.errors import ChainError
 
-_ADVICE = "keep this copy, compare it with others, and see `astrid audit accept-loss`"
+_ADVICE = "keep this copy, compare it with others, and go on only with one that verifies"
 
 
 class LogKeys(msgspec.Struct, frozen=True):

@@ -19,11 +19,11 @@ from astrid.core.answers import SignedAnswer
 from astrid.core.canon import encode
 from astrid.core.ids import parse_id, show_id
 from astrid.core.question import decode_question
-from astrid.core.tokens import Assurance, Scope, SignedBlock, verify_chain
+from astrid.core.tokens import SignedBlock, verify_chain
 from astrid.daemon.books import Books
 from astrid.daemon.checkup import check_up
+from astrid.daemon.describing import describe_token, list_keys
 from astrid.errors import AstridError, EdgeError, InternalError, TokenError
-from astrid.home import read_guarded
 from astrid.kernel import KernelError, Message, Posted
 from astrid.messages import gateway as g
 from astrid.messages.approvals import ListOpen, OpenQuestion
@@ -41,18 +41,6 @@ GATEWAY = "root/gateway"
 APPROVALS = "root/approvals"
 ASK_SECONDS = 10.0
 _REFUSALS = frozenset({"approval", "canon", "question", "token"})  # families of what is wrong with an answer
-_SCOPES: dict[Scope, r.ScopeText] = {
-    Scope.ONCE: "once",
-    Scope.SESSION: "session",
-    Scope.WORKSPACE: "workspace",
-    Scope.ALWAYS: "always",
-}
-_ASSURANCES: dict[Assurance, r.AssuranceText] = {
-    Assurance.PLAIN: "plain",
-    Assurance.SEALED: "sealed",
-    Assurance.DEVICE: "device",
-    Assurance.RELAYED: "relayed",
-}
 _T = TypeVar("_T")
 
 
@@ -126,7 +114,7 @@ class Service:
                 return await self._respond(params)
             case p.TokensShow():
                 shelved = self._token(parse_id("token", params.token_id))
-                return r.TokenShown(info=self._describe(shelved), chain=shelved.token.raw)
+                return r.TokenShown(info=describe_token(shelved.token, self._world.facts), chain=shelved.token.raw)
             case p.TokensAdd():
                 return await self._add_token(params)
             case p.TokensRevoke():
@@ -153,13 +141,15 @@ class Service:
             case "doctor":
                 return r.Findings(findings=tuple(await check_up(self._world, self._books)))
             case "keysShow":
-                return r.Keys(keys=tuple(self._keys()))
+                return r.Keys(keys=tuple(list_keys(self._world)))
             case "auditCheckpoint":
                 return r.Checkpoint(checkpoint=(await self._checkpoint())[1])
             case "auditStats":
                 return await self._books.stats()
             case "tokensList":
-                return r.Tokens(tokens=tuple(self._describe(one) for one in self._world.shelf.all()))
+                return r.Tokens(
+                    tokens=tuple(describe_token(one.token, self._world.facts) for one in self._world.shelf.all())
+                )
             case "shutdown":
                 self._shared.stop()
                 return r.Done()
@@ -205,22 +195,6 @@ class Service:
 
     def _mode(self) -> r.DaemonMode:
         return "ephemeral" if self._shared.ephemeral else "persistent"
-
-    def _keys(self) -> list[r.KeyInfo]:
-        world = self._world
-        keys = [
-            r.KeyInfo(role="user", public_key=key, assurance=_ASSURANCES[assurance])
-            for key, assurance in world.identity.roots.keys.items()
-        ]
-        keys.append(r.KeyInfo(role="runtime", public_key=world.runtime_key.public, assurance="none"))
-        keys.append(r.KeyInfo(role="holder", public_key=world.holder, assurance="none"))
-        try:
-            client = verify_chain(
-                read_guarded(world.home.client_token, what="the client's token"), world.identity.roots
-            )
-        except AstridError:
-            return keys  # there is no client's key to show; `doctor` says what is wrong with it
-        return [*keys, r.KeyInfo(role="client", public_key=client.holder, assurance="none")]
 
     # --- sessions
 
@@ -353,29 +327,6 @@ class Service:
         if shelved is None:
             raise TokenError("token.unknown", "there is no such token", advice="see `astrid tokens list`")
         return shelved
-
-    def _describe(self, shelved: Shelved) -> r.TokenInfo:
-        token, ledger = shelved.token, self._world.facts.ledger
-        leaf = token.leaf
-        purse = ledger.purses.get(token.id)
-        return r.TokenInfo(
-            token_id=show_id("token", token.id),
-            scope=_SCOPES[Scope(leaf.scope)],
-            issuer=leaf.issuer,
-            holder=leaf.holder,
-            assurance=_ASSURANCES[Assurance(leaf.assurance)],
-            not_before_s=str(leaf.not_before),
-            expires_s=str(leaf.expires),
-            uses=leaf.uses,
-            used=ledger.used.get(token.id, 0),
-            purse_micros=str(leaf.purse),
-            spent_micros="0" if purse is None else str(purse.spent),
-            revoked=self._world.facts.is_revoked(token),
-            grants=tuple(
-                r.GrantInfo(pattern=one.pattern, perms=one.perms, issuable=one.issuable, max_risk=one.max_risk)
-                for one in leaf.grants
-            ),
-        )
 
     async def _add_token(self, params: p.TokensAdd) -> r.TokenAdded:
         token = verify_chain(params.token, self._world.identity.roots)

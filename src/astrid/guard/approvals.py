@@ -76,7 +76,8 @@ class Approvals(Actor):
             case Attend() if sender.path == GATEWAY:
                 (self._attended.add if message.present else self._attended.discard)(message.session)
             case ListOpen():
-                waiting = self._machine.open.items()
+                # Not those that are being put or settled: nobody may see one whose record is not durable.
+                waiting = self._machine.waiting()
                 return tuple(OpenQuestion(qid=qid, session=one.session, question=one.raw) for qid, one in waiting)
             case Tick():
                 self.ctx.start_timer(TICK_SECONDS, Tick())

@@ -37,14 +37,15 @@ from astrid.core.gate_messages import (
     Withdraw,
 )
 from astrid.core.gate_messages import Ask as PutQuestion
+from astrid.core.gate_records import size_of
 from astrid.core.records import ClockRecord, Entry, entry
-from astrid.errors import AstridError, InternalError
+from astrid.errors import AstridError, CanonError, InternalError, TokenError
 from astrid.kernel import Actor, Down, Message, Posted, Ref, Sender
 from astrid.messages.gate import Done, Failed, Offer, Prompted, Register, Revoke, Save, StreamedText, TakeIn
 from astrid.messages.log import Append, LogTrouble, Recorded
 from astrid.ports import Clock, Entropy
 
-TOOLS = "root/tools/"
+TOOLS, FRONT = "root/tools/", "/front"
 GATEWAY = "root/gateway"
 AUDIT = "root/audit"
 APPROVALS = "root/approvals"
@@ -90,6 +91,9 @@ class Interceptor(Actor):
     async def started(self) -> None:
         """Rebuild from the log; settle as unknown what the last run left open."""
         self._made(self.ctx.ref)
+        # SAFETY: what this actor knows, the log knows, but only once it is durable.  If this actor breaks, records of it
+        # may still be on their way; so the log's writer goes down with it, and both begin again from what is there.
+        self.ctx.link(self._audit)
         self._gate, unsettled = self._open_gate()
         self._watch = ClockWatch(self._clock.now_ns(), self._clock.running_ns())
         self._append(unsettled)
@@ -106,34 +110,34 @@ class Interceptor(Actor):
             case Propose():
                 self._senders[sender.id] = sender
                 self._perform(gate.propose(sender.id, message, now_ns))
-            case Prepared():
-                self._perform(gate.prepared(sender.id, message, now_ns))
-            case Unprepared():
-                self._perform(gate.unprepared(sender.id, message))
-            case Executed():
-                self._perform(gate.executed(sender.id, message))
-            case Progress():
-                self._perform(gate.progress(sender.id, message))
-            case Recorded() if sender.path == AUDIT:
-                self._recorded(message, now_ns)
             case Cancel():
                 self._perform(gate.cancel(sender.id, message))
+            case Save() | Prompted():
+                self._note(message, sender)
+            case Prepared() if _is_host(sender):
+                self._perform(gate.prepared(sender.id, message, now_ns))
+            case Unprepared() if _is_host(sender):
+                self._perform(gate.unprepared(sender.id, message))
+            case Executed() if _is_host(sender):
+                self._perform(gate.executed(sender.id, message))
+            case Progress() if _is_host(sender):
+                self._perform(gate.progress(sender.id, message))
+            case Offer() if _is_host(sender):
+                self._offer(message, sender)
+            case Recorded() if sender.path == AUDIT:
+                self._recorded(message, now_ns)
+            case LogTrouble() if sender.path == AUDIT:
+                gate.suspended = message.problem
             case Put() if sender.path == APPROVALS:
                 self._put(message)
             case Answered() if sender.path == APPROVALS:
                 self._perform(gate.answered(message))
             case NobodyCame() if sender.id == self.ctx.ref.id:
                 self._perform(gate.defer(message.ref, message.qid))
-            case LogTrouble() if sender.path == AUDIT:
-                gate.suspended = message.problem
-            case Offer() if sender.path.startswith(TOOLS):
-                self._offer(message, sender)
-            case Down():
-                self._down(message)
             case Register() | TakeIn() | Revoke() if sender.path == GATEWAY:
                 self._administer(message, sender)
-            case Save() | Prompted():
-                self._note(message, sender)
+            case Down():
+                self._down(message)
             case _:
                 # SAFETY: fail loudly; a message from the wrong place is a bug or an attack, and neither may go unseen.
                 raise InternalError("gate.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
@@ -244,7 +248,7 @@ class Interceptor(Actor):
     def _offer(self, message: Offer, sender: Sender) -> None:
         ref = self._refs.get(sender.id)
         if ref is None:
-            return
+            raise InternalError("tool.unknown-host", f"nobody said that there is a tool host `{sender.path}`")
         for spec in message.specs:
             present = self._facts.tools.get((message.toolbox, spec.name))
             if present is not None and present.host != sender.id:
@@ -261,61 +265,79 @@ class Interceptor(Actor):
             self._append(gate_admin.ended(self._facts, principal.session, message.reason.exit.value))
             self._senders.pop(ref, None)
         else:
-            self._perform(self._gate.host_gone(ref))
+            # First the tools: what is refused or settled now must not find them again.
             for key in [key for key, tool in self._facts.tools.items() if tool.host == ref]:
                 del self._facts.tools[key]
+            self._perform(self._gate.host_gone(ref))
 
     def _administer(self, message: Register | TakeIn | Revoke, sender: Sender) -> None:
         try:
-            entries = self._change(message)
+            made = self._change(message)
         except AstridError as error:
-            told = Failed(id=message.id, code=error.code, reason=error.message, advice=error.advice)
-            self.ctx.answer(sender, message.id, told)
+            self._fail(message.id, error, sender)
             return
-        self._append(entries, (sender, message.id))
+        self._append([made], (sender, message.id))
         if isinstance(message, Revoke):
             self._perform(self._gate.withdraw_revoked())
 
-    def _change(self, message: Register | TakeIn | Revoke) -> list[Entry]:
+    def _fail(self, number: int, error: AstridError, sender: Sender) -> None:
+        told = Failed(id=number, code=error.code, reason=error.message, advice=error.advice)
+        self.ctx.answer(sender, number, told)
+
+    def _change(self, message: Register | TakeIn | Revoke) -> Entry:
         salt = self._entropy.random_bytes(32)
         match message:
             case Revoke():
-                return [gate_admin.revoke(self._facts, message.statement, salt=salt)]
+                return gate_admin.revoke(self._facts, message.statement, salt=salt)
             case TakeIn():
                 now_s = self._facts.time_s(self._clock.now_ns())
                 _, made = gate_admin.take_in(self._facts, message.token, message.source, now_s=now_s, salt=salt)
-                return [made]
+                return made
             case Register():
-                principal = Principal(
-                    key=message.key,
-                    session=message.session,
-                    workspace=message.workspace,
-                    toolboxes=message.toolboxes,
-                    limits=message.limits,
-                    asks=message.asks,
-                )
-                opening = gate_admin.Opening(message.mode, message.model, message.scripted)
-                made = gate_admin.register(self._facts, message.ref, principal, opening)
-                ref = self._refs.get(message.ref)
-                if ref is not None:
-                    self.ctx.monitor(ref)
-                return [made]
+                return self._register(message)
+
+    def _register(self, message: Register) -> Entry:
+        ref = self._refs.get(message.ref)
+        if ref is None:
+            raise InternalError("gate.no-such-actor", "nobody said that there is an actor to be registered")
+        principal = Principal(
+            key=message.key,
+            session=message.session,
+            workspace=message.workspace,
+            toolboxes=message.toolboxes,
+            limits=message.limits,
+            asks=message.asks,
+        )
+        opening = gate_admin.Opening(message.mode, message.model, message.scripted)
+        made = gate_admin.register(self._facts, message.ref, principal, opening)
+        self.ctx.monitor(ref)
+        return made
 
     def _note(self, message: Save | Prompted, sender: Sender) -> None:
         principal = self._facts.principals.get(sender.id)
         if principal is None:
-            told = Failed(
-                id=message.id, code="gate.unknown-principal", reason="the sender is not registered", advice=""
-            )
-            self.ctx.answer(sender, message.id, told)
+            stranger = TokenError("gate.unknown-principal", "the sender is not registered")
+            self._fail(message.id, stranger, sender)
             return
+        try:
+            made = self._noted(message, principal)
+        except CanonError as error:
+            self._fail(message.id, error, sender)
+            return
+        self._facts.quota.wrote(principal.session, size_of(made) + sum(len(row.data) for row in made.rows))
+        self._append([made], (sender, message.id))
+
+    def _noted(self, message: Save | Prompted, principal: Principal) -> Entry:
         match message:
             case Save():
-                made = gate_admin.save(principal, message.rows)
+                return gate_admin.save(principal, message.rows)
             case Prompted():
                 salt = self._entropy.random_bytes(32)
-                made = gate_admin.prompted(principal, message.turn, message.integrity, message.text, salt=salt)
-        self._append([made], (sender, message.id))
+                return gate_admin.prompted(principal, message.turn, message.integrity, message.text, salt=salt)
+
+
+def _is_host(sender: Sender) -> bool:
+    return sender.path.startswith(TOOLS) and sender.path.endswith(FRONT)
 
 
 def _not_put(ref: int) -> Put:
@@ -326,7 +348,7 @@ def _not_run(message: Execute) -> Executed:
     return Executed(
         ref=message.ref,
         permit_seq=message.permit_seq,
-        content=b"the tool is busy",
+        content=b"tool.busy: the tool is busy",
         is_error=True,
         effect="none",
         spent_micros=0,

@@ -8,8 +8,8 @@
   actor     what an actor is, and the ``Context`` through which it does everything
   spec      supervision trees as data
   system    the way in
-  restart   the pure machine that decides what a supervisor does; ``supervisor`` does it
-  mailbox, timers, life, cell, run    how it works inside
+  restart   the pure machine that decides what a supervisor does, in the words of ``signals``; ``supervisor`` does it
+  mailbox, slot, timers, life, cell, run    how it works inside
   statistics, testing                 how to look at it
 
 What holds, whatever happens: every ask ends, in an answer, a refusal or ``ActorGone``; nobody can choose who they

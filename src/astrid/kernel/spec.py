@@ -15,7 +15,7 @@ import msgspec
 
 from astrid.kernel.actor import Actor
 from astrid.kernel.errors import Misuse
-from astrid.kernel.restart import Restart, Strategy
+from astrid.kernel.signals import Restart, Strategy
 
 
 class ChildSpec(msgspec.Struct, frozen=True):

@@ -24,7 +24,9 @@ from astrid.kernel.errors import ActorGone, Misuse, Stuck, TooManyRestarts, is_f
 from astrid.kernel.life import OVERTIME, failure
 from astrid.kernel.message import Exit, Reason
 from astrid.kernel.ref import Ref
-from astrid.kernel.restart import (
+from astrid.kernel.restart import Restarts
+from astrid.kernel.run import Run
+from astrid.kernel.signals import (
     Add,
     Boot,
     Cause,
@@ -35,7 +37,6 @@ from astrid.kernel.restart import (
     Lost,
     Ready,
     Remove,
-    Restarts,
     Retire,
     Rules,
     Shutdown,
@@ -45,7 +46,6 @@ from astrid.kernel.restart import (
     Up,
     Wait,
 )
-from astrid.kernel.run import Run
 from astrid.kernel.spec import ChildSpec, SupervisorSpec
 from astrid.kernel.statistics import SupervisorStatistics
 from astrid.kernel.timers import Timer

@@ -76,7 +76,7 @@ def read_past(home: Home, keys: LogKeys, facts: Facts | None = None) -> Past:
                 "chain.missing",
                 f"the log is gone, and the anchor says that it had {anchor.size} records",
                 where=str(home.log),
-                advice="restore the log, or see `astrid audit accept-loss`",
+                advice="restore the log from a copy",
             )
         verified = verify_log(keys, (), ())
         return Past(verified.chain.tip, verified.chain.tree, 0, (), ())

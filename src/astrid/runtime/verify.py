@@ -176,7 +176,7 @@ def _no_log(home: Home, witnesses: list[Checkpoint]) -> Finding:
             "chain.missing",
             f"the log is gone, and a checkpoint says that it had {most} records",
             where=str(home.log),
-            advice="restore the log, or see `astrid audit accept-loss`",
+            advice="restore the log from a copy",
         )
     return Finding(result=Result.UNKNOWN, home=str(home.root), says="there is no log yet", where=str(home.log))
 

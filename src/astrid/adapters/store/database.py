@@ -225,7 +225,7 @@ def _translation(error: apsw.Error | OSError, path: Path, doing: str) -> Journal
             f"the log is damaged: {error}",
             effect="none",
             where=str(path),
-            advice="keep the file, restore a copy, or see `astrid audit accept-loss`",
+            advice="keep the file, and restore a copy of it",
             retry=False,
         )
     # SAFETY: no second try after an error of the disk itself.  What a failed sync left behind only a fresh look can

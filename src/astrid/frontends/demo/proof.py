@@ -64,7 +64,8 @@ async def inclusion(stage: Stage, say: Callable[[str], None]) -> list[Row]:
 def damages(stage: Stage, say: Callable[[str], None]) -> list[Row]:
     """The log as it is verifies; each damaged copy of it does not."""
     code, found = verify_home(stage.home.root)
-    rows = [Row(part="The log", what="it verifies from its first record to its last", held=code == 0, reason=found)]
+    what = "it verifies from its first record to its last"
+    rows = [Row(part="The log", what=what, held=code == 0, reason=found.partition("\n")[0])]
     say("the log verified; now copies of it are damaged")
     for kind, what in DAMAGES:
         copy = stage.copy_home(kind)
@@ -76,4 +77,9 @@ def damages(stage: Stage, say: Callable[[str], None]) -> list[Row]:
 
 def _caught(stage: Stage, copy: Home, what: str) -> Row:
     code, found = verify_home(copy.root, "--install", str(stage.home.install), "--witness", str(stage.home.witness))
-    return Row(part="Damaged copies of the log", what=what, held=code == 1, layer="verify", reason=found)
+    return Row(part="Damaged copies of the log", what=what, held=code == 1, layer="verify", reason=_said(found))
+
+
+def _said(found: str) -> str:
+    """What was found and where; the code and the advice are for whoever runs ``astrid audit verify``."""
+    return " ".join(line.strip() for line in found.splitlines()[:2]).removeprefix("tampered: ")

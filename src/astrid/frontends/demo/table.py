@@ -11,7 +11,7 @@ _OK, _BAD = "held", "BROKEN"
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One expectation.  ``held`` says whether it came true."""
+    """One expectation.  ``held`` says whether it came true, ``layer`` what stopped an attempt."""
 
     part: str
     what: str
@@ -31,9 +31,10 @@ def render(rows: list[Row], *, columns: int) -> str:
             lines += ["", part, "-" * min(len(part), columns)]
         mark = _OK if row.held else _BAD
         lines += _wrap(f"{mark:<7} ", row.what, columns)
-        why = ": ".join(text for text in (row.layer, row.reason) if text)
-        if why:
-            lines += _wrap("        stopped by ", why, columns)
+        if row.layer:
+            lines += _wrap("        stopped by ", f"{row.layer}: {row.reason}", columns)
+        elif row.reason:
+            lines += _wrap("        ", row.reason, columns)
         if row.advice:
             lines += _wrap("        advice: ", row.advice, columns)
     return "\n".join(lines).lstrip("\n") + "\n"
@@ -41,7 +42,7 @@ def render(rows: list[Row], *, columns: int) -> str:
 
 def _wrap(head: str, text: str, columns: int) -> list[str]:
     room = max(columns - len(head), 20)
-    words, lines = text.split(" "), [""]
+    words, lines = text.split(), [""]
     for word in words:
         if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
             lines.append("")

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from astrid.errors import ConfigError
+from astrid.frontends.cli import init
+from astrid.frontends.cli.template import TEMPLATE
+from astrid.home import open_home
+from astrid.runtime.config import Config, load_config
+
+NOWHERE = Path("/nonexistent/config.toml")
+
+
+def load(tmp_path: Path, text: str) -> Config:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    return load_config(file, NOWHERE).config
+
+
+def test_the_written_configuration_is_valid_and_changes_nothing(tmp_path: Path) -> None:
+    assert load(tmp_path, TEMPLATE) == Config()
+
+
+def test_every_key_of_the_template_is_one_and_shows_its_default(tmp_path: Path) -> None:
+    switched_on = re.sub(r"^# (?=[a-z_]+ = |\[)", "", TEMPLATE, flags=re.MULTILINE)
+    assert switched_on.count("\n# ") < TEMPLATE.count("\n# ")
+    config = load(tmp_path, switched_on)
+    assert msgspec.structs.replace(config, models={}) == Config()
+    assert set(config.models) == {"provider/name"}
+
+
+@pytest.mark.parametrize("table", Config.__struct_fields__)
+def test_no_table_of_the_configuration_is_missing_from_the_template(table: str) -> None:
+    assert re.search(rf"^(?:# )?\[{table}[\].]", TEMPLATE, re.MULTILINE)
+
+
+def test_a_configuration_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    home = open_home(tmp_path / "home", make=True)
+    init.write_template(home)
+    home.config.write_text("# mine\n")
+    init.write_template(home)
+    assert home.config.read_text() == "# mine\n"
+
+
+def test_a_home_in_which_nothing_can_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    home = open_home(tmp_path / "home", make=True)
+    for path in home.root.iterdir():
+        path.rmdir()
+    home.root.rmdir()
+    with pytest.raises(ConfigError) as refused:
+        init.write_template(home)
+    assert refused.value.code == "file.unwritable"
+
+
+@pytest.mark.parametrize("words", [["--plain", "--passphrase-fd", "3"], ["--passphrase-fd", "x"], ["extra"]])
+def test_words_that_contradict_each_other_are_wrong_usage(words: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    init.add_arguments(parser)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(words)
+    assert ended.value.code == 2
