@@ -181,3 +181,32 @@ class LogReader(Protocol):
     def checkpoints(self) -> list[tuple[int, bytes]]:
         """Every signed checkpoint with its size, in order."""
         ...
+
+    def close(self) -> None:
+        """Let go of the log."""
+        ...
+
+
+class LogStore(Protocol):
+    """Where the log is kept: how to get at it."""
+
+    def exists(self) -> bool:
+        """Whether there is a log, whole or not."""
+        ...
+
+    def reader(self) -> LogReader:
+        """A reader, to be closed.
+
+        Raises:
+            JournalError: what is there is no log, or cannot be read.
+        """
+        ...
+
+    def writer(self, keep: Callable[[bytes], None]) -> Journal:
+        """The writer; makes the log if there is none.  ``keep`` is called with each checkpoint once it is durable,
+        and keeps it elsewhere.
+
+        Raises:
+            JournalError: what is there is no log, or cannot be written.
+        """
+        ...

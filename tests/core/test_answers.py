@@ -298,14 +298,14 @@ def test_a_device_without_a_right_to_issue_says_no_yes() -> None:
     assert refused(forged) == "approval.token"
 
 
-def test_what_is_handed_on_from_an_answer_is_not_an_answer() -> None:
-    # The user answered before, for the session; the session's holder presents that, one block longer, as an answer.
-    device = device_token()
-    first = yes(QUESTION, Scope.SESSION, by=DEVICE_KEY, assurance=Assurance.DEVICE, parent=device)
-    answered = judged(first)
+@pytest.mark.parametrize("by_device", [False, True])
+def test_what_is_handed_on_from_an_answer_is_not_an_answer(by_device: bool) -> None:
+    # Somebody answered before, for the session; the session's holder presents that, one block longer, as an answer.
+    kept = {"by": DEVICE_KEY, "assurance": Assurance.DEVICE, "parent": device_token()} if by_device else {}
+    answered = judged(yes(QUESTION, Scope.SESSION, **kept))
     assert answered is not None
     roots = msgspec.structs.replace(
-        ROOTS, devices={**ROOTS.devices, answered.holder: Enrolled(Assurance.DEVICE, NOW + DAY)}
+        ROOTS, devices={**ROOTS.devices, answered.holder: Enrolled(Assurance(answered.leaf.assurance), NOW + DAY)}
     )
     session = key(4)
     assert session.public == answered.holder
@@ -314,7 +314,12 @@ def test_what_is_handed_on_from_an_answer_is_not_an_answer() -> None:
     )
     chain = attenuate(answered, more, session)
     again = answer(
-        QUESTION, chain, by=session, decision=Verdict.SESSION, payload=encode(more), assurance=Assurance.DEVICE
+        QUESTION,
+        chain,
+        by=session,
+        decision=Verdict.SESSION,
+        payload=encode(more),
+        assurance=Assurance(answered.leaf.assurance),
     )
     assert refused(again, roots=roots) == "approval.token"
 

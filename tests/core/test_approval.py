@@ -150,10 +150,12 @@ def test_a_question_that_does_not_hold_together_is_an_error_and_changes_nothing(
 
 def test_a_question_that_nobody_can_read_is_not_put() -> None:
     machine = approvals()
-    (refusal,) = machine.put(1, ask(call(args=b"x" * MAX_ASKED_BYTES)), SALT)
+    room = MAX_ASKED_BYTES - len(ask(call(args=b"x" * 70_000))) + 70_000
+    (refusal,) = machine.put(1, ask(call(args=b"x" * (room + 1))), SALT)
     assert isinstance(refusal, Refuse)
     assert refusal.code == "approval.unreadable"
     assert machine.open == {}
+    opened(machine, ask(call(args=b"x" * room)))
 
 
 def test_a_question_that_nobody_can_say_yes_to_is_not_put() -> None:
@@ -173,6 +175,10 @@ def test_an_id_is_not_given_to_two_questions() -> None:
 
 
 # --- floods (threat 39)
+
+
+def test_the_limits_are_those_of_the_design() -> None:
+    assert (MAX_OPEN_PER_SESSION, MAX_DENIALS) == (3, 2)
 
 
 def test_a_session_has_at_most_three_open_questions_and_none_is_evicted() -> None:
@@ -353,7 +359,8 @@ def test_a_question_ends_when_its_time_is_over() -> None:
     (record,) = machine.expire(now_s=NOW + 300, salt=SALT)
     assert isinstance(record, Record)
     body = decode(record.entry.body, SettledRecord, max_bytes=MAX_BODY_BYTES, what="a body")
-    assert (body.decision, body.signer, body.reason, body.block) == (0, NOBODY, "expired", NOBODY)
+    assert (body.decision, body.signer, body.assurance) == (0, NOBODY, 0)
+    assert (body.reason, body.block) == ("expired", NOBODY)
     assert machine.expire(now_s=NOW + 300, salt=SALT) == []
     assert machine.recorded(qid) == [Resolve(qid, question_digest(ask()), SESSION, (1,), None, b"", NOBODY)]
 

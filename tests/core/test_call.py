@@ -139,6 +139,11 @@ def test_the_most_needs_that_a_call_may_have_fit_the_grants_of_a_block() -> None
     assert len(decode_call(encode_call(call(needs=needs))).needs) == 64
 
 
+def test_a_call_has_at_most_1024_preconditions() -> None:
+    pres = tuple(Pre(f"w/{n:04}", 5, 7, b"") for n in range(MAX_PRES))
+    assert len(decode_call(encode_call(call(pre=pres))).pre) == 1024
+
+
 def test_a_preparation_says_nothing_that_it_was_not_told() -> None:
     made = Preparation(needs=(Need("file://w/a", 1),))
     assert (made.pre, made.risk, made.max_micros, made.fresh, made.controls) == ((), 0, 0, False, ())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -33,6 +35,7 @@ from astrid.core.tokens import Enrolled, Roots
 from astrid.errors import CanonError, TokenError
 from tests.fakes.authority import AUD, DAY, NOW, PLAIN_USER, STRANGER, USER, key
 
+VECTORS = Path(__file__).parent.parent / "vectors"
 MODEST = settings(max_examples=60, deadline=None)
 RUNTIME, PHONE = key(9), key(10)
 ROOTS = (Root(USER.public, Assurance.SEALED), Root(PLAIN_USER.public, Assurance.PLAIN))
@@ -82,6 +85,7 @@ def many(count: int) -> tuple[Root, ...]:
         ("install.malformed", {"roots": ()}),
         ("install.malformed", {"roots": (*ROOTS, *many(MAX_ROOTS - 1))}),
         ("install.malformed", {"roots": (Root(USER.public, 0),)}),
+        ("install.malformed", {"roots": (ROOTS[0], Root(PLAIN_USER.public, 0))}),
         ("install.malformed", {"roots": (Root(USER.public, Assurance.RELAYED),)}),
         ("install.keys", {"roots": (ROOTS[0], Root(USER.public, Assurance.PLAIN))}),
         ("install.keys", {"runtime_key": USER.public}),
@@ -93,6 +97,13 @@ def many(count: int) -> tuple[Root, ...]:
 )
 def test_a_wrong_install_statement_is_refused(code: str, changes: dict[str, Any]) -> None:
     assert code_of(verify_install, install(**changes)) == code
+
+
+@pytest.mark.parametrize(
+    "roots", [(ROOTS[0],), (Root(USER.public, Assurance.DEVICE),), (ROOTS[0], *many(MAX_ROOTS - 1))]
+)
+def test_an_install_has_one_to_eight_user_keys_kept_in_any_way_but_relayed(roots: tuple[Root, ...]) -> None:
+    assert verify_install(install(roots=roots)).roots == roots
 
 
 def test_a_log_signed_again_under_another_root_is_another_install() -> None:  # threat 12
@@ -156,6 +167,8 @@ def test_an_enrolment_signed_by_a_root_verifies(assurance: Assurance) -> None:
         ("device.malformed", {"assurance": Assurance.SEALED}),
         ("device.malformed", {"assurance": 5}),
         ("device.malformed", {"grants": (Grant("file://w/**", 1, 3, 1, b""),)}),
+        ("device.malformed", {"grants": (*ISSUABLE, Grant("file://x/**", 1, 3, 1, b""))}),
+        ("device.relayed", {"assurance": Assurance.RELAYED, "grants": (*ISSUABLE, Grant("file://x", 0, 3, 2, b""))}),
         ("device.relayed", {"assurance": Assurance.RELAYED, "grants": (Grant("file://w/**", 0, 3, 2, b""),)}),
         ("token.grants", {"grants": ()}),
         ("token.pattern", {"grants": (Grant("file://w/../x", 0, 3, 1, b""),)}),
@@ -164,6 +177,11 @@ def test_an_enrolment_signed_by_a_root_verifies(assurance: Assurance) -> None:
 )
 def test_a_wrong_enrolment_is_refused(code: str, changes: dict[str, Any]) -> None:
     assert code_of(verify_device, device(**changes), TRUSTED, AUD) == code
+
+
+def test_a_device_that_is_no_relay_may_issue_what_is_of_high_risk() -> None:
+    grants = (Grant("file://w/**", 0, 3, 3, b""),)
+    assert verify_device(device(grants=grants), TRUSTED, AUD).grants == grants
 
 
 def test_only_a_root_enrols_a_device() -> None:
@@ -187,6 +205,12 @@ def test_no_key_has_two_roles(devices: tuple[Device, ...]) -> None:
     with pytest.raises(TokenError) as refused:
         roots_of(INSTALL, epoch=1, devices=devices)
     assert refused.value.code == "install.keys"
+
+
+def test_the_code_is_the_first_thirty_bits_of_the_digest_of_both_keys() -> None:
+    vector = json.loads((VECTORS / "primitives.json").read_text("utf-8"))["enrolment"]
+    user, phone = (PublicKey(bytes.fromhex(vector[name])) for name in ("user", "device"))
+    assert enrolment_code(user, phone) == vector["code"]
 
 
 @MODEST

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nacl.pwhash import argon2id
 
 from astrid.core import keys
-from astrid.core.canon import Domain
+from astrid.core.canon import Domain, digest
 from astrid.core.keys import (
     SEALED_BYTES,
     PublicKey,
@@ -156,6 +156,18 @@ def test_a_signing_key_shows_only_its_public_half() -> None:
         assert refused.value.code == "key.not-serialisable"
 
 
+PRIMITIVES: dict[str, Any] = json.loads((VECTORS / "primitives.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("vector", PRIMITIVES["domains"], ids=lambda vector: vector["domain"])
+def test_digest_and_signature_of_each_domain_are_those_of_the_protocol(vector: dict[str, str]) -> None:
+    domain, text = Domain(vector["domain"]), bytes.fromhex(PRIMITIVES["text"])
+    key = SigningKey.from_seed(bytes.fromhex(PRIMITIVES["seed"]))
+    assert key.public.hex() == PRIMITIVES["public"]
+    assert digest(domain, text).hex() == vector["digest"]
+    assert key.sign(domain, text).hex() == vector["signature"]
+
+
 # --- key files
 
 SEED, SALT, NONCE = b"e" * 32, b"s" * 16, b"n" * 24
@@ -167,6 +179,13 @@ def test_a_sealed_key_opens_with_its_passphrase() -> None:
     assert len(SEALED) == SEALED_BYTES
     assert SEED not in SEALED
     assert unseal(SEALED, b"correct horse") == SEED
+
+
+def test_a_key_file_of_another_program_opens() -> None:
+    vector = {name: bytes.fromhex(value) for name, value in PRIMITIVES["sealed_key"].items()}
+    seed = bytes.fromhex(PRIMITIVES["seed"])
+    assert unseal(vector["file"], vector["passphrase"]) == seed
+    assert seal(seed, vector["passphrase"], salt=vector["salt"], nonce=vector["nonce"]) == vector["file"]
 
 
 def test_a_sealed_key_is_the_box_that_the_format_says() -> None:

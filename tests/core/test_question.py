@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +37,6 @@ from tests.fakes.authority import (
     FOREVER,
     HOLDER,
     NOW,
-    PLAIN_USER,
     RELAY_KEY,
     ROOTS,
     SESSION,
@@ -97,6 +95,11 @@ WIDER = Grant("file://w/**", WRITE, 0, 1, b"T" * 32)
 )
 def test_a_question_that_does_not_follow_from_its_call_is_refused(code: str, changes: dict[str, Any]) -> None:
     assert refused(question_bytes(question(**changes))) == code
+
+
+@pytest.mark.parametrize("seconds", [0, DEFERRED_SECONDS])
+def test_a_question_is_open_for_no_time_or_for_up_to_a_week(seconds: int) -> None:
+    assert decode_question(ask(expires=NOW + seconds))[0].expires == NOW + seconds
 
 
 def test_a_question_never_states_a_lower_risk_than_its_call() -> None:
@@ -199,6 +202,7 @@ def wide(length: int) -> Call:
 
 def test_a_question_to_which_no_yes_can_be_written_is_noticed_and_every_other_can_be_answered() -> None:
     assert not fits_a_block(question(wide(3600)))
+    assert not fits_a_block(question(wide(3600), once_only=True))
     made = ask(wide(3500))
     assert fits_a_block(question(wide(3500)))
     for scope in Scope:
@@ -295,9 +299,7 @@ def test_a_device_says_yes_below_what_the_user_lets_it_issue(device: Any, assura
     assert token.leaf.grants == offered.grants
 
 
-def test_nothing_lies_below_a_block_that_may_not_be_passed_on() -> None:
-    parent = device_token(depth=0)
-    made = under(parent.leaf, parent.id, answer(ask(), Scope.ONCE, Assurance.DEVICE))
-    assert made.depth == 0
-    assert msgspec.structs.replace(made, parent=parent.id) == made
-    assert PLAIN_USER.public not in (made.issuer, made.holder)
+@pytest.mark.parametrize(("above", "depth"), [(0, 0), (1, 0), (3, 2), (5, 4), (200, 4)])
+def test_a_device_lets_nothing_be_passed_on_further_than_it_may(above: int, depth: int) -> None:
+    parent = device_token(depth=above)
+    assert under(parent.leaf, parent.id, answer(ask(), Scope.SESSION, Assurance.DEVICE)).depth == depth

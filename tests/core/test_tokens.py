@@ -250,12 +250,31 @@ def test_a_chain_has_at_most_eight_blocks() -> None:
     assert error.value.code == "token.too-long"
 
 
-def test_a_chain_has_at_most_sixteen_kilobytes() -> None:
-    many = tuple(Grant(f"file://w/{'x' * 80}{n:02}", READ, 0, 1, b"") for n in range(35))
-    chain = longest(4, grants=many)
-    assert len(chain.raw) <= MAX_CHAIN_BYTES < len(longest(1, grants=many).raw) * 5
+def padded(size: int) -> tuple[Grant, ...]:
+    """A grant whose length can be chosen, byte by byte."""
+    return (Grant("file://w/" + "x" * size, READ, 0, 1, b""),)
+
+
+def test_a_payload_has_at_most_four_kilobytes() -> None:
+    room = MAX_PAYLOAD_BYTES - len(encode(block(grants=padded(1000)))) + 1000
+    whole = verify_chain(issue(block(grants=padded(room)), USER), ROOTS)
+    assert len(encode(whole.leaf)) == MAX_PAYLOAD_BYTES
     with pytest.raises(TokenError) as error:
-        pass_on(chain, key(23), holder=key(24).public)
+        issue(block(grants=padded(room + 1)), USER)
+    assert error.value.code == "token.too-long"
+
+
+def test_a_chain_has_at_most_sixteen_kilobytes() -> None:
+    above = longest(4, grants=(*padded(2800), Grant("file://w/y/**", READ, 0, 1, b"")))
+
+    def grown(size: int) -> bytes:
+        last = (Grant("file://w/y/" + "x" * size, READ, 0, 1, b""),)
+        return attenuate(above, below(above, issuer=key(23).public, holder=key(24).public, grants=last), key(23))
+
+    room = MAX_CHAIN_BYTES - len(grown(1000)) + 1000
+    assert len(verify_chain(grown(room), ROOTS).raw) == MAX_CHAIN_BYTES
+    with pytest.raises(TokenError) as error:
+        grown(room + 1)
     assert error.value.code == "token.too-long"
 
 

@@ -1,4 +1,4 @@
-"""The signer as a process, with a person at a terminal: what it draws, what it opens, and how it ends.  Threats 5, 6."""
+"""The signer as a process, with a person at a terminal: what it draws, opens, and how it ends.  Threats 5, 6."""
 
 from __future__ import annotations
 

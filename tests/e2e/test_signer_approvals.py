@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import cast
@@ -66,7 +66,7 @@ async def asked(bench: Bench, tmp_path: Path) -> str:
         info = cast("r.SessionInfo", await client.call("createSession", created))
         await client.subscribe(info.session_id)
         await client.call("sendInput", p.SendInput(session_id=info.session_id, turn=1, input="go"))
-        async with aclosing(client.events(info.session_id)) as events:
+        async with aclosing(cast("AsyncGenerator[e.AnyEvent]", client.events(info.session_id))) as events:
             async for event in events:
                 if isinstance(event, e.TurnComplete):
                     break

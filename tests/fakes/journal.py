@@ -172,3 +172,24 @@ class FakeJournal:
             self.anchor_trouble = ""
         except ConfigError as error:
             self.anchor_trouble = error.render()
+
+
+class FakeStore:
+    """The ``LogStore`` port over a ``FakeLog``.  ``journals`` are the writers there were."""
+
+    def __init__(self, log: FakeLog | None = None, *, ballast_bytes: int = 0) -> None:
+        self.log = log or FakeLog()
+        self.journals: list[FakeJournal] = []
+        self.made = False
+        self._ballast_bytes = ballast_bytes
+
+    def exists(self) -> bool:
+        return self.made or bool(self.log.log)
+
+    def reader(self) -> FakeLog:
+        return self.log
+
+    def writer(self, keep: Callable[[bytes], None]) -> FakeJournal:
+        self.made = True
+        self.journals.append(FakeJournal(self.log, keep, ballast_bytes=self._ballast_bytes))
+        return self.journals[-1]

@@ -1,4 +1,4 @@
-"""A signer without a process: a home in a folder of its own, a clock that stands still, and a person who types lines."""
+"""A signer without a process: a home of its own, a clock that stands still, and a person who types lines."""
 
 from __future__ import annotations
 

@@ -380,6 +380,24 @@ async def test_to_stop_now_leaves_the_queue_alone() -> None:
     assert mailbox.obey_stop()
 
 
+async def test_to_stop_now_holds_for_a_consumer_that_was_just_handed_a_message() -> None:
+    mailbox = Mailbox(8, 8)
+    got: list[Entry | None] = []
+
+    async def consume() -> None:
+        got.append(await mailbox.wait())
+        got.append(mailbox.take())
+        got.append(await mailbox.wait())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(consume)
+        await trio.testing.wait_all_tasks_blocked()
+        mailbox.offer(work(0))
+        mailbox.stop_now()
+        mailbox.offer(work(1))
+    assert got == [work(0), None, STOP]
+
+
 @pytest.mark.parametrize(
     ("act", "expected"),
     [

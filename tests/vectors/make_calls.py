@@ -140,6 +140,7 @@ def hostile() -> Iterator[tuple[str, str, bytes]]:
     yield "call.pattern", "a star above a tree", other(needs=[["file://*/w/**", READ]])
     yield "call.pattern", "a tree of commands", other(needs=[["exec://%2Fbin%2Fsh/**", 4]])
     yield "call.pattern", "a tree of hosts", other(needs=[["net://443/com/example/**", READ]])
+    yield "call.pattern", "a name and two stars", other(needs=[["file://w/a**", READ]])
     yield "call.pattern", "three stars", other(needs=[["file://w/***", READ]])
     yield "call.absent", "an absent file with content", other(pre=[["w/a.txt", 0, 0, b"F" * 32]])
 

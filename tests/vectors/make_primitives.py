@@ -1,4 +1,4 @@
-"""Makes ``primitives.json``: a digest and a signature for each domain, and a sealed key file.
+"""Makes ``primitives.json``: a digest and a signature for each domain, an enrolment code, a sealed key file.
 
 python -m tests.vectors.make_primitives
 """
@@ -10,7 +10,7 @@ from typing import Any
 import nacl.bindings as sodium
 from nacl.pwhash import argon2id
 
-from tests.vectors.protocol import DOMAINS, digest, public, seed, sign, write
+from tests.vectors.protocol import DOMAINS, digest, pack, public, seed, sign, write
 
 TEXT = b"one text, fourteen meanings"
 
@@ -29,6 +29,11 @@ def build() -> dict[str, Any]:
             {"domain": domain, "digest": digest(domain, TEXT).hex(), "signature": sign(1, domain, TEXT).hex()}
             for domain in DOMAINS
         ],
+        "enrolment": {
+            "user": public(1).hex(),
+            "device": public(6).hex(),
+            "code": int.from_bytes(digest("device", pack([public(1), public(6)]))[:4], "big") >> 2,
+        },
         "sealed_key": {
             "passphrase": passphrase.hex(),
             "salt": salt.hex(),

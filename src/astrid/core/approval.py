@@ -154,7 +154,7 @@ class Approvals:
         question, call = decode_question(raw)
         wanted = call_digest(question.call)
         for qid, one in self.open.items():
-            if one.call == wanted and one.session == call.session and one.stage is not Stage.SETTLING:
+            if one.call == wanted and one.stage is not Stage.SETTLING:  # the session is part of the call
                 self.open[qid] = msgspec.structs.replace(one, refs=(*one.refs, ref))
                 # While the question is being put, the notice that follows its record names this proposal too.
                 return [Joined(ref, qid)] if one.stage is Stage.OPEN else []

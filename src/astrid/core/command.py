@@ -13,7 +13,7 @@ Invariants:
   program of a segment; so an approval of all segments is an approval of all that the line shows.
   A literal word is, byte for byte, the argument that the program gets.
 
-Source: facts 18.1, item 5; GNU Bash reference manual.
+Source: the first Astrid; GNU Bash reference manual.
 """
 
 from __future__ import annotations

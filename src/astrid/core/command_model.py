@@ -8,7 +8,7 @@ Invariants:
   the file system and the earlier commands are.
   ``CommandLine.segments`` holds every command the line can run that is visible in it, at any depth, and nothing twice.
 
-Source: facts 18.1, item 5; GNU Bash reference manual, "Shell Expansions" and "Redirections".
+Source: the first Astrid; GNU Bash reference manual, "Shell Expansions" and "Redirections".
 """
 
 from __future__ import annotations

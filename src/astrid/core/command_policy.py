@@ -17,7 +17,7 @@ command's:
               it may split into several words, for all.  A glob counts for an operand with a glob in the same directory.
 Whatever else the command has, does not save it.
 
-Source: facts 2.4 (default list), 18.1 item 5.
+Source: the first Astrid (default list).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ data.
 Never: knows a vendor.  Adapters translate to and from these; the bytes of an encoded ``ModelRequest`` are the ``args``
 of the model call that the gate authorises, so what was authorised is exactly what is sent.
 
-Source: facts 9 (names of stream events); architecture 6 (labels).
+Source: the first Astrid (names of stream events); architecture 6 (labels).
 """
 
 from __future__ import annotations

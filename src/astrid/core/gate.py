@@ -22,6 +22,7 @@ Source: architecture 5 and 6; protocol N2 to N4; threats 1, 8, 15, 21, 23, 24, 2
 from __future__ import annotations
 
 from functools import partial
+from typing import assert_never
 
 import msgspec
 
@@ -147,6 +148,8 @@ class Gate:
                 return [SendApprovals(Ask(ref=pending.ref, question=verdict.raw))]
             case Rejected():
                 return self._refuse(pending, verdict.denied, verdict.call_bytes)
+            case _:
+                assert_never(verdict)
 
     # --- what follows a durable record
 

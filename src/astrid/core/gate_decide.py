@@ -10,6 +10,7 @@ Source: architecture 3 ("one place around the pure decide"), 5; protocol N2 c, N
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import assert_never
 
 import msgspec
 
@@ -86,6 +87,8 @@ def consider(
                 denied = Denied("capability", code, reason, "grant it beforehand or let a person be asked")
             case Denied():
                 denied = decision
+            case _:
+                assert_never(decision)
     except AstridError as error:
         layer = "capability" if isinstance(error, TokenError) else "input"
         denied = Denied(layer, error.code, error.message, error.advice or "propose it differently")

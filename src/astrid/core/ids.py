@@ -3,7 +3,7 @@ random bytes.
 
 An identifier prints as ``kind:<lower-case hex>`` and is read back only from exactly that spelling.
 
-Source: protocol N1, N4, N5; facts 1.1 (names).
+Source: protocol N1, N4, N5; the first Astrid (names).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Never: grants anything.  ``Fresh`` means that only a person's yes to this very c
 
 Invariant: adding a rule never turns a refusal into less than a refusal.
 
-Source: facts 2.4 (fields, defaults) and 2.9 (the intent where code and comment differed); threats 19, 20, 37.
+Source: the first Astrid (fields, defaults, and the intent where its code and comments differed); threats 19, 20, 37.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ Invariants:
   A folder on the way to a rule is itself ASK: else `mv x .github` would bring in what could not be written there.
   Inside a git folder, what is not known to be harmless is NEVER; the folder itself is NEVER.
 
-Source: the sandbox study (attacks 22 to 27, 73: binding only hooks and config is a trap); threats 19 and 27;
+Source: attacks on agents' workspaces (protecting only hooks and config is a trap); threats 19 and 27;
 CVE-2014-9390 (``.git`` through ignored code points), CVE-2019-1353 (through short names).
 """
 

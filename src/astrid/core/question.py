@@ -190,7 +190,7 @@ def answer_block(
         uses=offered.uses,
         purse=offered.purse,
         depth={Scope.ONCE: 0, Scope.SESSION: SESSION_DEPTH}.get(scope, SESSION_DEPTH + 1),
-        tainted_ok=call.tainted and scope != Scope.ALWAYS,
+        tainted_ok=call.tainted,  # under untrusted text, `always` is not offered
         call=call_digest(question.call) if scope == Scope.ONCE else b"",
         question=question_digest(raw),
         assurance=assurance,
@@ -212,7 +212,7 @@ def under(parent: Block, parent_id: bytes, block: Block) -> Block:
 
 def _check_strength(question: Question, scope: Scope, assurance: Assurance) -> None:
     standing = scope != Scope.ONCE
-    if assurance == Assurance.RELAYED and (standing or question.strong or question.risk > Risk.MEDIUM):
+    if assurance == Assurance.RELAYED and (standing or question.risk > Risk.MEDIUM):
         raise TokenError(
             "approval.relayed",
             "a relayed yes is good for one call of at most medium risk",

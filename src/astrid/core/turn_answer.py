@@ -5,7 +5,7 @@ itself writes into a conversation: constants, with fields that come from closed 
 
 Never: echoes the model's own words, a path or a name in a text of the runtime.
 
-Source: threats 28 and 40; facts 7.1 (arguments that do not parse); architecture 5 (unknown, not failed).
+Source: threats 28 and 40; the first Astrid (arguments that do not parse); architecture 5 (unknown, not failed).
 """
 
 from __future__ import annotations

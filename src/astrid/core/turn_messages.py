@@ -6,7 +6,7 @@ never uses twice; what answers it names that number.
 Rows are facts, in the order they happened.  ``turn_state.restore`` needs nothing else, so that no decision is ever made
 a second time.
 
-Source: architecture 2 (core/turn), 5 and 6 (labels); facts 7.1.
+Source: architecture 2 (core/turn), 5 and 6 (labels); the first Astrid.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
 
 Never: opens ``user.key``, grants anything, or prints what a session said.
 
-Source: architecture 4; facts 12; threats 30, 43, 46.
+Source: architecture 4; the first Astrid; threats 30, 43, 46.
 """
 
 from __future__ import annotations

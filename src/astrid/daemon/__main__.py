@@ -1,6 +1,6 @@
 """``astridd`` and ``python -m astrid.daemon``: be the daemon, or verify a log without one.
 
-Source: facts 13.1 (names of flags); protocol N11 (what ``verify`` exits with).
+Source: the first Astrid (names of flags); protocol N11 (what ``verify`` exits with).
 """
 
 from __future__ import annotations

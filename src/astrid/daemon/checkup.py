@@ -1,6 +1,6 @@
 """What a running daemon finds when it looks at itself: its log, its anchor, its disk and its clock.
 
-Source: facts 13 (``doctor``); protocol N10, N11; threats 24, 31.
+Source: the first Astrid (``doctor``); protocol N10, N11; threats 24, 31.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from astrid.daemon.admission import check_client, check_method, verify_client
 from astrid.daemon.attendance import Attendance
 from astrid.daemon.report import Report
 from astrid.daemon.service import Service, Shared
+from astrid.daemon.watched import Watched
 from astrid.errors import AstridError, EdgeError, InputError, InternalError, LocalProtocolError, RemoteProtocolError
 from astrid.kernel import Actor, Lane, Message, Posted, Reason, Ref, Sender
 from astrid.runtime.hub import Subscription
@@ -81,6 +82,7 @@ class Connection(Actor):
         self._subscriptions: dict[bytes, Subscription] = {}
         self._attended: set[bytes] = set()
         self._all = trio.CancelScope()  # around everything of this connection
+        self._opening = trio.CancelScope()  # around the handshake
         self._reading = trio.CancelScope()  # around waiting for the client
         self._goodbye = trio.Event()
 
@@ -112,6 +114,7 @@ class Connection(Actor):
 
     def leave_soon(self) -> None:
         """Say goodbye, give the answers that are owed, and end."""
+        self._opening.cancel()
         self._goodbye.set()
 
     def post(self, path: str, message: Message) -> Posted:
@@ -126,8 +129,10 @@ class Connection(Actor):
 
     async def _serve(self) -> None:
         async with trio.open_nursery() as nursery:
-            with trio.move_on_after(HANDSHAKE_SECONDS) as opening:
-                request = await wrap_server_stream(nursery, self._stream, 1, MAX_MESSAGE_BYTES)
+            with self._opening:
+                self._opening.deadline = trio.current_time() + HANDSHAKE_SECONDS
+                watched = Watched(self._stream, self._opening.cancel)  # no use waiting for whoever has left already
+                request = await wrap_server_stream(nursery, watched, 1, MAX_MESSAGE_BYTES)
                 try:
                     # SAFETY: a web page cannot open a Unix socket; what claims to be one is not a client of ours.
                     if request.path != "/" or any(name == b"origin" for name, _ in request.headers):
@@ -138,7 +143,7 @@ class Connection(Actor):
                 except (ConnectionClosed, HandshakeError):
                     nursery.cancel_scope.cancel()
                     return
-            if not opening.cancelled_caught:
+            if not self._opening.cancelled_caught:
                 nursery.start_soon(self._say_goodbye)
                 with self._reading:
                     self._reading.deadline = trio.current_time() + STRANGER_SECONDS

@@ -2,7 +2,7 @@
 
 Never: shows anything private; what a token covers is read from its own blocks.
 
-Source: facts 12, 13; protocol N1, N3.
+Source: the first Astrid; protocol N1, N3.
 """
 
 from __future__ import annotations

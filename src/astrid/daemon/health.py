@@ -1,6 +1,6 @@
 """Looks after what nobody looks after: sessions that no client listens to and that do nothing are ended.
 
-Source: facts 12 (the cleanup loop); architecture 4 ("health, clean-up").
+Source: the first Astrid (the cleanup loop); architecture 4 ("health, clean-up").
 """
 
 from __future__ import annotations

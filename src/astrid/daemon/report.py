@@ -86,10 +86,10 @@ def places(error: BaseException) -> Iterator[str]:
 
 def say_code_only(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """``sys.excepthook``: a bug of ours ends the process without showing what it held."""
-    del trace
+    del kind, trace
     name = secrets.token_hex(4)
     where = " < ".join(reversed(list(places(error))))
-    _put(2, f"astridd: a bug in astrid ({kind.__qualname__}, {code_of(error)}, id {name}): {where}\n".encode())
+    _put(2, f"astridd: a bug in astrid ({code_of(error)}, id {name}): {where}\n".encode())
 
 
 def complain(error: AstridError) -> None:

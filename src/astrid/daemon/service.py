@@ -3,7 +3,7 @@
 A connection has checked who asks and that the client's token covers the method.  Nothing here decides about effects,
 grants or questions; what a client hands over is verified by those who act on it.
 
-Source: facts 12 (names); architecture 4; protocol N5 to N7, N11.
+Source: the first Astrid (names); architecture 4; protocol N5 to N7, N11.
 """
 
 from __future__ import annotations

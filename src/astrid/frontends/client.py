@@ -21,7 +21,14 @@ from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 from astrid import __version__
 from astrid.errors import AstridError, EdgeError, LaunchError, RemoteProtocolError
 from astrid.frontends import launch
-from astrid.frontends.meeting import check_server, keep_checkpoint, kept_checkpoint, load_credentials, load_install
+from astrid.frontends.meeting import (
+    Credentials,
+    check_server,
+    keep_checkpoint,
+    kept_checkpoint,
+    load_credentials,
+    load_install,
+)
 from astrid.home import Home
 from astrid.wire import params as p
 from astrid.wire import results as r
@@ -35,6 +42,7 @@ from astrid.wire.states import Role, State
 START_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 90.0
+LEAVE_SECONDS = 2.0
 LOOK_SECONDS = 0.02
 _T = TypeVar("_T")
 
@@ -143,6 +151,10 @@ class Client:
             if isinstance(event, SessionEnded):
                 return
 
+    def abandon(self) -> None:
+        """Do not say goodbye: there is no time for it."""
+        self._end(_gone())
+
     async def wait_gone(self) -> None:
         """Return when the daemon has ended the connection."""
         while self._broken is None:
@@ -176,9 +188,16 @@ class Client:
         keep_checkpoint(self._home, install, stated, welcome.checkpoint)
         self._welcome = welcome
         if authenticate:
-            mine = load_credentials(self._home)
-            self._signer = PopSigner(mine.key, aud=welcome.aud, nonce=self._nonce, id_last=mine.id_last)
-            await self.call("authenticate", p.Authenticate(chain=mine.chain), within=CONNECT_SECONDS)
+            await self.present(load_credentials(self._home))
+
+    async def present(self, mine: Credentials) -> None:
+        """Show a token, and that we hold its key.
+
+        Raises:
+            AstridError: the daemon does not admit it.
+        """
+        self._signer = PopSigner(mine.key, aud=self.welcome.aud, nonce=self._nonce, id_last=mine.id_last)
+        await self.call("authenticate", p.Authenticate(chain=mine.chain), within=CONNECT_SECONDS)
 
     async def listen(self) -> None:
         """Take what the daemon says, for as long as the connection lives."""
@@ -195,10 +214,11 @@ class Client:
 
     async def leave(self) -> None:
         """Say goodbye."""
-        with trio.move_on_after(CONNECT_SECONDS):
-            if self._peer.state not in (State.CLOSING, State.BROKEN, State.CLOSED) and self._broken is None:
-                with contextlib.suppress(EdgeError):  # it is gone already
-                    await self._send(self._peer.notify("bye", p.ByeNotice()))
+        if self._broken is not None:
+            return
+        with trio.move_on_after(LEAVE_SECONDS), contextlib.suppress(EdgeError):  # it may be gone already
+            if self._peer.state is not State.CLOSING:
+                await self._send(self._peer.notify("bye", p.ByeNotice()))
             await self._web.aclose()
 
     async def _send(self, data: bytes) -> None:

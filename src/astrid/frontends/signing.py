@@ -56,7 +56,7 @@ _T = TypeVar("_T", bound=Signed)
 class Replies(Protocol):
     """Where the signer's replies come from."""
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Some bytes; none at the end."""
         ...
 
@@ -213,10 +213,12 @@ class Signer:
     async def aclose(self) -> None:
         """End the signer: its input ends, and soon after it does too."""
         await self._requests.aclose()
-        with trio.move_on_after(END_SECONDS):
-            await self._wait_end()
-        self._end()
-        await self._replies.aclose()
+        try:
+            with trio.move_on_after(END_SECONDS):
+                await self._wait_end()
+        finally:
+            self._end()
+            await self._replies.aclose()
 
     async def _wait_end(self) -> None:
         while not self._gone:

@@ -39,7 +39,7 @@ from astrid.core.gate_messages import (
 from astrid.core.gate_messages import Ask as PutQuestion
 from astrid.core.gate_records import size_of
 from astrid.core.records import ClockRecord, Entry, entry
-from astrid.errors import AstridError, CanonError, InternalError, TokenError
+from astrid.errors import AstridError, CanonError, InternalError
 from astrid.kernel import Actor, Down, Message, Posted, Ref, Sender
 from astrid.messages.gate import Done, Failed, Offer, Prompted, Register, Revoke, Save, StreamedText, TakeIn
 from astrid.messages.log import Append, LogTrouble, Recorded
@@ -91,8 +91,8 @@ class Interceptor(Actor):
     async def started(self) -> None:
         """Rebuild from the log; settle as unknown what the last run left open."""
         self._made(self.ctx.ref)
-        # SAFETY: what this actor knows, the log knows, but only once it is durable.  If this actor breaks, records of it
-        # may still be on their way; so the log's writer goes down with it, and both begin again from what is there.
+        # SAFETY: the log knows what this actor knows only once it is durable.  If this actor breaks, records of it may
+        # still be on their way; so the log's writer goes down with it, and both begin again from what is there.
         self.ctx.link(self._audit)
         self._gate, unsettled = self._open_gate()
         self._watch = ClockWatch(self._clock.now_ns(), self._clock.running_ns())
@@ -316,8 +316,10 @@ class Interceptor(Actor):
     def _note(self, message: Save | Prompted, sender: Sender) -> None:
         principal = self._facts.principals.get(sender.id)
         if principal is None:
-            stranger = TokenError("gate.unknown-principal", "the sender is not registered")
-            self._fail(message.id, stranger, sender)
+            told = Failed(
+                id=message.id, code="gate.unknown-principal", reason="the sender is not registered", advice=""
+            )
+            self.ctx.answer(sender, message.id, told)
             return
         try:
             made = self._noted(message, principal)

@@ -4,7 +4,7 @@ and the frontends.
 Never: makes or uses a key, or decides what a file means.  A file that guards anything is refused when others can
 read or change it.
 
-Source: facts 4 (names); threats 41, 43; OpenSSH's rule for key files.
+Source: the first Astrid (names); threats 41, 43; OpenSSH's rule for key files.
 """
 
 from astrid.home.files import read_guarded, write_guarded

@@ -1,6 +1,6 @@
 """The folders and files of a home, by name.
 
-Source: facts 4; architecture 4; threats 30, 43.
+Source: the first Astrid; architecture 4; threats 30, 43.
 """
 
 from __future__ import annotations

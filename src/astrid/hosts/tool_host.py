@@ -1,8 +1,10 @@
 """Runs tools: the actor in front of a ``ToolServer``, and one short-lived actor per call.
 
 The front never waits, so that a slow call cannot hold up another.  It runs a call once per permit, only if the call
-bytes, the start of this host and
-the tool's definition are those that the permit names; otherwise nothing happens (``effect: none``).
+bytes, the start of this host and the tool's definition are those that the permit names; otherwise nothing happens
+(``effect: none``).
+
+Never: guesses how a call ended.  One that ended without a word may have acted; it is paid in full and told as unknown.
 
 Source: architecture 4, 5 (step 5); protocol N4; threats 8, 21, 23.
 """
@@ -11,15 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+import trio
+
 from astrid.core.call import Call, Preparation, decode_call
 from astrid.core.gate_messages import Execute, Executed, Prepare, Prepared, Progress, Unprepared, Withdraw
-from astrid.errors import AstridError, EdgeError, Effect, InternalError
-from astrid.kernel import Actor, ChildSpec, Down, Message, Ref, Sender, SupervisorSpec
+from astrid.errors import AstridError, CanonError, EdgeError, Effect, InputError, InternalError
+from astrid.kernel import Actor, ChildSpec, Down, Message, Posted, Reason, Ref, Sender, SupervisorSpec
 from astrid.messages.gate import Offer
 from astrid.ports import ToolServer
 
 RANK = 25
 MAX_JOBS = 256
+JOB_SECONDS = 20.0  # that a call may take to clean up after itself
+STOPPED = b"tool.stopped: the call was stopped before it ended; what it did is unknown"
+BROKE = b"tool.broke: the tool broke during the call; what it did is unknown"
 
 
 class Ping(Message, frozen=True, kw_only=True):
@@ -63,11 +71,24 @@ class Piece(Message, frozen=True, kw_only=True):
     chunk: bytes
 
 
+class Job(msgspec.Struct, frozen=True):
+    """A call in hand: the actor that is at it, what it does, and how to stop it."""
+
+    name: str
+    ref: int
+    scope: trio.CancelScope
+    execute: Execute | None = None  # none while it only looks
+    max_micros: int = 0
+
+
 def tool_host(
     name: str, toolbox: str, server: Callable[[], ToolServer], interceptor: Ref, made: Callable[[Ref], None]
 ) -> SupervisorSpec:
     """The subtree of one tool host.  ``made`` is told the front's ref when it starts, so that the interceptor can
     reach it.
+
+    A front that breaks takes its jobs with it: nobody would hear how they end.  A host that keeps breaking is given up,
+    and the runtime goes on without its tools.
     """
     front = ChildSpec(
         id="front",
@@ -77,7 +98,17 @@ def tool_host(
         rank=RANK,
         capacity=4096,
     )
-    return SupervisorSpec(id=name, strategy="one_for_one", children=(front,), rank=RANK, delay=(0.1, 10.0))
+    return SupervisorSpec(
+        id=name,
+        strategy="rest_for_one",
+        children=(front,),
+        restart="temporary",
+        rank=RANK,
+        intensity=5,
+        period=60.0,
+        delay=(0.1, 10.0),
+        stop="together",
+    )
 
 
 class ToolHost(Actor):
@@ -88,28 +119,29 @@ class ToolHost(Actor):
         self._toolbox = toolbox
         self._interceptor = interceptor
         self._made = made
-        self._running: dict[int, Execute] = {}  # by ref
-        self._cost: dict[int, int] = {}
-        self._preparing: dict[int, Prepare] = {}
-        self._jobs: dict[int, tuple[str, int]] = {}  # job's ref id -> (what, ref of the call)
+        self._jobs: dict[int, Job] = {}  # by the ref id of the actor that is at it
+        self._running: dict[int, int] = {}  # ref of a running call -> its job
         self._last_permit = 0
 
     async def started(self) -> None:
         """Say which tools are here."""
         self._made(self.ctx.ref)
-        self._tooldefs = {spec.name: spec.tooldef() for spec in self._server.specs()}
-        self.ctx.post(self._interceptor, Offer(toolbox=self._toolbox, specs=self._server.specs()))
+        specs = self._server.specs()
+        self._tooldefs = {spec.name: spec.tooldef() for spec in specs}
+        if self.ctx.post(self._interceptor, Offer(toolbox=self._toolbox, specs=specs)) is not Posted.ACCEPTED:
+            raise InternalError("tool.not-offered", "the gate did not take the tools of a host")
 
     async def receive(self, message: object, sender: Sender) -> object:
         """One message."""
+        gate = sender.id == self._interceptor.id
         match message:
-            case Prepare() if sender.id == self._interceptor.id:
+            case Prepare() if gate:
                 self._prepare(message)
-            case Execute() if sender.id == self._interceptor.id:
+            case Execute() if gate:
                 self._execute(message)
-            case Withdraw() if sender.id == self._interceptor.id:
+            case Withdraw() if gate:
                 if message.ref in self._running:
-                    self.ctx.parent.stop_child(_job_id("run", message.ref))
+                    self._jobs[self._running[message.ref]].scope.cancel()
             case Looked() | Refused() | Ran() | Piece():
                 self._from_job(message, sender)
             case Down():
@@ -120,180 +152,186 @@ class ToolHost(Actor):
                 raise InternalError("tool.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
         return None
 
+    async def stopping(self, reason: Reason) -> None:
+        """Have every call in hand end now; whoever outlives this says that what they did is unknown."""
+        for job in self._jobs.values():
+            job.scope.cancel()
+
     # --- looking
 
     def _prepare(self, message: Prepare) -> None:
         if len(self._jobs) >= MAX_JOBS:
-            self._refuse(message.ref, "tool.busy", "the tool has too much to do", "try again later")
+            self._refuse(message.ref, "tool", "tool.busy", "the tool has too much to do", "try again later")
             return
-        self._preparing[message.ref] = message
-        self._start("look", message.ref, lambda: Looking(self._server, message, self.ctx.ref))
+        scope = trio.CancelScope()
+        job = Job(f"look-{message.ref}", message.ref, scope)
+        self._start(job, lambda: Looking(self._server, message, scope, self.ctx.ref))
 
-    def _looked(self, message: Looked | Refused) -> None:
-        if self._preparing.pop(message.ref, None) is None:
-            return
-        match message:
-            case Looked():
-                answer = Prepared(ref=message.ref, preparation=message.preparation)
-                self.ctx.answer(self._interceptor, ("Prepare", message.ref), answer)
-            case Refused():
-                self._refuse(message.ref, message.code, message.reason, message.advice)
-
-    def _refuse(self, ref: int, code: str, reason: str, advice: str) -> None:
-        family = code.partition(".")[0]
-        layer = family if family in ("workspace", "command") else "input"
+    def _refuse(self, ref: int, layer: str, code: str, reason: str, advice: str) -> None:
         refusal = Unprepared(ref=ref, layer=layer, code=code, reason=reason, advice=advice)
         self.ctx.answer(self._interceptor, ("Prepare", ref), refusal)
 
     # --- running
 
     def _execute(self, message: Execute) -> None:
-        call = decode_call(message.call)
-        refusal = self._unfit(message, call)
-        if refusal:
-            self._answer(message, refusal.encode(), is_error=True, effect="none", spent_micros=0)
+        try:
+            call = decode_call(message.call)
+        except CanonError as error:
+            self._answer_none(message, f"tool.not-run: {error.message}; nothing was done")
             return
-        self._last_permit = message.permit_seq
-        self._running[message.ref] = message
-        self._cost[message.ref] = call.max_micros
-        self._start("run", message.ref, lambda: Running(self._server, message.ref, call, self.ctx.ref))
+        refusal = self._unfit(message, call)
+        # A permit that came is a permit that was used, whatever becomes of the call.
+        self._last_permit = max(self._last_permit, message.permit_seq)
+        if refusal:
+            self._answer_none(message, refusal)
+            return
+        scope = trio.CancelScope()
+        job = Job(f"run-{message.ref}", message.ref, scope, message, call.max_micros)
+        self._running[message.ref] = self._start(
+            job, lambda: Running(self._server, message.ref, call, scope, self.ctx.ref)
+        )
 
     def _unfit(self, message: Execute, call: Call) -> str:
         if message.incarnation != self.ctx.ref.incarnation or self._tooldefs.get(call.tool) != call.tooldef:
-            return "the tool changed or restarted since the decision; nothing was done"
+            return "tool.changed: the tool changed or restarted since the decision; nothing was done"
         # SAFETY: permits come in the order of the log; a number that does not rise is a permit that was used.
         if message.permit_seq <= self._last_permit:
-            return "the permit was used already; nothing was done"
+            return "tool.permit-used: the permit was used already; nothing was done"
         if len(self._jobs) >= MAX_JOBS:
-            return "the tool has too much to do; nothing was done"
+            return "tool.busy: the tool has too much to do; nothing was done"
         return ""
 
-    def _ran(self, message: Ran) -> None:
-        execute = self._running.pop(message.ref, None)
-        self._cost.pop(message.ref, None)
-        if execute is not None:
-            self._answer(
-                execute,
-                message.content,
-                is_error=message.is_error,
-                effect=message.effect,
-                spent_micros=message.spent_micros,
-            )
+    def _answer_none(self, execute: Execute, why: str) -> None:
+        self._answer(execute, Ran(ref=execute.ref, content=why.encode(), is_error=True, effect="none", spent_micros=0))
 
-    def _answer(self, execute: Execute, content: bytes, *, is_error: bool, effect: Effect, spent_micros: int) -> None:
+    def _answer(self, execute: Execute, ran: Ran) -> None:
         told = Executed(
             ref=execute.ref,
             permit_seq=execute.permit_seq,
-            content=content,
-            is_error=is_error,
-            effect=effect,
-            spent_micros=spent_micros,
+            content=ran.content,
+            is_error=ran.is_error,
+            effect=ran.effect,
+            spent_micros=ran.spent_micros,
         )
         self.ctx.answer(self._interceptor, ("Execute", execute.ref), told)
 
     # --- jobs
 
-    def _start(self, what: str, ref: int, factory: Callable[[], Actor]) -> None:
-        spec = ChildSpec(
-            id=_job_id(what, ref), factory=factory, restart="temporary", shutdown=0.0, rank=RANK, capacity=4
-        )
-        job = self.ctx.parent.start_child(spec)
-        self._jobs[job.id] = (what, ref)
-        self.ctx.monitor(job)
-        self.ctx.post(job, Go())
+    def _start(self, job: Job, factory: Callable[[], Actor]) -> int:
+        spec = ChildSpec(id=job.name, factory=factory, restart="temporary", shutdown=JOB_SECONDS, rank=RANK, capacity=4)
+        actor = self.ctx.parent.start_child(spec)
+        self._jobs[actor.id] = job
+        self.ctx.monitor(actor)
+        self.ctx.post(actor, Go())
+        return actor.id
 
     def _from_job(self, message: Looked | Refused | Ran | Piece, sender: Sender) -> None:
         job = self._jobs.get(sender.id)
-        if job is None or job[1] != message.ref:
+        if job is None or job.ref != message.ref:
             return  # it was given up before it could say this
         match message:
             case Piece():
                 self.ctx.post(self._interceptor, Progress(ref=message.ref, chunk=message.chunk))
-            case Looked() | Refused():
-                self._looked(message)
-                self._dismiss(sender.id)
+                return
+            case Looked():
+                prepared = Prepared(ref=message.ref, preparation=message.preparation)
+                self.ctx.answer(self._interceptor, ("Prepare", message.ref), prepared)
+            case Refused():
+                layer = "workspace" if message.code.startswith("workspace.") else "input"
+                self._refuse(message.ref, layer, message.code, message.reason, message.advice)
             case Ran():
-                self._ran(message)
-                self._dismiss(sender.id)
+                if job.execute is not None:
+                    self._answer(job.execute, message)
+        # A job waits to be sent home: news of an actor's end overtakes what it said, and an end without a word means
+        # something.
+        self._forget(sender.id)
+        self.ctx.parent.stop_child(job.name)
 
-    def _dismiss(self, job: int) -> None:
-        # A job waits to be sent home: news of an actor's end overtakes what it said, and an end without a word
-        # means something.
-        what, ref = self._jobs.pop(job)
-        self.ctx.parent.stop_child(_job_id(what, ref))
+    def _forget(self, actor: int) -> Job | None:
+        job = self._jobs.pop(actor, None)
+        if job is not None and job.execute is not None:
+            del self._running[job.ref]
+        return job
 
     def _down(self, message: Down) -> None:
-        if message.ref.id not in self._jobs:
+        job = self._forget(message.ref.id)
+        if job is None:
             return
-        what, ref = self._jobs.pop(message.ref.id)
-        if what == "look" and self._preparing.pop(ref, None) is not None:
-            self._refuse(ref, "tool.failed", "the tool failed while it looked at the call", "report this")
-        execute = self._running.pop(ref, None) if what == "run" else None
-        if execute is not None:
-            # SAFETY: a job that ended without a word may have acted: paid in full, and told as unknown, not as failed.
-            cost = self._cost.pop(ref, 0)
-            text = b"the call was stopped before it ended; what it did is unknown"
-            self._answer(execute, text, is_error=True, effect="maybe", spent_micros=cost)
+        if job.execute is None:
+            self._refuse(job.ref, "tool", "tool.failed", "the tool failed while it looked at the call", "report this")
+        else:
+            # SAFETY: a job that ended without a word may have acted.
+            ran = Ran(ref=job.ref, content=BROKE, is_error=True, effect="maybe", spent_micros=job.max_micros)
+            self._answer(job.execute, ran)
 
 
 class Looking(Actor):
     """A job: prepares one call."""
 
-    def __init__(self, server: ToolServer, message: Prepare, front: Ref) -> None:
+    def __init__(self, server: ToolServer, message: Prepare, scope: trio.CancelScope, front: Ref) -> None:
         self._server = server
         self._message = message
+        self._scope = scope
         self._front = front
 
     async def receive(self, message: object, sender: Sender) -> object:
         """Begin."""
         ref = self._message.ref
-        told: Looked | Refused
-        try:
-            preparation = await self._server.prepare(self._message.tool, self._message.args)
-            told = Looked(ref=ref, preparation=preparation)
-        except AstridError as error:
-            told = Refused(ref=ref, code=error.code, reason=error.message, advice=error.advice)
-        self.ctx.post(self._front, told)
+        told: Looked | Refused | None = None
+        with self._scope:
+            try:
+                preparation = await self._server.prepare(self._message.tool, self._message.args)
+                told = Looked(ref=ref, preparation=preparation)
+            except (InputError, EdgeError) as error:
+                told = Refused(ref=ref, code=error.code, reason=error.message, advice=error.advice)
+        if told is not None:
+            self.ctx.post(self._front, told)
         return None
 
 
 class Running(Actor):
-    """A job: runs one permitted call."""
+    """A job: runs one permitted call, and says how it ended whatever happens but a bug."""
 
-    def __init__(self, server: ToolServer, ref: int, call: Call, front: Ref) -> None:
+    def __init__(self, server: ToolServer, ref: int, call: Call, scope: trio.CancelScope, front: Ref) -> None:
         self._server = server
         self._ref = ref
         self._call = call
+        self._scope = scope
         self._front = front
 
     async def receive(self, message: object, sender: Sender) -> object:
         """Begin."""
+        begun = not self._scope.cancel_called
+        told = self._ran(STOPPED, "maybe") if begun else self._ran(b"tool.stopped: the call was not begun", "none")
+        if begun:
+            with self._scope:
+                told = await self._run()
+        self.ctx.post(self._front, told)
+        return None
 
+    async def _run(self) -> Ran:
         def report(chunk: bytes) -> None:
             self.ctx.post(self._front, Piece(ref=self._ref, chunk=chunk))
 
         try:
             outcome = await self._server.execute(self._call, report)
-            told = Ran(
-                ref=self._ref,
-                content=outcome.content,
-                is_error=outcome.is_error,
-                effect=outcome.effect,
-                spent_micros=outcome.spent_micros,
-            )
         except EdgeError as error:
-            spent = 0 if error.effect == "none" else self._call.max_micros
-            told = Ran(ref=self._ref, content=_text(error), is_error=True, effect=error.effect, spent_micros=spent)
-        except AstridError as error:
-            told = Ran(ref=self._ref, content=_text(error), is_error=True, effect="none", spent_micros=0)
-        self.ctx.post(self._front, told)
-        return None
+            return self._ran(_text(error), error.effect)
+        except InputError as error:
+            return self._ran(_text(error), "none")
+        return Ran(
+            ref=self._ref,
+            content=outcome.content,
+            is_error=outcome.is_error,
+            effect=outcome.effect,
+            spent_micros=outcome.spent_micros,
+        )
 
-
-def _job_id(what: str, ref: int) -> str:
-    return f"{what}-{ref}"
+    def _ran(self, content: bytes, effect: Effect) -> Ran:
+        spent = 0 if effect == "none" else self._call.max_micros
+        return Ran(ref=self._ref, content=content, is_error=True, effect=effect, spent_micros=spent)
 
 
 def _text(error: AstridError) -> bytes:
     # The model gets the code and the plain message; ``where`` and ``fields`` are for people.
-    return f"{error.code}: {error.message}".encode()
+    return f"{error.code}: {error.message}".encode("utf-8", "replace")

@@ -258,7 +258,7 @@ class Restarts:
     def _go_down(self, out: list[Effect]) -> bool:
         """Stop what has to go down.  True while anything has to: nothing starts meanwhile."""
         stopping = self._stopping if self.ending else self._stopping_doomed
-        live = self._live if self.ending else self._doomed - self._stopping_doomed
+        live = self._live if self.ending else self._doomed
         together = self.ending and self._rules.together
         if live and (together or not stopping):
             if self._order is None:
@@ -312,7 +312,7 @@ class Restarts:
         for child in list(self._down.values()):
             if child.static and not child.tried:
                 # Even those who are independent start one after the other the first time.
-                if self._first is not None and self._first.phase is Phase.STARTING and not self._first.tried:
+                if self._first is not None and self._first.phase is Phase.STARTING:
                     continue
                 self._first = child
             yield child

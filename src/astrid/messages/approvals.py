@@ -16,6 +16,12 @@ class Attend(Message, frozen=True, kw_only=True):
     present: bool
 
 
+class SessionOver(Message, frozen=True, kw_only=True):
+    """``session`` has ended and asks no more.  What it asked stays open."""
+
+    session: bytes
+
+
 class Respond(Message, frozen=True, kw_only=True):
     """A signed answer (the bytes of a ``SignedAnswer``).  Answered by ``Done`` when its record is durable, or
     ``Failed``.

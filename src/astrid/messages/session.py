@@ -26,12 +26,15 @@ class Equip(Message, frozen=True, kw_only=True):
     tokens: tuple[bytes, ...]
 
 
+class NotTaken(Message, frozen=True, kw_only=True):
+    """From a session to the gateway: what it heard last is no input; no turn began."""
+
+
 class Report(Message, frozen=True, kw_only=True):
     """From a session to the gateway: an event (its JSON bytes, without a number).  Everything it rests on is
     durable.
     """
 
-    session: bytes
     event: bytes
 
 
@@ -40,5 +43,4 @@ class ReportText(Message, frozen=True, kw_only=True):
 
     overflow: ClassVar[Overflow] = Overflow.DROP
 
-    session: bytes
     text: str

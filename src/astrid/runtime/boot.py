@@ -8,34 +8,36 @@ Source: architecture 4; protocol, "Keys and who holds them", N7, N11.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from astrid import __version__
-from astrid.adapters.store.journal import SqliteJournal, SqliteReader
-from astrid.core.approval import MAX_ANSWER_BYTES, Approvals, SignedAnswer
-from astrid.core.canon import decode
-from astrid.core.chain import ChainState, decode_body, decode_frame
+from astrid.adapters.store.journal import SqliteStore
+from astrid.core.approval import Approvals
+from astrid.core.canon import Domain, digest
+from astrid.core.chain import ChainState
 from astrid.core.facts import Facts
 from astrid.core.gate import Gate
 from astrid.core.gate_admin import unknown_outcomes
 from astrid.core.install import Install, install_id, roots_of, verify_install
 from astrid.core.keys import KEY_BYTES, SigningKey, load_public_key
 from astrid.core.policy import Policy
-from astrid.core.records import Boot, Entry, Genesis, SettledRecord, entry
+from astrid.core.records import Boot, Entry, Genesis, entry
 from astrid.core.tokens import Roots
 from astrid.core.verify import LogKeys
-from astrid.errors import KeyFormatError, TokenError
+from astrid.errors import InternalError, KeyFormatError, TokenError
 from astrid.home import Home, read_guarded, write_guarded
-from astrid.ports import Clock, Entropy, Journal
+from astrid.ports import Clock, Entropy, Journal, LogReader, LogStore
 from astrid.runtime.catalogue import Catalogue
 from astrid.runtime.config import Loaded, load_config
 from astrid.runtime.desk import Desk
 from astrid.runtime.gateway import Answer
 from astrid.runtime.hub import Hub
 from astrid.runtime.log import Past, read_past
-from astrid.runtime.parts import Extra
+from astrid.runtime.recall import recall_questions, recall_tokens
 from astrid.runtime.shelf import Shelf
 from astrid.runtime.wallet import HolderWallet
 
@@ -104,18 +106,23 @@ def load_key(path: Path, *, what: str) -> SigningKey:
 
 
 class World:
-    """One daemon's world.  ``open_log``, ``open_gate`` and ``open_questions`` are called at each start of their
-    actor and read the log anew.
+    """One daemon's world.  ``open_log``, ``open_questions`` and ``open_gate`` are called at each start of their
+    actor, in this order: the first reads the log anew, and the others go on from that.
+
+    ``spoilt`` says, for people, what lies beside the log and cannot be used.
     """
 
-    def __init__(self, home: Home, *, clock: Clock, entropy: Entropy, extras: tuple[Extra, ...] = ()) -> None:
+    def __init__(self, home: Home, *, clock: Clock, entropy: Entropy, store: LogStore | None = None) -> None:
         self.home = home
         self.clock = clock
         self.entropy = entropy
+        self.store: LogStore = store or SqliteStore(home.log)
         self.identity = load_identity(home)
         self.loaded: Loaded = load_config(home.config)
         self.config = self.loaded.config
-        self.policy = Policy(*self.loaded.policies, home=str(Path("~").expanduser()), never_read=(str(home.root),))
+        # Resolved, for paths are judged as they really are: a rule on the name of a link would match nothing.
+        user_home, root = os.path.realpath(Path.home()), os.path.realpath(home.root)
+        self.policy = Policy(*self.loaded.policies, home=user_home, never_read=(root,))
         self.keys = self.identity.keys
         self.runtime_key = self.identity.runtime_key
         self.holder: bytes = self.identity.holder_key.public
@@ -124,7 +131,8 @@ class World:
         self.desk: Desk[Answer] = Desk()
         self.facts = self._new_facts()
         self.shelf = Shelf(self.facts)
-        self.catalogue = Catalogue(self.config, home, hides=self.policy.hides, entropy=entropy, extras=extras)
+        self.catalogue = Catalogue(self.config, home, hides=self.policy.hides, entropy=entropy)
+        self.spoilt: list[str] = []
         self._past: Past | None = None
 
     def _new_facts(self) -> Facts:
@@ -132,61 +140,47 @@ class World:
 
     def open_log(self) -> tuple[ChainState, Journal]:
         """Verify the log against every witness within reach, replay it, and open it for writing."""
-        self.facts = self._new_facts()
-        past = read_past(self.home, self.keys, self.facts)
-        self._past = past
-        self._load_shelf(past)
-        journal = SqliteJournal(self.home.log, self._keep)
+        facts = self._new_facts()
+        past = read_past(self.home, self.keys, facts, self.store)
+        shelf = Shelf(facts)
+        spoilt = self._recall(lambda reader: recall_tokens(reader, past, shelf)) if past.tokens else []
+        journal = self.store.writer(self._keep)
+        self.facts, self.shelf, self.spoilt, self._past = facts, shelf, spoilt, past
         return ChainState(past.tip, past.tree), journal
 
     def _keep(self, note: bytes) -> None:
         write_guarded(self.home.anchor, note, what="the anchor", replace=True)
 
-    def _load_shelf(self, past: Past) -> None:
-        self.shelf = Shelf(self.facts)
-        if not past.tokens:
-            return
-        reader = SqliteReader(self.home.log)
-        try:
-            for seq in past.tokens:
-                sealed = reader.payload(seq, 0)
-                if sealed is None:
-                    continue  # erased: a token that cannot be read cannot be used
-                body = decode_body(decode_frame(reader.frames(seq, 1)[0]))
-                raw = (
-                    decode(sealed[1], SignedAnswer, max_bytes=MAX_ANSWER_BYTES, what="an answer").token
-                    if isinstance(body, SettledRecord)
-                    else sealed[1]
-                )
-                self.shelf.put(raw, seq)
-        finally:
-            reader.close()
+    def open_questions(self) -> Approvals:
+        """The open questions of the log."""
+        machine = Approvals(roots=self.identity.roots, keeper=self.holder)
+        past = self._opened()
+        now_s = self.facts.time_s(self.clock.now_ns())
+        if past.questions:
+            self.spoilt += self._recall(lambda reader: recall_questions(reader, past, machine, now_s=now_s))
+        return machine
 
     def open_gate(self) -> tuple[Gate, list[Entry]]:
         """The gate as the log left it, and what has to be recorded before anything else."""
         salt = self.entropy.random_bytes(32)
         first: list[Entry] = []
-        if self.facts.durable_ns == 0:
+        if not self._opened().tip.size:
             first.append(entry(Genesis(1, self.keys.install, NO_TIP)))
-        first.append(entry(Boot(__version__, self.policy.digest, NO_TIP, NO_TIP)))
+        config = digest(Domain.TOOLDEF, msgspec.json.encode(self.config, order="deterministic"))
+        first.append(entry(Boot(__version__, self.policy.digest, self.catalogue.digest(), config)))
         first += unknown_outcomes(self.facts, salt=salt)
         gate = Gate(self.facts, secret=self.entropy.random_bytes(32), first_ref=self.facts.last_ref + 1)
         self.facts.settle_unknown()
         return gate, first
 
-    def open_questions(self) -> Approvals:
-        """The open questions of the log."""
-        machine = Approvals(roots=self.identity.roots, keeper=self.holder)
-        past = self._past
-        if past is None or not past.questions:
-            return machine
-        now_s = self.facts.time_s(self.clock.now_ns())
-        reader = SqliteReader(self.home.log)
+    def _opened(self) -> Past:
+        if self._past is None:
+            raise InternalError("boot.order", "the log has not been read yet")
+        return self._past
+
+    def _recall(self, take: Callable[[LogReader], list[str]]) -> list[str]:
+        reader = self.store.reader()
         try:
-            for seq in past.questions:
-                sealed = reader.payload(seq, 0)
-                if sealed is not None:
-                    machine.restore(sealed[1], now_s=now_s)
+            return take(reader)
         finally:
             reader.close()
-        return machine

@@ -17,12 +17,13 @@ import msgspec
 
 from astrid.adapters.llm.catalogue import resolve_model
 from astrid.adapters.workspace.tools import WorkspaceTools
-from astrid.core.canon import MAX_U64, Domain, digest, encode
+from astrid.core.canon import MAX_U64, Digest, Domain, digest, encode
 from astrid.core.decide import Limits
+from astrid.core.grants import Mode
 from astrid.core.money import Price
 from astrid.core.turn_messages import Limits as TurnLimits
 from astrid.core.turn_messages import Setting
-from astrid.errors import ConfigError
+from astrid.errors import ConfigError, InputError, WorkspaceError
 from astrid.home import Home, identify_workspace, workspace_id
 from astrid.hosts.model import ModelServer
 from astrid.ports import Entropy
@@ -67,6 +68,13 @@ class Catalogue:
 
     def place(self, workspace: str) -> Place:
         """The workspace at a path."""
+        if not workspace.startswith("/"):
+            raise WorkspaceError(
+                "workspace.relative",
+                "the path of the workspace is not absolute",
+                effect="none",
+                advice="write the whole path",
+            )
         identity = identify_workspace(Path(workspace), self._home)
         known = workspace_id(identity, self._home, fresh=self._entropy.random_bytes(32))
         place = self._places.get(known)
@@ -96,11 +104,26 @@ class Catalogue:
             )
             table = self._config.models.get(found.name)
             window = table.context_window if table is not None else 200_000
-            toolbox = f"model:{digest(Domain.TOOLDEF, name.encode()).hex()[:32]}"
-            brain = Brain(found.name, toolbox, ModelServer(found), found.scripted, window)
-            if not found.scripted:  # a script is read anew each time: it is being written
+            # A script is read anew for each session: it is being written.  So each has a host of its own.
+            known = self._entropy.random_bytes(16) if found.scripted else digest(Domain.TOOLDEF, name.encode())[:16]
+            brain = Brain(found.name, f"model:{known.hex()}", ModelServer(found), found.scripted, window)
+            if not found.scripted:
                 self._brains[name] = brain
         return brain
+
+    def digest(self) -> Digest:
+        """What the definitions of agents say; recorded at each start."""
+        definition, prompt = load_agent(DEFAULT_AGENT)
+        return digest(Domain.TOOLDEF, encode((msgspec.json.encode(definition), prompt.encode())))
+
+    def mode(self, name: str) -> Mode:
+        """The mode by its name; empty for the configured one."""
+        try:
+            return Mode(name or self._config.workspace.mode)
+        except ValueError as error:
+            raise InputError(
+                "session.mode", f"`{name[:40]}` is not a mode", advice="write safe, guided or autonomous"
+            ) from error
 
     def extras(self) -> tuple[Extra, ...]:
         """What every session gets beside its workspace: nothing, but in the demo."""

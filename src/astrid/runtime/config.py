@@ -3,7 +3,7 @@ no sense, refuses to start.
 
 Policy is not merged but stacked: what the machine's administrator forbids, the user's file cannot allow.
 
-Source: facts 5 (keys, defaults); threats 42, 43.
+Source: the first Astrid (keys, defaults); threats 42, 43.
 """
 
 from __future__ import annotations

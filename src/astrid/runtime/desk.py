@@ -5,6 +5,7 @@ Source: architecture 3 ("what may take long is never an ask").
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import trio
@@ -57,6 +58,11 @@ class Desk(Generic[_T]):
         ticket = self._tickets.pop(number, None)
         if ticket is not None:
             ticket.settle(answer)
+
+    def settle_all(self, answer: Callable[[int], _T]) -> None:
+        """Answer every open ticket with what ``answer`` makes of its number."""
+        for number in list(self._tickets):
+            self.settle(number, answer(number))
 
     def drop(self, number: int) -> None:
         """Nobody waits any more."""

@@ -1,9 +1,10 @@
 """The gateway: opens and closes sessions, and passes on what people say and what sessions answer.
 
-It is the only actor whose word makes another a principal.  It grants nothing: a session gets what the user signed
-for the workspace, narrowed.
+It is the only actor whose word makes another a principal (``opening``).
 
-Source: architecture 4, 6; threats 30, 52.
+Never: takes a session's word for which session it is, or a client's for what only the guard may say.
+
+Source: architecture 4, 6; threats 1, 30, 52.
 """
 
 from __future__ import annotations
@@ -15,19 +16,13 @@ from typing import Literal
 import msgspec
 
 from astrid.core.facts import Facts
-from astrid.core.grants import Mode
-from astrid.core.ids import SessionId, show_id
-from astrid.core.keys import SigningKey
+from astrid.core.ids import show_id
 from astrid.core.labels import Integrity
 from astrid.core.prompt import PromptStatement, integrity_of
 from astrid.core.question import decode_question
-from astrid.core.tokens import Scope
 from astrid.errors import AstridError, InputError, InternalError
-from astrid.hosts.session import RANK as SESSION_RANK
-from astrid.hosts.session import Session
-from astrid.hosts.tool_host import Ping, tool_host
-from astrid.kernel import Actor, ChildSpec, Down, KernelError, Message, Posted, Ref, Sender, SupervisorHandle
-from astrid.messages.approvals import Attend, OpenQuestion, QuestionEnded, Respond
+from astrid.kernel import Actor, Down, KernelError, Message, Posted, Ref, Sender
+from astrid.messages.approvals import Attend, OpenQuestion, QuestionEnded, Respond, SessionOver
 from astrid.messages.gate import Done, Failed, Register, Revoke, TakeIn
 from astrid.messages.gateway import (
     AddToken,
@@ -46,16 +41,17 @@ from astrid.messages.gateway import (
     Taken,
 )
 from astrid.messages.log import Checkpointed, TakeCheckpoint
-from astrid.messages.session import Hear, Report, ReportText, StopTurn
-from astrid.ports import Clock, Entropy, ToolServer
+from astrid.messages.session import Hear, NotTaken, Report, ReportText, StopTurn
 from astrid.runtime.desk import Desk
 from astrid.runtime.hub import Hub
-from astrid.runtime.parts import Catalogue, Live, Place
+from astrid.runtime.opening import Opener
+from astrid.runtime.parts import Live
 from astrid.runtime.shelf import Shelf
-from astrid.runtime.wallet import HolderWallet
 from astrid.wire.events import (
+    AnyEvent,
     ApprovalNeeded,
     ApprovalSettled,
+    Deferred,
     SessionEnded,
     TextDelta,
     TurnComplete,
@@ -64,9 +60,14 @@ from astrid.wire.events import (
 )
 
 RANK = 50
-HOST_SECONDS = 30.0
 MAX_SESSIONS = 100
+AUDIT, APPROVALS, INTERCEPTOR = "root/audit", "root/approvals", "root/interceptor"
+GUARD = (AUDIT, APPROVALS, INTERCEPTOR)
+SESSIONS = "root/sessions/"
+BELOW = (*GUARD, SESSIONS, "root/tools/")  # no client sits there
 Answer = Done | Failed | SessionOpened | Checkpointed
+Ending = Literal["granted", "denied", "expired", "withdrawn"]
+Request = Respond | TakeIn | Revoke | TakeCheckpoint | Register
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -84,49 +85,47 @@ class Gateway(Actor):
         self,
         *,
         facts: Callable[[], Facts],
-        catalogue: Catalogue,
-        wallet: HolderWallet,
-        holder: bytes,
+        opener: Opener,
         shelf: Callable[[], Shelf],
         hub: Hub,
         desk: Desk[Answer],
         roster: dict[bytes, Live],
         refs: Mapping[str, Ref],
-        supervisor: Callable[[str], SupervisorHandle],
-        find: Callable[[str], Ref],
         made: Callable[[Ref], None],
-        clock: Clock,
-        entropy: Entropy,
     ) -> None:
         self._facts = facts
-        self._catalogue = catalogue
-        self._wallet = wallet
-        self._holder = holder
+        self._opener = opener
         self._shelf = shelf
         self._hub = hub
         self._desk = desk
         self._roster = roster
         self._refs = refs
-        self._supervisor = supervisor
-        self._find = find
         self._made = made
-        self._clock = clock
-        self._entropy = entropy
         self._next = 1
         self._waiting: dict[int, Waiting] = {}
-        self._fronts: dict[str, Ref] = {}
 
     async def started(self) -> None:
-        """Forget sessions that did not outlive what restarted."""
+        """Give up what the last incarnation of this was asked; watch the sessions that outlived it."""
         self._made(self.ctx.ref)
-        for session, live in list(self._roster.items()):
+        self._desk.settle_all(
+            lambda number: Failed(
+                id=number,
+                code="daemon.restarted",
+                reason="a part of the daemon broke; what was asked may have been done",
+                advice="look before you ask again",
+            )
+        )
+        for live in list(self._roster.values()):
             if live.ref.alive:
                 self.ctx.monitor(live.ref)
             else:
-                del self._roster[session]
+                self._over(live, "failed")
 
     async def receive(self, message: object, sender: Sender) -> object:
         """One message."""
+        if sender.path.startswith(BELOW):
+            self._hear_below(message, sender)
+            return None
         match message:
             case OpenSession():
                 await self._open(message)
@@ -139,43 +138,46 @@ class Gateway(Actor):
             case ListSessions():
                 return tuple(self._line(live) for live in self._roster.values())
             case Attended():
-                self.ctx.post(self._refs["root/approvals"], Attend(session=message.session, present=message.present))
+                self.ctx.post(self._refs[APPROVALS], Attend(session=message.session, present=message.present))
             case GiveAnswer():
-                self._request(
-                    message.ticket, "root/approvals", lambda number: Respond(id=number, answer=message.answer)
-                )
+                self._request(message.ticket, APPROVALS, lambda number: Respond(id=number, answer=message.answer))
             case AddToken():
-                self._request(message.ticket, "root/interceptor", partial(_take_in, message), token=message.token)
+                self._request(message.ticket, INTERCEPTOR, partial(_take_in, message), token=message.token)
             case RevokeToken():
                 self._request(
-                    message.ticket, "root/interceptor", lambda number: Revoke(id=number, statement=message.statement)
+                    message.ticket, INTERCEPTOR, lambda number: Revoke(id=number, statement=message.statement)
                 )
             case AskCheckpoint():
-                self._request(message.ticket, "root/audit", lambda number: TakeCheckpoint(id=number))
-            case Done() | Failed() | Checkpointed():
+                self._request(message.ticket, AUDIT, lambda number: TakeCheckpoint(id=number))
+            case _:
+                raise _misplaced(message, sender)
+        return None
+
+    def _hear_below(self, message: object, sender: Sender) -> None:
+        """From the guard and the sessions; and the end of one of these."""
+        match message:
+            case Done() | Failed() | Checkpointed() if sender.path in GUARD:
                 self._answered(message)
-            case Report():
-                self._report(message)
-            case ReportText():
-                text = TextDelta(
-                    session_id=_name(message.session), seq=self._hub.number(message.session), text=message.text
-                )
-                self._hub.publish(message.session, encode_event(text), provisional=True)
-            case OpenQuestion():
+            case OpenQuestion() if sender.path == APPROVALS:
                 self._question(message)
-            case QuestionEnded():
-                self._publish_ended(message)
+            case QuestionEnded() if sender.path == APPROVALS:
+                self._question_ended(message)
+            case Report() | ReportText() | NotTaken() if sender.path.startswith(SESSIONS):
+                live = next((live for live in self._roster.values() if live.ref.id == sender.id), None)
+                if live is not None:  # else it is over, and has had its last event
+                    self._of_session(live, message)
             case Down():
                 self._down(message)
             case _:
-                raise InternalError("gateway.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
-        return None
+                raise _misplaced(message, sender)
 
     # --- sessions
 
     async def _open(self, message: OpenSession) -> None:
         try:
-            await self._try_open(message)
+            if len(self._roster) >= MAX_SESSIONS:
+                raise InputError("session.too-many", f"{MAX_SESSIONS} sessions are open", advice="end one first")
+            live, register = await self._opener.open(message, self._number(), self.ctx)
         except AstridError as error:
             refused = Failed(
                 id=message.ticket,
@@ -187,84 +189,10 @@ class Gateway(Actor):
         except KernelError as error:
             refused = Failed(id=message.ticket, code="session.host", reason=str(error), advice="see the daemon's log")
             self._desk.settle(message.ticket, refused)
-
-    async def _try_open(self, message: OpenSession) -> None:
-        if len(self._roster) >= MAX_SESSIONS:
-            raise InputError("session.too-many", f"{MAX_SESSIONS} sessions are open", advice="end one first")
-        place = self._catalogue.place(message.workspace)
-        brain = self._catalogue.brain(message.model)
-        limits = self._catalogue.limits(message.budget_micros)
-        session = SessionId(self._entropy.random_bytes(16))
-        key = SigningKey.from_seed(self._entropy.random_bytes(32)).public
-        tokens = self._equip(place, Mode(message.mode), key, session, limits.session_micros)
-        await self._up(f"workspace-{place.identity.hex()}", place.toolbox, place.server)
-        await self._up(f"model-{brain.toolbox.partition(':')[2]}", brain.toolbox, brain.server)
-        extras = self._catalogue.extras()
-        for extra in extras:
-            await self._up(extra.name, extra.toolbox, extra.server)
-        actor = Session(
-            session=session,
-            key=key,
-            setting=self._catalogue.setting(place, brain, message.max_turns),
-            tokens=tokens,
-            purse_micros=limits.session_micros,
-            interceptor=self._refs["root/interceptor"],
-            gateway=lambda: self._refs["root/gateway"],
-            wallet=self._wallet,
-            clock=self._clock,
-            context_tokens=brain.context_tokens,
-        )
-        spec = ChildSpec(id=session.hex(), factory=lambda: actor, restart="temporary", rank=SESSION_RANK, shutdown=5.0)
-        ref = self._supervisor("root/sessions").start_child(spec)
-        self._made(ref)
-        self.ctx.monitor(ref)
-        line = SessionLine(
-            session=session,
-            workspace=place.root,
-            mode=message.mode,
-            model=brain.name,
-            state="idle",
-            created_ns=self._clock.now_ns(),
-            turns=0,
-            deferred=0,
-        )
-        self._roster[session] = Live(session, ref, line)
-        register = Register(
-            id=self._number(),
-            ref=ref.id,
-            key=key,
-            session=session,
-            workspace=place.identity,
-            toolboxes=(place.toolbox, brain.toolbox, *(extra.toolbox for extra in extras)),
-            mode=message.mode,
-            model=brain.name,
-            scripted=brain.scripted,
-            asks=message.interactive,
-            limits=limits,
-        )
-        self._post("root/interceptor", register, Waiting(message.ticket, session=session))
-
-    def _equip(self, place: Place, mode: Mode, key: bytes, session: bytes, purse_micros: int) -> tuple[bytes, ...]:
-        """The session's tokens: the mode that was asked for, and what a person approved for this workspace."""
-        facts = self._facts()
-        now_s = facts.time_s(self._clock.now_ns())
-        live = self._shelf().live(self._holder, place.identity, now_s)
-        base, grants = self._shelf().for_mode(live, mode, place.root)
-        mine = [self._wallet.pass_on(base, grants, holder=key, session=session, purse_micros=purse_micros)]
-        approved = [token for token in live if token.leaf.question or token.leaf.scope == Scope.ALWAYS]
-        mine += [
-            self._wallet.narrow(token.raw, holder=key, session=session, purse_micros=purse_micros) for token in approved
-        ]
-        return tuple(mine)
-
-    async def _up(self, name: str, toolbox: str, server: ToolServer) -> None:
-        """Have a tool host running, with its tools on offer."""
-        front = self._fronts.get(name)
-        if front is None or not front.alive:
-            spec = tool_host(name, toolbox, lambda: server, self._refs["root/interceptor"], self._made)
-            self._supervisor("root/tools").start_child(spec)
-            front = self._fronts[name] = self._find(f"root/tools/{name}/front")
-        await self.ctx.ask(front, Ping(), within=HOST_SECONDS)
+        else:
+            self._roster[live.session] = live
+            self.ctx.monitor(live.ref)
+            self._post(INTERCEPTOR, register, Waiting(message.ticket, session=live.session))
 
     def _input(self, message: Input) -> Taken | Declined:
         live = self._roster.get(message.session)
@@ -279,8 +207,7 @@ class Gateway(Actor):
         facts = self._facts()
         integrity = Integrity.UNTRUSTED
         if message.signature:
-            statement = PromptStatement(facts.aud, message.session, message.turn, message.text.encode())
-            integrity = integrity_of(statement, message.signer, message.signature, facts.roots)
+            integrity = self._integrity(message, facts)
             if integrity is Integrity.UNTRUSTED:
                 return Declined(
                     code="prompt.signature", reason="the prompt's signature does not verify", advice="send it unsigned"
@@ -289,6 +216,14 @@ class Gateway(Actor):
             return Declined(code="session.busy", reason="the session takes no input now", advice="try again")
         live.running, live.turns = True, message.turn
         return Taken(number=message.turn)
+
+    def _integrity(self, message: Input, facts: Facts) -> Integrity:
+        try:
+            text = message.text.encode()
+        except UnicodeEncodeError:  # nobody can have signed that
+            return Integrity.UNTRUSTED
+        statement = PromptStatement(facts.aud, message.session, message.turn, text)
+        return integrity_of(statement, message.signer, message.signature, facts.roots)
 
     def _to_session(self, session: bytes, message: Message) -> Taken | Declined:
         live = self._roster.get(session)
@@ -301,17 +236,21 @@ class Gateway(Actor):
         live = self._roster.get(message.session)
         if live is None:
             return _unknown_session()
-        self._supervisor("root/sessions").stop_child(live.session.hex())
+        self._opener.close(live)
         return Taken(number=live.turns)
 
     def _down(self, message: Down) -> None:
-        for session, live in list(self._roster.items()):
+        for live in list(self._roster.values()):
             if live.ref == message.ref:
-                del self._roster[session]
-                reason = "failed" if message.reason.abnormal else "asked"
-                ended = SessionEnded(session_id=_name(session), seq=self._hub.number(session) + 1, reason=reason)
-                self._hub.publish(session, encode_event(ended))
-                self._hub.forget(session)
+                self._over(live, "failed" if message.reason.abnormal else "asked")
+
+    def _over(self, live: Live, reason: Literal["asked", "failed"]) -> None:
+        """A session has ended: forget it, tell its listeners, and let go of what was there for it."""
+        del self._roster[live.session]
+        self._opener.close(live)
+        self.ctx.post(self._refs[APPROVALS], SessionOver(session=live.session))
+        self._publish(live.session, SessionEnded(session_id=show_id("session", live.session), seq=0, reason=reason))
+        self._hub.forget(live.session)
 
     def _line(self, live: Live) -> SessionLine:
         state = "running" if live.running else "idle"
@@ -319,35 +258,48 @@ class Gateway(Actor):
 
     # --- events
 
-    def _report(self, message: Report) -> None:
-        event = decode_event(message.event)
-        live = self._roster.get(message.session)
-        if live is not None and isinstance(event, TurnComplete):
-            live.running = False
-        numbered = msgspec.structs.replace(event, seq=self._hub.number(message.session) + 1)
-        self._hub.publish(message.session, encode_event(numbered))
+    def _of_session(self, live: Live, message: Report | ReportText | NotTaken) -> None:
+        match message:
+            case ReportText():
+                name, number = show_id("session", live.session), self._hub.number(live.session)
+                text = TextDelta(session_id=name, seq=number, text=message.text)
+                self._hub.publish(live.session, encode_event(text), provisional=True)
+            case NotTaken():
+                live.running = False
+                live.turns -= 1
+            case Report():
+                event = decode_event(message.event)
+                live.running = live.running and not isinstance(event, TurnComplete)
+                live.deferred += isinstance(event, Deferred)
+                self._publish(live.session, event)
+
+    def _publish(self, session: bytes, event: AnyEvent) -> None:
+        numbered = msgspec.structs.replace(event, seq=self._hub.number(session) + 1)
+        self._hub.publish(session, encode_event(numbered))
 
     def _question(self, message: OpenQuestion) -> None:
-        question, _ = decode_question(message.question)
-        event = ApprovalNeeded(
-            session_id=_name(message.session),
-            seq=self._hub.number(message.session) + 1,
-            question_id=show_id("question", message.qid),
-            expires_s=question.expires,
-        )
-        self._hub.publish(message.session, encode_event(event))
+        if message.session in self._roster:
+            question, _ = decode_question(message.question)
+            event = ApprovalNeeded(
+                session_id=show_id("session", message.session),
+                seq=0,
+                question_id=show_id("question", message.qid),
+                expires_s=question.expires,
+            )
+            self._publish(message.session, event)
 
-    def _publish_ended(self, message: QuestionEnded) -> None:
+    def _question_ended(self, message: QuestionEnded) -> None:
         if message.token:
             self._shelf().put(message.token, message.seq)
-        ends: dict[str, Ending] = {"deny": "denied", "expired": "expired"}
-        event = ApprovalSettled(
-            session_id=_name(message.session),
-            seq=self._hub.number(message.session) + 1,
-            question_id=show_id("question", message.qid),
-            outcome=ends.get(message.verdict, "granted"),
-        )
-        self._hub.publish(message.session, encode_event(event))
+        if message.session in self._roster:
+            ends: dict[str, Ending] = {"deny": "denied", "expired": "expired"}
+            event = ApprovalSettled(
+                session_id=show_id("session", message.session),
+                seq=0,
+                question_id=show_id("question", message.qid),
+                outcome=ends.get(message.verdict, "granted"),
+            )
+            self._publish(message.session, event)
 
     # --- requests
 
@@ -359,13 +311,10 @@ class Gateway(Actor):
         self._post(path, make(self._number()), Waiting(ticket, token=token))
 
     def _post(self, path: str, message: Request, waiting: Waiting) -> None:
-        if self.ctx.post(self._refs[path], message, message.id) is Posted.ACCEPTED:
-            self._waiting[message.id] = waiting
-        else:
-            refused = Failed(
-                id=message.id, code="daemon.busy", reason="the daemon has too much to do", advice="try again"
-            )
-            self._desk.settle(waiting.ticket, refused)
+        self._waiting[message.id] = waiting
+        if self.ctx.post(self._refs[path], message, message.id) is not Posted.ACCEPTED:
+            busy = Failed(id=message.id, code="daemon.busy", reason="the daemon has too much to do", advice="try again")
+            self._answered(busy)
 
     def _answered(self, message: Done | Failed | Checkpointed) -> None:
         waiting = self._waiting.pop(message.id, None)
@@ -376,20 +325,18 @@ class Gateway(Actor):
             self._shelf().put(waiting.token, message.seq)
         elif isinstance(message, Done) and waiting.session:
             answer = SessionOpened(session=waiting.session)
+        elif waiting.session in self._roster:  # nobody made a principal of it
+            self._opener.close(self._roster[waiting.session])
         self._desk.settle(waiting.ticket, answer)
-
-
-Ending = Literal["granted", "denied", "expired", "withdrawn"]
-Request = Respond | TakeIn | Revoke | TakeCheckpoint | Register
 
 
 def _take_in(message: AddToken, number: int) -> TakeIn:
     return TakeIn(id=number, token=message.token, source=message.source)
 
 
-def _name(session: bytes) -> str:
-    return show_id("session", session)
-
-
 def _unknown_session() -> Declined:
     return Declined(code="session.unknown", reason="there is no such session", advice="see `astrid sessions list`")
+
+
+def _misplaced(message: object, sender: Sender) -> InternalError:
+    return InternalError("gateway.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")

@@ -4,7 +4,7 @@ locks.
 Never: waits for a listener.  One that does not keep up loses provisional text first, and is then cut off with a gap
 it can see and close (``subscribe`` again with ``after``).
 
-Source: facts 12 (a bounded channel per session); architecture 5 (streamed text is droppable).
+Source: the first Astrid (a bounded channel per session); architecture 5 (streamed text is droppable).
 """
 
 from __future__ import annotations

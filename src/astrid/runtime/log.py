@@ -13,30 +13,38 @@ from pathlib import Path
 
 import msgspec
 
-from astrid.adapters.store.journal import SqliteReader
+from astrid.adapters.store.journal import SqliteStore
 from astrid.core.chain import Frame, Tip, decode_body
 from astrid.core.checkpoint import Checkpoint, verify_checkpoint
 from astrid.core.facts import Facts
 from astrid.core.records import AskedRecord, GrantedRecord, SettledRecord
 from astrid.core.tiles import TileBuilder
-from astrid.core.verify import LogKeys, Verified, verify_log
+from astrid.core.verify import LogKeys, verify_log
 from astrid.errors import ChainError, ConfigError
 from astrid.home import Home, read_guarded
-from astrid.ports import LogReader
+from astrid.ports import LogReader, LogStore
 
 PAGE = 1000
 
 
-class Past(msgspec.Struct, frozen=True):
-    """What the log says: where it ends, and what is still of interest.  ``questions`` and ``tokens`` are (record
-    number, body).
+class Kept(msgspec.Struct, frozen=True):
+    """Something of interest beside record ``seq``, by the digest under which the record names it: a question, or a
+    token, which may lie inside a signed answer.
     """
+
+    seq: int
+    digest: bytes
+    in_answer: bool = False
+
+
+class Past(msgspec.Struct, frozen=True):
+    """What the log says: where it ends, how much of it is signed, and what is still of interest."""
 
     tip: Tip
     tree: TileBuilder
     signed: int
-    questions: tuple[int, ...]
-    tokens: tuple[int, ...]
+    questions: tuple[Kept, ...]
+    tokens: tuple[Kept, ...]
 
 
 def read_frames(reader: LogReader) -> Iterator[bytes]:
@@ -62,39 +70,39 @@ def read_witness(path: Path, keys: LogKeys, *, what: str) -> Checkpoint | None:
     return verify_checkpoint(note, keys.runtime_key, keys.log_id)
 
 
-def read_past(home: Home, keys: LogKeys, facts: Facts | None = None) -> Past:
-    """Verify the log of ``home`` against its anchor and, if given, replay it into ``facts``.
+def read_past(home: Home, keys: LogKeys, facts: Facts | None = None, store: LogStore | None = None) -> Past:
+    """Verify the log of ``home`` against every witness within reach and, if given, replay it into ``facts``.
 
     Raises:
         ChainError: the log does not hold together, or was rolled back.
-        JournalError: it cannot be read.
+        ConfigError: a witness is not what it should be.
+        JournalError: the log cannot be read.
     """
-    anchor = read_witness(home.anchor, keys, what="the anchor")
-    if not home.log.exists():
-        if anchor is not None:
+    store = store or SqliteStore(home.log)
+    found = (
+        read_witness(home.anchor, keys, what="the anchor"),
+        read_witness(home.witness, keys, what="the last checkpoint that the command line saw"),
+    )
+    witnesses = [witness for witness in found if witness is not None]
+    if not store.exists():
+        if witnesses:
+            size = max(witness.size for witness in witnesses)
             raise ChainError(
                 "chain.missing",
-                f"the log is gone, and the anchor says that it had {anchor.size} records",
+                f"the log is gone, and a checkpoint kept elsewhere says that it had {size} records",
                 where=str(home.log),
-                advice="restore the log from a copy",
+                advice="restore the log, or see `astrid audit accept-loss`",
             )
-        verified = verify_log(keys, (), ())
-        return Past(verified.chain.tip, verified.chain.tree, 0, (), ())
-    reader = SqliteReader(home.log)
+        empty = verify_log(keys, (), ())
+        return Past(empty.chain.tip, empty.chain.tree, 0, (), ())
+    replay = _Replay(facts)
+    reader = store.reader()
     try:
-        replay = _Replay(facts)
-        verified = verify_log(
-            keys, read_frames(reader), reader.checkpoints(), () if anchor is None else (anchor,), replay.take
-        )
+        verified = verify_log(keys, read_frames(reader), reader.checkpoints(), witnesses, replay.take)
     finally:
         reader.close()
-    return _past(verified, replay)
-
-
-def _past(verified: Verified, replay: _Replay) -> Past:
-    return Past(
-        verified.chain.tip, verified.chain.tree, verified.signed, tuple(replay.questions.values()), tuple(replay.tokens)
-    )
+    questions, tokens = tuple(replay.questions.values()), tuple(replay.tokens)
+    return Past(verified.chain.tip, verified.chain.tree, verified.signed, questions, tokens)
 
 
 class _Replay:
@@ -102,8 +110,8 @@ class _Replay:
 
     def __init__(self, facts: Facts | None) -> None:
         self._facts = facts
-        self.questions: dict[bytes, int] = {}
-        self.tokens: list[int] = []
+        self.questions: dict[bytes, Kept] = {}
+        self.tokens: list[Kept] = []
 
     def take(self, frame: Frame) -> None:
         """One record that followed the one before it."""
@@ -112,12 +120,12 @@ class _Replay:
             self._facts.replay(frame, body)
         match body:
             case AskedRecord():
-                self.questions[body.qid] = frame.seq
+                self.questions[body.qid] = Kept(frame.seq, body.question)
             case SettledRecord():
                 self.questions.pop(body.qid, None)
                 if any(body.block):
-                    self.tokens.append(frame.seq)
+                    self.tokens.append(Kept(frame.seq, body.block, in_answer=True))
             case GrantedRecord():
-                self.tokens.append(frame.seq)
+                self.tokens.append(Kept(frame.seq, body.block))
             case _:
                 pass

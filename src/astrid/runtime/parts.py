@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from astrid.core.decide import Limits
+from astrid.core.grants import Mode
 from astrid.core.ids import SessionId
 from astrid.core.turn_messages import Setting
 from astrid.kernel import Ref
@@ -59,6 +60,10 @@ class Catalogue(Protocol):
         """What every session gets beside its workspace."""
         ...
 
+    def mode(self, name: str) -> Mode:
+        """The mode by its name; empty for the configured one."""
+        ...
+
     def setting(self, place: Place, brain: Brain, max_asks: int) -> Setting:
         """Prompt, tools and limits of a session."""
         ...
@@ -69,11 +74,12 @@ class Catalogue(Protocol):
 
 
 class Live(msgspec.Struct):
-    """A session that is there."""
+    """A session that is there.  ``own_host`` is the tool host that serves it alone, if one does."""
 
     session: SessionId
     ref: Ref
     line: SessionLine
+    own_host: str = ""
     running: bool = False
     turns: int = 0
     deferred: int = 0

@@ -1,6 +1,6 @@
 """The standing tokens of this install, as the log has them.  Verified on every load.
 
-Source: architecture 6 ("Stored tokens are verified on every load"); facts 1.6 (C1).
+Source: architecture 6 ("Stored tokens are verified on every load"); a hole of the first Astrid, which trusted what it had stored.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ class Shelf:
         self._facts = facts
         self._tokens: dict[bytes, Shelved] = {}
 
-    def put(self, raw: bytes, seq: int) -> None:
-        """Take in one token.
+    def put(self, raw: bytes, seq: int, *, expected: bytes | None = None) -> None:
+        """Take in one token, which record ``seq`` names by the id ``expected``.
 
         Raises:
-            TokenError: it does not verify.
+            TokenError: it does not verify, or is another.
         """
         token = verify_chain(raw, self._facts.roots)
+        if expected not in (None, token.id):
+            raise TokenError("token.spoilt", "it is not the token that the log names")
         self._tokens[token.id] = Shelved(token, seq)
 
     def all(self) -> Iterable[Shelved]:
@@ -68,7 +70,7 @@ class Shelf:
         """
         wanted = mode_grants(mode, root)
         for token in reversed(tokens):
-            if all(any(_within(grant, outer) for outer in token.leaf.grants) for grant in wanted):
+            if _covers(token, wanted):
                 return token, wanted
         raise TokenError(
             "token.no-grant",
@@ -76,6 +78,14 @@ class Shelf:
             where=root,
             advice=f"run `astrid tokens grant --workspace {root} --mode {mode.value}`",
         )
+
+    def is_mode(self, token: Token, root: str) -> bool:
+        """Whether ``token`` lets a session work at ``root`` in some mode; such a one is handed on only in part."""
+        return _covers(token, mode_grants(Mode.SAFE, root))
+
+
+def _covers(token: Token, wanted: tuple[Grant, ...]) -> bool:
+    return all(any(_within(grant, outer) for outer in token.leaf.grants) for grant in wanted)
 
 
 def _within(inner: Grant, outer: Grant) -> bool:

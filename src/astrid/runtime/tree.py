@@ -21,6 +21,7 @@ from astrid.guard.interceptor import Interceptor
 from astrid.kernel import ChildSpec, Ref, SupervisorSpec, System
 from astrid.runtime.boot import World
 from astrid.runtime.gateway import Gateway
+from astrid.runtime.opening import Opener
 from astrid.runtime.parts import Live
 
 RANKS = {"audit": 10, "approvals": 20, "tools": 25, "interceptor": 30, "sessions": 40, "gateway": 50}
@@ -34,15 +35,23 @@ class Directory:
         self.by_path: dict[str, Ref] = {}
         self.by_id: dict[int, Ref] = {}
         self.system: System | None = None
+        self._living = 0  # when it was last looked
 
     def add(self, ref: Ref) -> None:
         """``ref`` has started (again)."""
         self.by_path[ref.path] = ref
         self.by_id[ref.id] = ref
+        if len(self.by_id) > 2 * self._living + 64:  # of those that ended for good nobody asks again
+            gone = [known for known in self.by_id.values() if not known.alive]
+            for known in gone:
+                del self.by_id[known.id]
+                if self.by_path.get(known.path) == known:
+                    del self.by_path[known.path]
+            self._living = len(self.by_id)
 
-    def later(self, path: str) -> Callable[[], Ref]:
-        """The actor at ``path``, which starts later than whoever asks."""
-        return lambda: self.by_path[path]
+    def later(self, path: str) -> Callable[[], Ref | None]:
+        """The actor at ``path``, which starts later than whoever asks; ``None`` until then."""
+        return lambda: self.by_path.get(path)
 
     def running(self) -> System:
         """The system, once it is open."""
@@ -89,15 +98,12 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
         )
 
     def gateway() -> Gateway:
-        return Gateway(
+        opener = Opener(
             facts=lambda: world.facts,
             catalogue=world.catalogue,
             wallet=world.wallet,
             holder=world.holder,
             shelf=lambda: world.shelf,
-            hub=world.hub,
-            desk=world.desk,
-            roster=roster,
             refs=directory.by_path,
             supervisor=lambda path: directory.running().supervisor(path),
             find=lambda path: directory.running().ref(path),
@@ -105,11 +111,21 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
             clock=world.clock,
             entropy=world.entropy,
         )
+        return Gateway(
+            facts=lambda: world.facts,
+            opener=opener,
+            shelf=lambda: world.shelf,
+            hub=world.hub,
+            desk=world.desk,
+            roster=roster,
+            refs=directory.by_path,
+            made=directory.add,
+        )
 
     return SupervisorSpec(
         id="root",
         strategy="rest_for_one",
-        intensity=3,
+        intensity=6,  # a part of the guard that breaks takes the log's writer with it, and counts twice
         period=60.0,
         delay=(0.1, 5.0),
         children=(

@@ -7,7 +7,7 @@ may share a number; back from a number alone comes the first code listed with it
 Never: sends ``fields``, tracebacks or Python class names, and never fails; an error that cannot be said would leave a
 request without an end.
 
-Source: JSON-RPC 2.0 section 5.1; facts 12 (-32001 .. -32007).
+Source: JSON-RPC 2.0 section 5.1; the first Astrid (-32001 .. -32007).
 """
 
 from __future__ import annotations

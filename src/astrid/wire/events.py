@@ -13,7 +13,7 @@ Invariants:
   decode_event(encode_event(event)) == event, and an encoded event is one line.
   The arguments and results of tools are text here, byte for byte what was decided and run; nothing re-encodes them.
 
-Source: facts 12 (DaemonEvent); architecture section 5 (watermark); threats 36, 40.
+Source: the first Astrid (DaemonEvent); architecture section 5 (watermark); threats 36, 40.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ JSON ends at 2^53 for whoever reads numbers as doubles, so what may be larger (m
 as decimal text.  Bytes travel as base64 (padded, standard alphabet; msgspec's own).  Identifiers travel as they are
 printed (``core.ids``).
 
-Source: protocol N0, N1; facts 12.
+Source: protocol N0, N1; the first Astrid.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Invariants:
   read_message(write_message(m)) == m, and no text that would be refused when read is ever written.
   read_message raises RemoteProtocolError and nothing else, whatever the bytes.
 
-Source: JSON-RPC 2.0; facts 12; protocol N4 (duplicate keys, surrogates, numbers).
+Source: JSON-RPC 2.0; the first Astrid; protocol N4 (duplicate keys, surrogates, numbers).
 """
 
 from __future__ import annotations

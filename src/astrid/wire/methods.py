@@ -7,7 +7,7 @@ keys, and how its log has grown.
 
 Notices (JSON-RPC notifications) have a table of their own, with who may say them.
 
-Source: facts 12 (names, without the ``astrid_`` prefix); threats 30; protocol N2.d.
+Source: the first Astrid (names, without the ``astrid_`` prefix); threats 30; protocol N2.d.
 """
 
 from __future__ import annotations

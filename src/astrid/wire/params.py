@@ -6,7 +6,7 @@ from the decoded fields.
 
 Never: carries who the sender is.  The connection knows.
 
-Source: facts 12 (names); protocol N2.d (proof), N5 to N7 (statements); threats 9, 30.
+Source: the first Astrid (names); protocol N2.d (proof), N5 to N7 (statements); threats 9, 30.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Authenticate(Proven, frozen=True, kw_only=True):
 class SessionOptions(Wire, frozen=True, kw_only=True):
     """What a session may be given less of.  Nothing here can widen what its token covers.
 
-    Where it is not ``interactive`` nobody will answer: questions are queued, and the session goes on with ``deferred``.
+    Where it is not ``interactive`` nobody is to be asked: what needs a person's yes is denied.  Where it is, and nobody
+    listens who can answer, the question is queued and the session goes on with ``deferred``.
     """
 
     budget_micros: U64Text | None = None

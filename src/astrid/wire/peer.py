@@ -16,7 +16,7 @@ Invariants:
   answered by ``admit`` alone.
   ``receive`` raises RemoteProtocolError and nothing else, whatever the bytes, until the peer is BROKEN or CLOSED.
 
-Source: h11 (sans I/O); JSON-RPC 2.0; architecture section 2, the table's last line; facts 12.
+Source: h11 (sans I/O); JSON-RPC 2.0; architecture section 2, the table's last line; the first Astrid.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Texts in here may have come from a model, a tool or a file.  Whoever shows them escapes them; whoever signs takes bytes,
 never these.
 
-Source: facts 12 (names); protocol N5, N9, N10; architecture section 7.
+Source: the first Astrid (names); protocol N5, N9, N10; architecture section 7.
 """
 
 from __future__ import annotations

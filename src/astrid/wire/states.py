@@ -16,7 +16,7 @@ Invariants:
   A pair that is not in ``TRANSITIONS`` is a breach by whoever said it.
   No way leads back: the states are ordered as drawn, and BROKEN and CLOSED can only end.
 
-Source: architecture section 2; h11 (tables instead of conditions); facts 12.
+Source: architecture section 2; h11 (tables instead of conditions); the first Astrid.
 """
 
 from __future__ import annotations

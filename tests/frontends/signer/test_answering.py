@@ -1,4 +1,4 @@
-"""The signer against a hostile daemon: what it is shown, what it may sign, and when it signs nothing.  Threats 6, 11."""
+"""The signer against a hostile daemon: what is shown, what is signed, and when nothing is.  Threats 6, 11."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from astrid.core.answers import MAX_ANSWER_BYTES, Answer, SignedAnswer, Verdict, decode_answer, verify_answer
 from astrid.core.call import Call, Need, encode_call
@@ -175,6 +177,15 @@ def lies(bench: Bench) -> dict[str, tuple[bytes, str]]:
             "question.time",
         ),
         "open for ever": (question_bytes(question_of(bench, expires=MAX_U64)), "question.time"),
+        "asked for the user": (
+            question_bytes(question_of(bench, call_of(bench, principal_key=bench.identity.install.roots[0].key))),
+            "signer.principal",
+        ),
+        "asked for the daemon": (
+            question_bytes(question_of(bench, call_of(bench, principal_key=bench.home.holder_public.read_bytes()))),
+            "signer.principal",
+        ),
+        "asked for nobody": (question_bytes(question_of(bench, call_of(bench, principal_key=b"\1" * 32))), "key.weak"),
         "another version": (made(version=2), "question.mismatch"),
         "cut short": (question_bytes(honest)[:-1], "canon.malformed"),
         "with something behind": (question_bytes(honest) + b"\0", "canon.malformed"),
@@ -208,6 +219,9 @@ LIES = (
     "expired",
     "asked in the future",
     "open for ever",
+    "asked for the user",
+    "asked for the daemon",
+    "asked for nobody",
     "another version",
     "cut short",
     "with something behind",
@@ -391,9 +405,34 @@ def test_a_witness_that_cannot_be_read_stops_all_signing(bench: Bench) -> None:
     assert code(put(bench, question_bytes(question_of(bench)), Person("o"))) == "file.open-to-others"
 
 
+def test_a_witness_behind_a_link_stops_all_signing(bench: Bench) -> None:
+    bench.home.witness.symlink_to(bench.home.install)
+    assert code(put(bench, question_bytes(question_of(bench)), Person("o"))) == "file.unreadable"
+
+
 def test_the_bytes_of_the_statement_are_the_one_spelling_of_an_answer(bench: Bench) -> None:
     raw = question_bytes(question_of(bench))
     reply = put(bench, raw, Person("o"))
     assert isinstance(reply, SignedReply)
     answer = decode(reply.statement, Answer, max_bytes=MAX_ANSWER_BYTES, what="an answer")
     assert SigningKey.from_seed(bench.home.user_key.read_bytes()).public == answer.signer
+
+
+@given(st.data())
+@settings(max_examples=100)
+def test_a_changed_question_is_refused_or_is_what_was_shown_and_signed(made_once: Bench, data: st.DataObject) -> None:
+    raw = bytearray(question_bytes(question_of(made_once)))
+    place = data.draw(st.integers(0, len(raw) - 1))
+    raw[place] ^= data.draw(st.integers(1, 255))
+    person = Person("o")
+    reply = put(made_once, bytes(raw), person)
+    if isinstance(reply, SignedReply):
+        accepted(made_once, bytes(raw), reply)
+        assert render_question(bytes(raw)) in person.seen
+    else:
+        assert (person.seen, person.prompts) == ("", [])
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("once") / "home").made()

@@ -98,7 +98,7 @@ def test_a_person_who_breaks_off_leaves_no_key_behind(bench: Bench) -> None:
     assert files(bench.home) == {}
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """The machine stops here."""
 
 
@@ -111,15 +111,15 @@ def test_a_start_that_broke_off_at_any_step_is_gone_on_with(
 
     def write_or_crash(path: Path, data: bytes, **options: Any) -> None:
         if len(done) == step and not after:
-            raise Crash
+            raise CrashError
         really_write(path, data, **options)
         done.append(path)
         if len(done) == step + 1 and after:
-            raise Crash
+            raise CrashError
 
     for module in (creation, vault):
         monkeypatch.setattr(module, "write_guarded", write_or_crash)
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         create(bench)
     left = files(bench.home)
     for module in (creation, vault):
@@ -138,10 +138,10 @@ def test_a_sealed_start_that_broke_off_asks_for_the_passphrase_it_was_given(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(path: Path, data: bytes, **options: Any) -> None:
-        raise Crash
+        raise CrashError
 
     monkeypatch.setattr(creation, "write_guarded", crash)
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         create(bench, plain=False, person=Person(*TWICE))
     monkeypatch.setattr(creation, "write_guarded", really_write)
     person = Person("another one", PASSPHRASE.decode())
@@ -154,8 +154,8 @@ def test_a_sealed_start_that_broke_off_asks_for_the_passphrase_it_was_given(
 def test_a_key_of_the_other_kind_is_not_gone_on_with(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, plain: bool
 ) -> None:
-    monkeypatch.setattr(creation, "write_guarded", lambda *_, **__: (_ for _ in ()).throw(Crash()))
-    with pytest.raises(Crash):
+    monkeypatch.setattr(creation, "write_guarded", lambda *_, **__: (_ for _ in ()).throw(CrashError()))
+    with pytest.raises(CrashError):
         create(bench, plain=not plain, person=Person(*TWICE))
     monkeypatch.setattr(creation, "write_guarded", really_write)
     before = files(bench.home)

@@ -1,4 +1,4 @@
-"""Who even names the user's key file: the signer, and the command that lists how it is kept without opening it."""
+"""Who even names the user's key file: the signer, and the commands that tell how it is kept without opening it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ MAY_NAME_IT = {
     "astrid.frontends.signer.vault",  # opens it
     "astrid.frontends.signer.creation",  # whether it is there
     "astrid.frontends.cli.keys",  # whether it is there, and its mode
+    "astrid.frontends.cli.doctor",  # likewise
 }
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from astrid.core.canon import Domain, Signed, encode
 from astrid.core.grants import MAX_GRANT_SECONDS, Mode, mode_grants
-from astrid.core.install import verify_revocation
-from astrid.core.keys import is_sealed, unseal
+from astrid.core.install import Root, sign_statement, verify_revocation
+from astrid.core.keys import SigningKey, is_sealed, unseal
 from astrid.core.labels import Integrity
 from astrid.core.prompt import PromptStatement, integrity_of
-from astrid.core.tokens import UNLIMITED_MICROS, UNLIMITED_USES, Assurance, Scope
+from astrid.core.tokens import Assurance, Scope
 from astrid.errors import AstridError
 from astrid.frontends.signer.passphrases import Handed
 from astrid.frontends.signer.protocol import (
@@ -429,3 +429,27 @@ def test_a_failure_with_a_name_that_is_no_text_can_be_told(bench: Bench, tmp_pat
     told = ask(bench.service(Person()), GrantWorkspace(os.fsencode(tmp_path) + b"/\xff\x1b", "safe", 1, 0))
     assert code(told) == "workspace.missing"
     assert len(pack(Show())) > HEADER_BYTES
+
+
+# --- an install with two user keys
+
+
+@pytest.fixture
+def second(bench: Bench) -> Bench:
+    """The key file holds the second of the two keys that the statement names."""
+    first, other = bench.key(bench.home.user_key), SigningKey.from_seed(b"\x42" * 32)
+    roots = (Root(first.public, Assurance.SEALED), Root(other.public, Assurance.PLAIN))
+    install = msgspec.structs.replace(bench.identity.install, roots=roots)
+    bench.home.install.write_bytes(sign_statement(Domain.INSTALL, install, first))
+    bench.home.user_key.write_bytes(b"\x42" * 32)
+    return bench
+
+
+def test_a_grant_that_was_shown_for_one_key_is_not_signed_by_another(second: Bench) -> None:
+    assert code(ask(second.service(Person(YES)), PATTERNS)) == "signer.other-key"
+
+
+def test_the_assurance_is_that_of_the_key_that_signs_not_of_the_best(second: Bench) -> None:
+    state = ask(second.service(Person()), Unlock())
+    assert isinstance(state, KeyState)
+    assert state.assurance == Assurance.PLAIN

@@ -6,7 +6,7 @@ retries; whether a call is made again is decided, paid for and recorded elsewher
 
 One connection for one call: it is closed when the answer ends, fails or is left.  Every wait has a limit.
 
-Source: shared notes on libraries, 5; facts 9 (no timeout, retry-after ignored).
+Source: the vendor's SDK; the first Astrid (no timeout, retry-after ignored).
 """
 
 from __future__ import annotations

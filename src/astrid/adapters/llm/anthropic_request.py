@@ -6,7 +6,7 @@ alphabet, and the names in an answer are looked up among those that were offered
 Never: asks for the vendor's own tools, for caching or for thinking.  Where a model thinks all the same, its thoughts
 are shown and not sent back, which the vendor allows as long as no fixed amount of thinking was asked for.
 
-Source: vendor's documentation (Messages, tool use, thinking); facts 9 (names with a colon).
+Source: vendor's documentation (Messages, tool use, thinking); the first Astrid (names with a colon).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ call when it does not hold, ``when`` only passes the turn over.
 
 Never: does I/O.  Unknown and repeated keys are errors, and each error names its line.
 
-Source: facts 9 and 16 (agentic_loop); architecture 10 (model scripts).
+Source: the first Astrid (agentic_loop); architecture 10 (model scripts).
 """
 
 from __future__ import annotations

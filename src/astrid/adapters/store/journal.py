@@ -8,6 +8,7 @@ Source: the store study (group commit, one statement per batch); protocol N9.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading  # noqa: TID251 - one writer for the life of the database; a borrowed thread per batch costs ten times the hop
 from collections.abc import Callable
@@ -222,6 +223,25 @@ class SqliteReader:
     def close(self) -> None:
         """Let go of the database."""
         self._connection.close()
+
+
+class SqliteStore:
+    """The ``LogStore`` port: one database file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def exists(self) -> bool:
+        """Whether anything at all is there."""
+        return os.path.lexists(self._path)
+
+    def reader(self) -> SqliteReader:
+        """A reader beside the writer."""
+        return SqliteReader(self._path)
+
+    def writer(self, keep: Callable[[bytes], None]) -> SqliteJournal:
+        """The writer."""
+        return SqliteJournal(self._path, keep)
 
 
 def _int(value: Value) -> int:

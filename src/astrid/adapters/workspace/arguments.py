@@ -2,7 +2,7 @@
 
 Never: runs anything.  The schema that a model gets and the type that its arguments are checked against are one.
 
-Source: facts 8 (names, parameters, limits); architecture 6 ("Tool definitions").
+Source: the first Astrid (names, parameters, limits); architecture 6 ("Tool definitions").
 """
 
 from __future__ import annotations

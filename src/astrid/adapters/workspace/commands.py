@@ -15,7 +15,7 @@ check and the start of the shell, a process of the same user can still exchange 
 SAFETY: two lines may differ in such a word and have one name.  That is sound only while each line is approved by itself
 (``fresh``), by the digest of the call, which holds the line.
 
-Source: threats 19, 20; protocol N4 (pre); facts 18.1, item 5.
+Source: threats 19, 20; protocol N4 (pre); the first Astrid.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ text, before any link is looked at, so that inside and outside are told apart by
 followed (``handles``); outside none is: such a path means exactly what it says, and opening it fails when a component
 is a link.
 
-Source: facts 7.4, 8 (paths resolved against the process's folder); threats 21, 37, 40.
+Source: the first Astrid (paths resolved against the process's folder); threats 21, 37, 40.
 """
 
 from __future__ import annotations

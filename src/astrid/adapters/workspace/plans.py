@@ -2,7 +2,7 @@
 
 Never: acts while it plans, or plans anything that depends on a hidden file or says whether an outside one exists.
 
-Source: architecture 5, 6; facts 7.4, 8; threats 19, 20, 21, 40.
+Source: architecture 5, 6; the first Astrid; threats 19, 20, 21, 40.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ Invariants:
   after ``run_process`` returned or raised, no process of the group runs.
   output beyond ``max_bytes`` is read and dropped, so that a full pipe never stops the program.
 
-Source: facts 8 ("on timeout the child is not killed"), 17.3 #59; libraries 10; kill(2), pidfd_open(2), credentials(7).
+Source: the first Astrid ("on timeout the child is not killed"); kill(2), pidfd_open(2), credentials(7).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Never: follows a link, waits for a fifo, reads a device, or takes more than ``MAX_FILE_BYTES`` into memory.
 
-Source: facts 8 (texts, limits).
+Source: the first Astrid (texts, limits).
 """
 
 from __future__ import annotations

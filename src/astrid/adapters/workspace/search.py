@@ -4,7 +4,7 @@ Never: matches a model's expression inside the daemon, where a hostile one would
 process with a deadline (``matcher``).  It is handed descriptors that were opened through handles, so it opens no
 path.
 
-Source: facts 8 (texts, limits); threat 40.
+Source: the first Astrid (texts, limits); threat 40.
 """
 
 from __future__ import annotations

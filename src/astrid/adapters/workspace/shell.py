@@ -2,7 +2,7 @@
 
 Never: keeps anything from one line to the next, hands on the daemon's environment, or decides whether the line may run.
 
-Source: facts 8 (bash: texts, limits, and its bugs: environment, sentinel, timeout that did not kill).
+Source: the first Astrid (bash: texts, limits, and its bugs: environment, sentinel, timeout that did not kill).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Invariants:
   ``visible`` leaves no control, format, tag, private or unassigned character but line feed and tab.
   ``clip`` returns at most ``CEILING_BYTES`` bytes and the suffix, and never half a character.
 
-Source: facts 8 (ceiling, suffix); threat 37.
+Source: the first Astrid (ceiling, suffix); threat 37.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Invariants:
   on a hidden or an outside file.
   An outcome or error with ``effect`` none left everything as it was.
 
-Source: architecture 5, 6; facts 8; threats 19, 21, 40.
+Source: architecture 5, 6; the first Astrid; threats 19, 21, 40.
 """
 
 from __future__ import annotations

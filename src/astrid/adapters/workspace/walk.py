@@ -4,7 +4,7 @@ Never: follows a link, enters or names what policy hides, or goes on without end
 
 A folder is opened by its path below the root each time, so what is moved away meanwhile is simply not found.
 
-Source: facts 8 (list_directory), 17.3 #136 (huge folders); threat 40.
+Source: the first Astrid (list_directory) and huge folders; threat 40.
 """
 
 from __future__ import annotations

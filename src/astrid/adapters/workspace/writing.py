@@ -8,7 +8,7 @@ or all of the new. These functions run in a thread that is never abandoned: a wr
 
 Invariant: an error whose ``effect`` is none means that nothing changed.
 
-Source: facts 8 (texts; "not atomic"); threats 19, 21.
+Source: the first Astrid (texts; "not atomic"); threats 19, 21.
 """
 
 from __future__ import annotations

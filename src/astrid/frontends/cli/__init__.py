@@ -6,7 +6,7 @@ error output.  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something was deni
 Never: imports an event loop or a vendor library to print help, runs a session in its own process, or runs as an
 interpreter that the environment could have put code into.
 
-Source: facts 13 (names, exit codes); threats 43.
+Source: the first Astrid (names, exit codes); threats 43.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Never: shows a question; the signer does, from its own bytes.
 
-Source: facts 13; protocol N5, N6; threats 6.
+Source: the first Astrid; protocol N5, N6; threats 6.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What a record says is read here from its own bytes, and a proof is checked here;
 
 Never: trusts the daemon with its own log.  ``verify`` reads it in a process of its own, without the daemon.
 
-Source: facts 13; architecture 7; protocol N9 to N11.
+Source: the first Astrid; architecture 7; protocol N9 to N11.
 """
 
 from __future__ import annotations

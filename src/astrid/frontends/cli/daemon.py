@@ -1,6 +1,6 @@
 """``astrid daemon``: be the daemon of this home, look at it, or stop it.
 
-Source: facts 13.
+Source: the first Astrid.
 """
 
 from __future__ import annotations

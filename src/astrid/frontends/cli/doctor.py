@@ -5,7 +5,7 @@ It looks at the home, the keys, the statements, the log and the machine, and ask
 Never: starts anything but the verifier, changes anything, or opens the user's key; how that is kept, the install
 statement says.
 
-Source: facts 13; threats 5, 11, 41, 43.
+Source: the first Astrid; threats 5, 11, 41, 43.
 """
 
 from __future__ import annotations

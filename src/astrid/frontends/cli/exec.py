@@ -3,7 +3,7 @@
 Never: decides or signs anything; questions are shown and answered by the signer, and the daemon decides.  A task counts
 as the person's own only where a person is at the terminal to have it signed; text from a file never does.
 
-Source: facts 13; architecture 4, 6 ("Labels"); threats 9, 41, 42.
+Source: the first Astrid; architecture 4, 6 ("Labels"); threats 9, 41, 42.
 """
 
 from __future__ import annotations
@@ -214,6 +214,7 @@ class Run:
             async with connect(self._home, start_daemon=True) as client, self._signers:
                 with interrupts.leaving:
                     return await self._with(client, interrupts)
+                client.abandon()
         self._show.note("left; the daemon ends what was under way")
         return INTERRUPTED
 

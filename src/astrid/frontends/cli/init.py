@@ -4,7 +4,7 @@ A start that broke off is gone on with by the next one; nothing that is there is
 
 Never: sees a key or a passphrase (the signer makes the keys, and asks for the passphrase itself).
 
-Source: facts 13; protocol N7; threats 5, 43.
+Source: the first Astrid; protocol N7; threats 5, 43.
 """
 
 from __future__ import annotations

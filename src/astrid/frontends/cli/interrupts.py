@@ -1,6 +1,6 @@
 """Ctrl-C, once and twice: the first stops what is being waited for, the second leaves.
 
-Source: facts 13 (keys); trio's documentation (``TrioToken.run_sync_soon`` may be called by a signal handler).
+Source: the first Astrid (keys); trio's documentation (``TrioToken.run_sync_soon`` may be called by a signal handler).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Never: opens a private key; what needs one is done by the signer.
 
-Source: facts 13; protocol, "Keys and who holds them", N7; threats 12, 48.
+Source: the first Astrid; protocol, "Keys and who holds them", N7; threats 12, 48.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``astrid sessions``: what the daemon has under way, and ending it.
 
-Source: facts 13.
+Source: the first Astrid.
 """
 
 from __future__ import annotations

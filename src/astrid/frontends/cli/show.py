@@ -6,7 +6,7 @@ result.
 
 Never: prints anything from a session unescaped; a control character of a model's or a tool's steers no terminal here.
 
-Source: facts 12 (events); threats 37.
+Source: the first Astrid (events); threats 37.
 """
 
 from __future__ import annotations

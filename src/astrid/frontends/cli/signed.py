@@ -1,6 +1,6 @@
 """Running a command that needs the person: what their own no, or their breaking off, means for the exit code.
 
-Source: facts 13 (exit codes).
+Source: the first Astrid (exit codes).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The commented configuration that ``astrid init`` writes: every key, with its default, switched off.
 
-Source: facts 5; a test reads it back with the runtime's own loader, as it is and with every key switched on.
+Source: the first Astrid; a test reads it back with the runtime's own loader, as it is and with every key switched on.
 """
 
 TEMPLATE = """\

@@ -2,7 +2,7 @@
 
 Never: makes or signs a grant itself; the signer draws it, the person agrees there, and the daemon gets what was signed.
 
-Source: facts 13; architecture 6; protocol N1; threats 5, 51, 52.
+Source: the first Astrid; architecture 6; protocol N1; threats 5, 51, 52.
 """
 
 from __future__ import annotations

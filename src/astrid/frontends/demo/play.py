@@ -19,6 +19,7 @@ from astrid.core.ids import parse_id
 from astrid.core.money import parse_usd
 from astrid.frontends.answering import answer_question
 from astrid.frontends.client import Client, connect
+from astrid.frontends.demo.hostile import hostile_client
 from astrid.frontends.demo.stage import Stage
 from astrid.frontends.demo.table import Row
 from astrid.frontends.launch import start_daemon
@@ -73,10 +74,11 @@ async def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
         await client.call("tokensAdd", p.TokensAdd(token=token_of(grant)))
         stage.copy_home("early")
         events = await _session(stage, client, signer, say)
+        hostile = await hostile_client(stage, token_of(grant), say)
     rows = _work(events)
     rows += [_attempt(attempt, events) for attempt in ATTEMPTS]
     rows += [Row(part="Afterwards", what=what, held=held) for what, held in stage.untouched()]
-    return rows
+    return rows + hostile
 
 
 async def _session(stage: Stage, client: Client, signer: Signer, say: Callable[[str], None]) -> list[e.AnyEvent]:

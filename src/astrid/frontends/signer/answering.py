@@ -17,9 +17,10 @@ from typing import Protocol
 import msgspec
 
 from astrid.core.answers import Answer, Verdict
+from astrid.core.blocks import check_block
 from astrid.core.canon import Domain, decode, encode
 from astrid.core.display import display_digest, render_question, too_long_for_standing
-from astrid.core.keys import PublicKey, SigningKey
+from astrid.core.keys import PublicKey, SigningKey, load_public_key
 from astrid.core.question import Question, answer_block, check_asked, decode_question, question_digest
 from astrid.core.tokens import MAX_CHAIN_BYTES, Block, Scope, SignedBlock, issue
 from astrid.errors import TokenError
@@ -66,11 +67,14 @@ def examine(raw: bytes, identity: Identity, keeper: PublicKey, now_s: int) -> As
     """Question ``raw`` before anybody sees it.
 
     Raises:
-        CanonError, TokenError: it is not to be shown, and nothing is signed.
+        CanonError, KeyFormatError, TokenError: it is not to be shown, and nothing is signed.
     """
-    question, _ = decode_question(raw)
+    question, call = decode_question(raw)
     if question.aud != identity.aud:
         raise TokenError("signer.other-install", "the question was made for another install")
+    principal = load_public_key(call.principal_key)
+    if principal in (keeper, identity.install.runtime_key, *(root.key for root in identity.install.roots)):
+        raise TokenError("signer.principal", "the question is asked for somebody who is no session")
     check_asked(question, now_s)
     shown = render_question(raw)
     offered: list[Scope] = []
@@ -90,7 +94,7 @@ def _why_not(raw: bytes, scope: Scope, shown: str, identity: Identity, keeper: P
         return "a question this long can only be answered once"
     issuer, nonce = identity.install.roots[0].key, b"\0" * 16
     try:
-        answer_block(raw, scope, issuer=issuer, assurance=identity.assurance, keeper=keeper, nonce=nonce)
+        check_block(answer_block(raw, scope, issuer=issuer, assurance=identity.assurance, keeper=keeper, nonce=nonce))
     except TokenError as error:
         return error.message
     return ""

@@ -41,7 +41,12 @@ def _undumpable() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     if libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise EdgeError("signer.dumpable", "the signer's memory cannot be closed to other processes", effect="none")
+        raise EdgeError(
+            "signer.dumpable",
+            "the signer's memory cannot be closed to other processes",
+            effect="none",
+            advice="sign on a system that allows prctl(PR_SET_DUMPABLE)",
+        )
 
 
 def _leave(_number: int, _frame: object) -> None:

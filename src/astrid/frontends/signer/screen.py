@@ -96,7 +96,12 @@ class Screen:
         ready, _, _ = select.select([self._tty, self._hangup], [], [], patience_s)
         # SAFETY: nobody asks a second thing before the first is answered, so this is the end of whoever asked.
         if self._hangup in ready:
-            raise EdgeError("signer.abandoned", "whoever asked for a signature is gone", effect="none")
+            raise EdgeError(
+                "signer.abandoned",
+                "whoever asked for a signature is gone",
+                effect="none",
+                advice="run the command again",
+            )
         if not ready:
             raise InputError("signer.late", "nobody answered in time", advice="run the task again to be asked anew")
         try:
@@ -159,4 +164,6 @@ def _broken_off() -> InputError:
 
 
 def _terminal_gone() -> EdgeError:
-    return EdgeError("signer.terminal-gone", "the terminal is gone", effect="none")
+    return EdgeError(
+        "signer.terminal-gone", "the terminal is gone", effect="none", advice="run the command at another one"
+    )

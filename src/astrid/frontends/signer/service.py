@@ -93,7 +93,7 @@ class Service:
         except AstridError as error:
             return _failed(error)
         except OSError as error:
-            return _failed(EdgeError("signer.system", f"the system refused: {error.strerror}", effect="maybe"))
+            return _failed(_system(error))
         finally:
             if self._terminal is not None:
                 self._terminal.close()
@@ -267,3 +267,12 @@ class Service:
 def _failed(error: AstridError) -> bytes:
     told = error_data(error)
     return encode(Reply(done=False, body=encode(Failure(told.code, told.message, told.where, told.advice))))
+
+
+def _system(error: OSError) -> EdgeError:
+    return EdgeError(
+        "signer.system",
+        f"the system refused: {error.strerror}",
+        effect="maybe",
+        advice="check space and permissions of the home, and try again",
+    )

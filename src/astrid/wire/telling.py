@@ -1,0 +1,141 @@
+"""What a session tells people: events made so that they can be sent, and held back until they may leave.
+
+``say`` keeps an event until everything that was being saved when it was said is durable; an ``IMMEDIATE`` one leaves at
+once.  Texts that are too long for an event are cut, and say so; the log has all of them.
+
+Never: waits, drops an event, or lets one overtake another of its kind.
+
+Source: architecture 5 ("what leaves the runtime waits for the durable watermark"); threats 36.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from astrid.core.conversation import Usage as Counted
+from astrid.core.gate_messages import Deferred as Waiting
+from astrid.core.gate_messages import Refused
+from astrid.core.ids import SessionId, show_id
+from astrid.core.turn_messages import Finished
+from astrid.wire.events import (
+    AnyEvent,
+    Deferred,
+    Denied,
+    ErrorRaised,
+    FinalMessage,
+    Flow,
+    SessionSaved,
+    ToolCallResult,
+    ToolCallStart,
+    TurnComplete,
+    Usage,
+)
+from astrid.wire.fields import MAX_SAFE_INT
+
+MAX_TEXT_BYTES = 128 * 1024  # escaped as JSON it may take six times that
+MAX_LINE = 4096
+MAX_NAME = 128
+
+
+class Teller:
+    """One session's events.  Their numbers are given where they leave; here all are 0."""
+
+    def __init__(self, session: SessionId, context_tokens: int, report: Callable[[AnyEvent], None]) -> None:
+        self._id = show_id("session", session)
+        self._context_tokens = context_tokens
+        self._report = report
+        self._held: deque[tuple[int, AnyEvent]] = deque()
+        self._saving = 0
+        self._durable = 0
+
+    def saving(self, number: int) -> None:
+        """Save number ``number`` is on its way to the log; numbers rise."""
+        self._saving = number
+
+    def durable(self, number: int) -> None:
+        """Everything up to save ``number`` is durable."""
+        self._durable = max(self._durable, number)
+        while self._held and self._held[0][0] <= self._durable:
+            self._report(self._held.popleft()[1])
+
+    def say(self, event: AnyEvent) -> None:
+        """Tell people, once it may be told."""
+        if event.flow is Flow.IMMEDIATE or self._saving <= self._durable:
+            self._report(event)
+        else:
+            self._held.append((self._saving, event))
+
+    # --- what there is to say
+
+    def message(self, text: str) -> AnyEvent:
+        """The model's whole message."""
+        return FinalMessage(session_id=self._id, seq=0, text=fitting(text))
+
+    def call(self, call_id: str, tool: str, args: str) -> AnyEvent:
+        """The model wants a call."""
+        return ToolCallStart(session_id=self._id, seq=0, id=call_id, name=name(tool), args=fitting(args))
+
+    def result(self, call_id: str, content: bytes, *, is_error: bool) -> AnyEvent:
+        """A call ended."""
+        text = fitting(content.decode("utf-8", "replace"))
+        return ToolCallResult(session_id=self._id, seq=0, id=call_id, result=text, is_error=is_error)
+
+    def denied(self, call_id: str, tool: str, why: Refused) -> AnyEvent:
+        """A call did not run."""
+        return Denied(
+            session_id=self._id,
+            seq=0,
+            call_id=call_id,
+            tool=name(tool),
+            layer=name(why.layer),
+            code=why.code,
+            reason=line(why.reason),
+            advice=line(why.advice),
+        )
+
+    def deferred(self, call_id: str, why: Waiting) -> AnyEvent:
+        """Nobody was there to ask."""
+        question = show_id("question", why.qid)
+        return Deferred(session_id=self._id, seq=0, call_id=call_id, question_id=question)
+
+    def usage(self, counted: Counted) -> AnyEvent:
+        """What a model call took."""
+        taken, given = min(counted.input_tokens, MAX_SAFE_INT), min(counted.output_tokens, MAX_SAFE_INT)
+        return Usage(
+            session_id=self._id,
+            seq=0,
+            context_tokens=taken,
+            max_context_tokens=self._context_tokens,
+            input_tokens=taken,
+            output_tokens=given,
+        )
+
+    def error(self, code: str, message: str, advice: str = "") -> AnyEvent:
+        """Something failed that is not a denial.  Constant texts only: it leaves at once."""
+        return ErrorRaised(session_id=self._id, seq=0, code=code, message=line(message), advice=line(advice))
+
+    def finished(self, end: Finished, turn: int) -> list[AnyEvent]:
+        """The turn is over."""
+        failed = [self.error(end.code or "turn.failed", "the turn failed")] if end.reason == "failed" else []
+        over = TurnComplete(session_id=self._id, seq=0, turn=turn, stop_reason=end.reason, code=end.code or None)
+        return [*failed, SessionSaved(session_id=self._id, seq=0), over]
+
+
+def fitting(text: str) -> str:
+    """``text``, cut where it is too long for an event."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= MAX_TEXT_BYTES:
+        return data.decode()
+    kept = data[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+    return f"{kept}\n[cut here: {MAX_TEXT_BYTES} of {len(data)} bytes]"
+
+
+def line(text: str) -> str:
+    """``text`` as a field of one line takes it."""
+    return text.encode("utf-8", "replace").decode()[:MAX_LINE]
+
+
+def name(text: str) -> str:
+    """``text`` as a field for names takes it."""
+    return "".join(char if "!" <= char <= "~" else "?" for char in text[:MAX_NAME]) or "?"

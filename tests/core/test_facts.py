@@ -1,0 +1,230 @@
+"""What the gate knows, and how a log gives it back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from astrid.core.budget import Ledger, Purse
+from astrid.core.canon import Signed
+from astrid.core.chain import Frame
+from astrid.core.facts import DENIAL_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION, Facts, Quota
+from astrid.core.records import (
+    AskedRecord,
+    ChargeRow,
+    CoalescedRecord,
+    DeferredRecord,
+    DeniedRecord,
+    OutcomeRecord,
+    PermitRecord,
+    RevokedRecord,
+    Sealed,
+    SettledRecord,
+    entry,
+)
+from astrid.errors import ChainError
+from tests.fakes.authority import AUD, NOW, ROOTS, SESSION, SESSION_KEY, WORKSPACE, call
+from tests.fakes.gate_bench import FILES, PARENT, STANDING, Bench, body
+from tests.fakes.rules import policy
+
+SEALED = Sealed(1, b"s" * 32)
+OTHER = b"T" * 16
+
+
+def facts() -> Facts:
+    return Facts(aud=AUD, roots=ROOTS, policy=policy())
+
+
+def take(into: Facts, made: Signed, *, seq: int = 1, time_ns: int = 5, session: bytes = SESSION) -> None:
+    into.replay(Frame(b"p" * 32, seq, 1, time_ns, int(entry(made).kind), session, b""), made)
+
+
+def permit(ref: int, micros: int = 5, *blocks: bytes) -> PermitRecord:
+    rows = tuple(ChargeRow(one, micros) for one in blocks or (b"b" * 32,))
+    return PermitRecord(
+        *(ref, b"c" * 32, "workspace", "main", "read_file", b"t" * 32, b"k" * 32, WORKSPACE, b"b" * 32, 0, False),
+        *(NOW, b"P" * 32, 1, rows, micros, SEALED),
+    )
+
+
+def outcome(ref: int, spent: int) -> OutcomeRecord:
+    return OutcomeRecord(ref, 1, b"c" * 32, "done", False, False, spent, True, SEALED)
+
+
+# --- looking things up
+
+
+def test_the_first_toolbox_that_has_a_tool_decides_which_one_is_meant() -> None:
+    bench = Bench()
+    mine, theirs = bench.facts.tools["box", "read_file"], bench.facts.tools["box", "write_file"]
+    bench.facts.tools = {("a", "x"): mine, ("b", "x"): theirs, ("c", "y"): theirs}
+    principal = bench.facts.principals[PARENT]
+    for boxes, found in ((("a", "b"), mine), (("b", "a"), theirs), (("d", "b"), theirs), (("c",), None), ((), None)):
+        meant = type(principal)(**{**_fields(principal), "toolboxes": boxes})
+        assert bench.facts.tool(meant, "x") is found
+
+
+def _fields(one: Any) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in one.__struct_fields__}
+
+
+def test_time_is_in_whole_seconds_and_never_before_the_last_record() -> None:
+    made = facts()
+    assert made.time_s(NOW * 10**9 + 999_999_999) == NOW
+    made.durable_ns = (NOW + 60) * 10**9
+    assert made.time_s(NOW * 10**9) == NOW + 60
+
+
+def test_the_present_of_a_call_is_that_of_its_own_session() -> None:
+    made = facts()
+    made.revoked.add(b"r" * 32)
+    made.settled[b"q" * 32] = b"b" * 32
+    now = made.moment(call(tainted=True), NOW * 10**9)
+    assert (now.time_s, now.aud, now.session, now.workspace, now.tainted, now.epoch) == (
+        *(NOW, AUD, SESSION, WORKSPACE, True, 1),
+    )
+    assert (b"r" * 32 in now.revoked, dict(now.settled)) == (True, {b"q" * 32: b"b" * 32})
+
+
+@pytest.mark.parametrize("target", [STANDING.id, STANDING.leaf.issuer, STANDING.leaf.holder])
+def test_a_token_is_revoked_with_its_block_and_with_either_key(target: bytes) -> None:
+    made = facts()
+    assert not made.is_revoked(STANDING)
+    made.revoked = {target}
+    assert made.is_revoked(STANDING)
+
+
+# --- quota
+
+
+def test_denials_have_a_share_of_their_own() -> None:
+    quota = Quota()
+    quota.wrote(SESSION, DENIAL_BYTES_PER_SESSION)
+    assert not quota.spent(SESSION)
+    quota.wrote(SESSION, DENIAL_BYTES_PER_SESSION - 1, denial=True)
+    assert not quota.spent(SESSION)
+    quota.wrote(SESSION, 1, denial=True)
+    assert quota.spent(SESSION)
+    assert not quota.spent(OTHER)
+
+
+def test_everything_written_counts_to_the_whole() -> None:
+    quota = Quota()
+    quota.wrote(SESSION, LOG_BYTES_PER_SESSION - 1)
+    assert not quota.spent(SESSION)
+    quota.wrote(SESSION, 1, denial=True)
+    assert quota.spent(SESSION)
+
+
+def test_a_count_is_recorded_each_time_it_has_doubled() -> None:
+    quota = Quota()
+    made = [one for _ in range(1000) for one in quota.count(SESSION, "tool.unknown")]
+    assert [body(one) for one in made] == [CoalescedRecord("tool.unknown", 2**n) for n in range(10)]
+    assert {one.session for one in made} == {SESSION}
+    (rest,) = quota.end(SESSION)
+    assert body(rest).count == 1000
+    assert quota.end(SESSION) == []
+
+
+def test_codes_and_sessions_are_counted_apart() -> None:
+    quota = Quota()
+    for _ in range(3):
+        quota.count(SESSION, "one")
+    assert quota.count(SESSION, "two") != []
+    assert quota.count(OTHER, "one") != []
+
+
+# --- replay
+
+
+def test_a_permit_without_an_outcome_stays_reserved() -> None:
+    made = facts()
+    take(made, permit(3, 5, b"a" * 32, b"b" * 32), seq=7, time_ns=11)
+    assert made.ledger.purses == {
+        b"a" * 32: Purse(0, 5),
+        b"b" * 32: Purse(0, 5),
+        b"session" + SESSION: Purse(0, 5),
+        b"workspace" + WORKSPACE: Purse(0, 5),
+    }
+    assert made.ledger.used == {b"a" * 32: 1, b"b" * 32: 1}
+    assert (made.open_permits[3].seq, made.open_permits[3].session) == (7, SESSION)
+    assert (made.durable_ns, made.last_ref) == (11, 3)
+
+
+def test_an_outcome_settles_its_permit_at_what_it_says() -> None:
+    made = facts()
+    take(made, permit(3))
+    take(made, permit(4))
+    take(made, outcome(3, 60), time_ns=12)
+    assert made.ledger.purses[b"session" + SESSION] == Purse(60, 5)
+    assert list(made.open_permits) == [4]
+    assert made.ledger.used == {b"b" * 32: 2}
+
+
+def test_what_is_left_open_is_settled_in_full() -> None:
+    made = facts()
+    take(made, permit(3))
+    take(made, permit(4, 7))
+    made.settle_unknown()
+    assert made.ledger.purses[b"session" + SESSION] == Purse(12, 0)
+    assert made.open_permits == {}
+
+
+@pytest.mark.parametrize("wrong", [permit(3), outcome(4, 1)], ids=["a permit twice", "an outcome without a permit"])
+def test_a_log_that_no_gate_wrote_is_refused_and_says_where(wrong: Signed) -> None:
+    made = facts()
+    take(made, permit(3))
+    with pytest.raises(ChainError) as caught:
+        take(made, wrong, seq=9)
+    assert (caught.value.code, caught.value.where) == ("chain.replay", "record 9")
+
+
+def test_only_an_answer_that_made_a_token_makes_one_live() -> None:
+    made = facts()
+    for number, block in ((1, b"b" * 32), (2, b"\0" * 32)):
+        digest = bytes([number]) * 32
+        take(made, SettledRecord(digest, b"q" * 16, 1, block, b"k" * 32, 2, "once", SEALED))
+    assert made.settled == {b"\1" * 32: b"b" * 32}
+
+
+def test_a_revocation_is_remembered() -> None:
+    made = facts()
+    take(made, RevokedRecord(b"t" * 32, "token", b"k" * 32, SEALED))
+    assert made.revoked == {b"t" * 32}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        DeniedRecord(8, b"c" * 32, "", "", b"k" * 32, "policy", "policy.path", SEALED),
+        AskedRecord(8, b"c" * 32, b"q" * 32, b"q" * 16, "bash", 2, NOW, SEALED),
+        DeferredRecord(8, b"q" * 16),
+    ],
+    ids=lambda made: type(made).__name__,
+)
+def test_a_number_that_any_record_used_is_not_used_again(made: Signed) -> None:
+    into = facts()
+    take(into, made)
+    take(into, type(made)(**{**_fields(made), "ref": 2}))
+    assert into.last_ref == 8
+
+
+def test_other_records_change_the_time_alone() -> None:
+    made = facts()
+    take(made, CoalescedRecord("tool.unknown", 4), time_ns=9)
+    assert (made.durable_ns, made.last_ref, made.ledger.purses) == (9, 0, Ledger().purses)
+
+
+def test_limits_of_today_do_not_undo_what_was_permitted_then() -> None:
+    made = facts()
+    for ref in range(1, 100):
+        take(made, permit(ref, 2**62))
+        take(made, outcome(ref, 0))
+    assert made.ledger.used == {b"b" * 32: 99}
+
+
+def test_the_bench_offers_its_tools_from_one_host() -> None:
+    """What the tests of the gate lean on."""
+    assert Bench().facts.tools["box", "read_file"].host == FILES
+    assert Bench().facts.principals[PARENT].key == SESSION_KEY.public

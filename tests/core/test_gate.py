@@ -1,0 +1,1010 @@
+"""The gate, call by call: what leads where, who is listened to, and what each control stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from astrid.core import gate_decide
+from astrid.core import decide as decide_module
+from astrid.core import gate as gate_module
+from astrid.core.budget import Purse
+from astrid.core.call import Need, call_digest, decode_call
+from astrid.core.canon import MAX_U64
+from astrid.core.decide import Limits
+from astrid.core.facts import DENIAL_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION
+from astrid.core.gate import MAX_PENDING_PER_PRINCIPAL, MAX_TOKENS_PER_PROPOSAL
+from astrid.core.gate_messages import Executed, Prepared, Send, SendApprovals
+from astrid.core.gate_state import Stage
+from astrid.core.question import decode_question
+from astrid.core.records import Kind
+from astrid.core.tokens import Grant, Scope
+from astrid.core.tools import ToolSpec
+from tests.fakes.authority import CHILD_KEY, DAY, NOW, SESSION, SESSION_KEY, USER, WORKSPACE, pass_on, token
+from tests.fakes.gate_bench import (
+    BANK,
+    CHILD,
+    FILES,
+    MODEL,
+    PARENT,
+    READ,
+    SECOND,
+    STANDING,
+    STRANGER,
+    TOOLS,
+    WRITE,
+    Approved,
+    Ask,
+    Bench,
+    Deferred,
+    Execute,
+    Leave,
+    Minted,
+    Outcome,
+    Prepare,
+    Refused,
+    Withdraw,
+    body,
+    preparation,
+)
+from tests.fakes.rules import config, policy
+
+# --- a call, from the first word to the last
+
+
+def test_a_call_is_looked_at_permitted_recorded_run_settled_and_answered_in_this_order() -> None:
+    bench = Bench()
+    assert bench.propose("write_file", args=b'{"path":"a"}') == [
+        Send(FILES, Prepare(ref=1, tool="write_file", args=b'{"path":"a"}'))
+    ]
+    (record,) = bench.prepared(made=preparation("a", WRITE, max_micros=5))
+    permit = bench.records(Kind.PERMIT)[0]
+    assert bench.facts.ledger.purses[b"session" + SESSION] == Purse(0, 5)
+    assert not bench.sent(Execute)
+    (sent,) = bench.sync()
+    assert isinstance(sent, Send)
+    execute = sent.message
+    assert isinstance(execute, Execute)
+    assert (sent.to, execute.permit_seq, execute.incarnation) == (FILES, 1, 1)
+    assert permit.call == call_digest(execute.call)
+    assert decode_call(execute.call).args == b'{"path":"a"}'
+    bench.executed(spent_micros=5)
+    outcome = bench.records(Kind.OUTCOME)[0]
+    assert (outcome.ref, outcome.permit_seq, outcome.spent, outcome.effect) == (1, 1, 5, "done")
+    assert bench.facts.ledger.purses[b"session" + SESSION] == Purse(5, 0)
+    assert bench.answer == Outcome(
+        proposal=1, content=b"ok", is_error=False, effect="done", unknown=False, first_party=False, permit_seq=1
+    )
+    assert not bench.gate.pending
+    assert record is not None
+
+
+def test_the_permit_says_what_a_replay_needs() -> None:
+    bench = Bench()
+    bench.propose("read_file", tainted=True)
+    bench.prepared()
+    permit = bench.records(Kind.PERMIT)[0]
+    tool = bench.facts.tools["box", "read_file"]
+    assert (permit.host_kind, permit.host_id, permit.tool, permit.tooldef) == (
+        "workspace",
+        "main",
+        "read_file",
+        tool.tooldef,
+    )
+    assert (permit.principal, permit.workspace, permit.token) == (SESSION_KEY.public, WORKSPACE, STANDING.id)
+    assert (permit.now_s, permit.policy, permit.epoch, permit.tainted) == (NOW, bench.facts.policy.digest, 1, True)
+    assert [(row.block, row.micros) for row in permit.charges] == [(STANDING.id, 0)]
+
+
+def test_the_answer_of_a_tool_is_first_party_only_if_its_installer_said_so() -> None:
+    for name, first_party in (("read_file", True), ("write_file", False)):
+        bench = Bench()
+        bench.propose(name)
+        bench.prepared()
+        bench.sync()
+        bench.executed()
+        assert bench.answer.first_party is first_party
+
+
+def test_provisional_output_goes_to_who_asked() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    (sent,) = bench.progress()
+    assert isinstance(sent, Send)
+    assert (sent.to, sent.answers) == (PARENT, False)
+
+
+def test_two_calls_have_different_salts_so_that_equal_results_do_not_look_equal() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.at(Stage.RUNNING)
+        bench.executed()
+    one, other = bench.records(Kind.OUTCOME)
+    assert one.result.commitment != other.result.commitment
+
+
+# --- the table: every stage, every event
+
+REFUSED, DEFERRED, APPROVED, OUTCOME, SILENT, STAYS = "refused", "deferred", "approved", "outcome", "silent", "stays"
+EVENTS: dict[str, Callable[[Bench, int], object]] = {
+    "prepared, covered": lambda bench, ref: bench.prepared(ref),
+    "prepared, not covered": lambda bench, ref: bench.prepared(ref, preparation("b", fresh=True)),
+    "prepared, malformed": lambda bench, ref: bench.prepared(ref, preparation(needs=())),
+    "prepared by another host": lambda bench, ref: bench.prepared(ref, sender=MODEL),
+    "unprepared": lambda bench, ref: bench.unprepared(ref),
+    "unprepared by another host": lambda bench, ref: bench.unprepared(ref, sender=MODEL),
+    "durable": lambda bench, _: bench.sync(),
+    "executed": lambda bench, ref: bench.executed(ref),
+    "executed by another host": lambda bench, ref: bench.executed(ref, sender=MODEL),
+    "executed under another permit": lambda bench, ref: bench.executed(ref, permit_seq=77),
+    "progress": lambda bench, ref: bench.progress(ref),
+    "progress of another host": lambda bench, ref: bench.progress(ref, sender=MODEL),
+    "put, attended": lambda bench, ref: bench.put(ref),
+    "put, nobody there": lambda bench, ref: bench.put(ref, attended=False),
+    "not put": lambda bench, ref: bench.put(ref, code="approval.too-many"),
+    "nobody came": lambda bench, ref: bench.defer(ref),
+    "answered, yes": lambda bench, ref: bench.answered(ref),
+    "answered, no": lambda bench, ref: bench.answered(ref, token=b"", said_no=True),
+    "answered, too late": lambda bench, ref: bench.answered(ref, token=b""),
+    "cancelled": lambda bench, _: bench.cancel(),
+    "cancelled by another": lambda bench, _: bench.cancel(sender=CHILD),
+    "principal gone": lambda bench, _: bench.gone(),
+    "another principal gone": lambda bench, _: bench.gone(CHILD),
+    "host gone": lambda bench, _: bench.do(bench.gate.host_gone(FILES)),
+    "another host gone": lambda bench, _: bench.do(bench.gate.host_gone(MODEL)),
+}
+MOVES: dict[tuple[Stage, str], Stage | str] = {
+    (Stage.PREPARING, "prepared, covered"): Stage.PERMITTING,
+    (Stage.PREPARING, "prepared, not covered"): Stage.ASKING,
+    (Stage.PREPARING, "prepared, malformed"): REFUSED,
+    (Stage.PREPARING, "unprepared"): REFUSED,
+    (Stage.PREPARING, "host gone"): REFUSED,
+    (Stage.PERMITTING, "durable"): Stage.RUNNING,
+    (Stage.RUNNING, "executed"): OUTCOME,
+    (Stage.RUNNING, "host gone"): OUTCOME,
+    (Stage.ASKING, "put, nobody there"): DEFERRED,
+    (Stage.ASKING, "not put"): REFUSED,
+    (Stage.ASKING, "nobody came"): DEFERRED,
+    (Stage.ASKING, "answered, yes"): APPROVED,
+    (Stage.ASKING, "answered, no"): REFUSED,
+    (Stage.ASKING, "answered, too late"): REFUSED,
+    (Stage.ASKING, "cancelled"): SILENT,
+    (Stage.ASKING, "principal gone"): SILENT,
+}
+ENDS = {Refused: REFUSED, Deferred: DEFERRED, Approved: APPROVED, Outcome: OUTCOME}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("stage", list(Stage), ids=lambda stage: stage.value)
+def test_every_event_moves_every_stage_as_the_table_says(stage: Stage, event: str) -> None:
+    bench = Bench()
+    ref = bench.at(stage).ref
+    EVENTS[event](bench, ref)
+    pending = bench.gate.pending.get(ref)
+    if pending is None:
+        bench.sync()  # its last words wait for their record
+    ended = [ENDS[type(answer)] for answer in bench.answers()]
+    expected = MOVES.get((stage, event), STAYS)
+    if isinstance(expected, Stage) or expected == STAYS:
+        assert ended == []
+        assert pending is not None
+        assert pending.stage is (stage if expected == STAYS else expected)
+    else:
+        assert pending is None
+        assert ended == ([] if expected == SILENT else [expected])
+
+
+# --- what is given up ends, and what it took is settled
+
+
+@pytest.mark.parametrize("end", ["cancelled", "principal gone"])
+def test_a_call_given_up_while_it_was_looked_at_ends_when_its_host_answers(end: str) -> None:
+    for answer in (Bench.prepared, Bench.unprepared, lambda bench: bench.do(bench.gate.host_gone(FILES))):
+        bench = Bench()
+        bench.at(Stage.PREPARING)
+        EVENTS[end](bench, bench.ref)
+        answer(bench)
+        bench.sync()
+        assert not bench.gate.pending
+        assert not bench.log
+        assert not bench.answers()
+
+
+@pytest.mark.parametrize("end", ["cancelled", "principal gone"])
+def test_a_call_given_up_while_its_permit_was_written_does_not_run_and_gives_its_money_back(end: str) -> None:
+    bench = Bench()
+    bench.propose()
+    bench.prepared(made=preparation(max_micros=9))
+    EVENTS[end](bench, bench.ref)
+    bench.sync()
+    assert not bench.sent(Execute)
+    assert not bench.answers()
+    (outcome,) = bench.records(Kind.OUTCOME)
+    assert (outcome.effect, outcome.spent) == ("none", 0)
+    assert bench.facts.ledger.purses[b"session" + SESSION] == Purse(0, 0)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "principal gone"])
+def test_a_call_given_up_while_it_ran_is_withdrawn_and_still_settled(end: str) -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    ref = bench.ref
+    EVENTS[end](bench, ref)
+    assert bench.sent(Withdraw) == [Withdraw(ref=ref)]
+    assert not bench.progress(ref)
+    bench.executed(ref, effect="maybe", spent_micros=3)
+    assert [one.spent for one in bench.records(Kind.OUTCOME)] == [3]
+    assert not bench.answers()
+    assert not bench.gate.pending
+
+
+@pytest.mark.parametrize("end", ["cancelled", "principal gone"])
+def test_a_question_that_nobody_waits_for_any_more_is_left(end: str) -> None:
+    bench = Bench()
+    bench.at(Stage.ASKING)
+    ref = bench.ref
+    EVENTS[end](bench, ref)
+    assert bench.sent(Leave) == [Leave(ref=ref)]
+    assert not bench.answers()
+
+
+def test_only_the_named_proposal_is_given_up() -> None:
+    bench = Bench()
+    bench.propose()
+    bench.propose()
+    bench.cancel(1)
+    assert [pending.cancelled for pending in bench.gate.pending.values()] == [True, False]
+
+
+def test_a_principal_that_is_gone_proposes_no_more() -> None:
+    bench = Bench()
+    bench.gone()
+    bench.propose()
+    assert bench.answer.code == "gate.unknown-principal"
+
+
+def test_a_dead_host_leaves_an_unknown_outcome_that_is_paid_in_full() -> None:
+    bench = Bench()
+    bench.propose()
+    bench.prepared(made=preparation(max_micros=9))
+    bench.sync()
+    bench.do(bench.gate.host_gone(FILES))
+    (outcome,) = bench.records(Kind.OUTCOME)
+    assert (outcome.effect, outcome.unknown, outcome.spent) == ("maybe", True, 9)
+    assert (bench.answer.unknown, bench.answer.is_error) == (True, True)
+    assert not bench.executed(1)
+
+
+# --- whose word counts
+
+
+def test_who_is_not_registered_is_refused_and_leaves_no_trace() -> None:
+    bench = Bench()
+    bench.propose(sender=STRANGER)
+    (refused,) = bench.answers(STRANGER)
+    assert (refused.layer, refused.code) == ("capability", "gate.unknown-principal")
+    assert not bench.log
+    assert not bench.gate.pending
+
+
+@pytest.mark.parametrize("whose", ["the parent's token", "its own cut back to the parent's part"])
+def test_a_child_cannot_present_what_is_the_parents(whose: str) -> None:
+    """Threat 1.  Who someone is, is the stamp of who sent the message; no field of it says so."""
+    bench = Bench(asks=False)
+    narrow = pass_on(
+        STANDING_DEEP, SESSION_KEY, holder=CHILD_KEY.public, grants=(Grant("file://w/open", READ, 0, 0, b""),)
+    )
+    presented = (STANDING_DEEP,) if whose == "the parent's token" else (narrow, STANDING_DEEP)
+    bench.propose("read_file", *presented, sender=CHILD)
+    bench.prepared(made=preparation("secret"))
+    bench.sync()
+    (refused,) = bench.answers(CHILD)
+    assert refused.code == "token.possession"
+    assert not bench.sent(Execute)
+
+
+def test_a_principal_named_in_the_message_would_be_believed_by_a_gate_without_stamps() -> None:
+    """The control removed: let the message say who sends it, and the child is the parent."""
+    bench = Bench(asks=False)
+    said_to_be = PARENT
+    bench.propose("read_file", STANDING_DEEP, sender=said_to_be)
+    bench.prepared(made=preparation("secret"))
+    bench.sync()
+    assert bench.sent(Execute)
+    assert "sender" not in Prepared.__struct_fields__ + Executed.__struct_fields__
+    assert "principal" not in gate_module.Propose.__struct_fields__
+
+
+STANDING_DEEP = token(
+    holder=SESSION_KEY.public, grants=(Grant("file://w/**", 0xFF, 0, 3, b""),), session=SESSION, scope=Scope.SESSION
+)
+
+
+def test_without_the_check_of_possession_the_child_reads_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = decide_module._refuse
+
+    def lenient(one: Any, wanted: Any, around: Any) -> Any:
+        mine = msgspec.structs.replace(one.leaf, holder=wanted.call.principal_key)
+        return original(msgspec.structs.replace(one, blocks=(*one.blocks[:-1], mine)), wanted, around)
+
+    monkeypatch.setattr(decide_module, "_refuse", lenient)
+    bench = Bench(asks=False)
+    bench.propose("read_file", STANDING_DEEP, sender=CHILD)
+    bench.prepared(made=preparation("secret"))
+    bench.sync()
+    assert bench.sent(Execute)
+
+
+def test_a_host_is_listened_to_about_its_own_calls_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A foreign host could otherwise say what a call needs, or that it ended and what it said."""
+    for forge in (Bench.prepared, Bench.unprepared):
+        bench = Bench()
+        bench.at(Stage.PREPARING)
+        assert forge(bench, sender=MODEL) == []
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    assert bench.executed(sender=MODEL, content=b"lies") == []
+    assert bench.progress(sender=MODEL) == []
+    # The control removed: the check of who the host is.
+    lenient = gate_module.Gate._at
+    monkeypatch.setattr(gate_module.Gate, "_at", lambda self, ref, stage, **_: lenient(self, ref, stage))
+    bench.executed(sender=MODEL, content=b"lies")
+    assert bench.answer.content == b"lies"
+
+
+def test_an_outcome_of_another_permit_is_not_this_call_s() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    assert bench.executed(permit_seq=2) == []
+    assert bench.executed(permit_seq=1)
+
+
+@pytest.mark.parametrize("ref", [0, 99])
+def test_a_message_about_nothing_is_ignored(ref: int) -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    for late in (bench.prepared, bench.unprepared, bench.executed, bench.progress, bench.put, bench.defer):
+        assert late(ref) == []
+    assert bench.answered(ref, token=b"") == []
+    assert bench.gate.pending[bench.ref].stage is Stage.RUNNING
+
+
+# --- between permit and effect (threats 8, 15)
+
+
+def revoke(bench: Bench, target: bytes) -> list[Any]:
+    bench.facts.revoked.add(target)
+    return bench.do(bench.gate.withdraw_revoked())
+
+
+@pytest.mark.parametrize("target", [STANDING.id, USER.public, SESSION_KEY.public], ids=["token", "issuer", "holder"])
+@pytest.mark.parametrize("stage", list(Stage), ids=lambda stage: stage.value)
+def test_what_is_revoked_does_not_start_and_what_runs_is_withdrawn(stage: Stage, target: bytes) -> None:
+    bench = Bench(asks=False) if stage is not Stage.ASKING else Bench()
+    bench.at(stage)
+    ref = bench.ref
+    revoke(bench, target)
+    match stage:
+        case Stage.PREPARING:
+            bench.prepared()
+            bench.sync()
+            assert bench.answer.code == "token.revoked"
+        case Stage.PERMITTING:
+            bench.sync()
+            assert (bench.answer.code, bench.answer.layer) == ("token.revoked", "capability")
+            assert [one.spent for one in bench.records(Kind.OUTCOME)] == [0]
+        case Stage.RUNNING:
+            assert bench.sent(Withdraw) == [Withdraw(ref=ref)]
+        case Stage.ASKING:
+            bench.answered(ref)
+            bench.propose("read_file")
+            bench.prepared()
+            assert not bench.records(Kind.PERMIT)
+    assert len(bench.sent(Execute)) == (stage is Stage.RUNNING)
+
+
+def test_what_is_revoked_below_another_token_does_not_stop_the_others() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    assert revoke(bench, b"x" * 32) == []
+
+
+CHANGES: dict[str, tuple[Callable[[Bench], object], str]] = {
+    "the token expires": (lambda bench: setattr(bench, "now_ns", (NOW + DAY) * SECOND), "token.expired"),
+    "the log's time passes its end": (
+        lambda bench: setattr(bench.facts, "durable_ns", (NOW + DAY) * SECOND),
+        "token.expired",
+    ),
+    "the keys change": (
+        lambda bench: setattr(bench.facts, "roots", msgspec.structs.replace(bench.facts.roots, epoch=2)),
+        "token.epoch",
+    ),
+    "the clock goes back": (lambda bench: setattr(bench.facts, "standing", False), "token.clock"),
+    "the host restarts": (lambda bench: bench.restart(), "tool.changed"),
+    "the definition changes": (
+        lambda bench: bench.install(msgspec.structs.replace(TOOLS["read_file"][0], description=b"other"), FILES),
+        "tool.changed",
+    ),
+    "the tool is taken away": (lambda bench: bench.facts.tools.clear(), "tool.changed"),
+    "another host offers it": (lambda bench: bench.install(TOOLS["read_file"][0], MODEL), "tool.changed"),
+    "the log cannot be written": (lambda bench: setattr(bench.gate, "suspended", "disk full"), "audit.suspended"),
+    "the clock jumps": (lambda bench: setattr(bench.gate, "clock_trouble", "a day ahead"), "audit.suspended"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changed_while_the_permit_was_written_stops_the_call_and_returns_the_money(change: str) -> None:
+    bench = Bench()
+    bench.propose()
+    bench.prepared(made=preparation(max_micros=9))
+    happens, code = CHANGES[change]
+    happens(bench)
+    bench.sync()
+    assert not bench.sent(Execute)
+    assert bench.answer.code == code
+    assert bench.facts.ledger.purses[b"session" + SESSION] == Purse(0, 0)
+    (outcome,) = bench.records(Kind.OUTCOME)
+    assert (outcome.effect, outcome.spent, outcome.is_error) == ("none", 0, True)
+
+
+@pytest.mark.parametrize("change", [one for one in CHANGES if CHANGES[one][1] != "audit.suspended"])
+def test_without_the_second_look_it_would_have_run(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_module, "stale", lambda *_: None)
+    bench = Bench()
+    bench.propose()
+    bench.prepared()
+    CHANGES[change][0](bench)
+    bench.sync()
+    assert bench.sent(Execute)
+
+
+def test_execute_names_the_start_of_the_host_that_was_decided_on() -> None:
+    bench = Bench()
+    bench.restart()
+    bench.at(Stage.RUNNING)
+    (execute,) = bench.sent(Execute)
+    assert execute.incarnation == 2
+
+
+# --- a gate that cannot record
+
+
+@pytest.mark.parametrize("trouble", ["suspended", "clock_trouble"])
+def test_nothing_is_proposed_decided_or_recorded_while_the_gate_is_in_trouble(trouble: str) -> None:
+    bench = Bench()
+    bench.at(Stage.PREPARING)
+    setattr(bench.gate, trouble, "the disk is full")
+    bench.prepared()
+    bench.propose()
+    assert not bench.log
+    assert [(one.layer, one.code, one.reason) for one in bench.answers()] == [
+        ("audit", "audit.suspended", "the disk is full")
+    ] * 2
+    assert not bench.gate.pending
+    setattr(bench.gate, trouble, "")
+    bench.at(Stage.RUNNING)
+
+
+def test_what_runs_while_the_log_fails_is_still_settled() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    bench.gate.suspended = "the disk is full"
+    bench.executed()
+    assert bench.records(Kind.OUTCOME)
+    assert isinstance(bench.answer, Outcome)
+
+
+# --- denials
+
+
+def test_a_denial_is_recorded_before_it_is_answered_and_nothing_runs_after_it() -> None:
+    bench = Bench(rules=policy(config(denied_paths=("/w",))))
+    bench.propose()
+    bench.prepared()
+    assert not bench.answers()
+    bench.sync()
+    (denied,) = bench.records(Kind.DENIED)
+    assert (denied.layer, denied.code, denied.ref) == ("policy", "policy.path", 1)
+    assert denied.call != b"\0" * 32
+    assert (bench.answer.layer, bench.answer.code) == ("policy", "policy.path")
+    for late in (bench.prepared(1), bench.executed(1), bench.progress(1), bench.sync()):
+        assert late == []
+
+
+def test_a_denial_of_what_never_became_a_call_says_so() -> None:
+    bench = Bench()
+    bench.propose("nonsense")
+    bench.sync()
+    (denied,) = bench.records(Kind.DENIED)
+    assert (denied.call, denied.tool, denied.host_kind, denied.code) == (b"\0" * 32, "", "", "tool.unknown")
+    assert bench.answer.layer == "tool"
+
+
+def test_what_a_host_refuses_to_prepare_is_told_as_it_said() -> None:
+    bench = Bench()
+    bench.propose()
+    bench.unprepared(layer="input", code="tool.arguments", reason="why", advice="how")
+    bench.sync()
+    refused = bench.answer
+    assert (refused.layer, refused.code, refused.reason, refused.advice) == ("input", "tool.arguments", "why", "how")
+
+
+def test_too_many_calls_of_one_principal_leave_room_for_another() -> None:
+    bench = Bench()
+    for _ in range(MAX_PENDING_PER_PRINCIPAL):
+        bench.propose()
+    bench.propose()
+    bench.sync()
+    assert bench.answer.code == "gate.too-many"
+    bench.propose(sender=CHILD)
+    assert not bench.answers(CHILD)
+    bench.cancel(1)
+    bench.propose()
+    assert len(bench.records(Kind.DENIED)) == 2  # giving up frees no place before the host has answered
+    bench.prepared(1)
+    bench.propose()
+    assert len(bench.records(Kind.DENIED)) == 2
+
+
+def test_too_many_tokens_are_refused_before_they_are_looked_at() -> None:
+    bench = Bench()
+    bench.propose("read_file", *([b"junk"] * (MAX_TOKENS_PER_PROPOSAL + 1)))
+    bench.sync()
+    assert bench.answer.code == "gate.too-many"
+
+
+def test_a_token_that_does_not_verify_is_a_denial() -> None:
+    bench = Bench()
+    bench.propose("read_file", STANDING.raw[:-1])
+    bench.prepared()
+    bench.sync()
+    assert (bench.answer.layer, bench.answer.code) == ("capability", "token.encoding")
+
+
+def test_where_nobody_may_be_asked_what_is_not_covered_is_denied() -> None:
+    bench = Bench(asks=False)
+    bench.propose("read_file")
+    bench.prepared(made=preparation("a", 0x80, risk=3, needs=(Need("file://v/a", READ),)))
+    bench.sync()
+    assert (bench.answer.layer, bench.answer.code) == ("capability", "token.resource")
+    assert not bench.sent(Ask)
+
+
+# --- floods (threat 24)
+
+
+def test_a_flood_of_denials_is_counted_and_the_log_grows_no_further() -> None:
+    bench = Bench()
+    while not bench.facts.quota.spent(SESSION):
+        bench.propose("nonsense", args=b"x" * 5000)
+    size = len(bench.log)
+    for _ in range(5000):
+        bench.propose("nonsense", args=b"x" * 5000)
+    assert len(bench.log) - size <= 20
+    counted = bench.records(Kind.COALESCED)
+    assert [one.count for one in counted] == [2**n for n in range(13)]
+    assert {one.code for one in counted} == {"gate.paused"}
+    assert bench.answers()[-1].code == "gate.paused"
+
+
+def test_a_session_that_flooded_is_paused_and_another_one_works() -> None:
+    bench = Bench()
+    bench.facts.quota.wrote(SESSION, DENIAL_BYTES_PER_SESSION, denial=True)
+    bench.propose()
+    assert bench.answer.code == "gate.paused"
+    assert not bench.sent(Prepare)
+    bench.facts.principals[CHILD] = msgspec.structs.replace(bench.facts.principals[CHILD], session=b"T" * 16)
+    bench.propose(sender=CHILD)
+    assert bench.sent(Prepare)
+
+
+def test_a_session_that_filled_its_share_with_what_was_permitted_is_paused_too() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    bench.executed(content=b"x" * LOG_BYTES_PER_SESSION)
+    bench.propose()
+    assert bench.answers()[-1].code == "gate.paused"
+
+
+def test_what_is_on_its_way_when_a_session_is_paused_still_ends_and_is_recorded() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    bench.facts.quota.wrote(SESSION, DENIAL_BYTES_PER_SESSION, denial=True)
+    bench.executed()
+    assert bench.records(Kind.OUTCOME)
+    assert isinstance(bench.answer, Outcome)
+
+
+def test_a_flood_without_a_quota_would_fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("astrid.core.facts.DENIAL_BYTES_PER_SESSION", 1 << 60)
+    bench = Bench()
+    for _ in range(2000):
+        bench.propose("nonsense", args=b"x" * 5000)
+    assert sum(len(payload.data) for made in bench.log for payload in made.payloads) > DENIAL_BYTES_PER_SESSION
+
+
+# --- poison (threat 25)
+
+
+def test_a_bug_in_the_decision_is_a_recorded_denial_and_the_next_call_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gate_decide, "decide", broken)
+        bench.propose()
+        bench.prepared()
+        bench.sync()
+    assert (bench.answer.layer, bench.answer.code) == ("gate", "gate.bug")
+    assert "ZeroDivisionError" in bench.answer.reason
+    assert bench.facts.ledger.purses == {}
+    bench.at(Stage.RUNNING)
+
+
+@pytest.mark.parametrize("broken", ["permitted", "question_for", "decode_question"])
+def test_a_bug_in_what_is_written_down_is_a_denial_too(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+
+    def fails(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(gate_decide, broken, fails)
+    bench.propose()
+    bench.prepared(made=preparation(fresh=broken != "permitted"))
+    bench.sync()
+    assert bench.answer.code == "gate.bug"
+    assert bench.facts.ledger.purses == {}
+
+
+POISON: dict[str, Any] = {
+    "no needs": preparation(needs=()),
+    "a need that is a pattern": preparation(needs=(Need("file://w/*", READ),)),
+    "a need that is no resource": preparation(needs=(Need("nonsense", READ),)),
+    "needs out of order": preparation(needs=(Need("file://w/b", READ), Need("file://w/a", READ))),
+    "a need beyond ASCII": preparation(needs=(Need("file://w/\u00e9", READ),)),
+    "a lone surrogate": preparation(cwd_rel="\ud800"),
+    "a number beyond 64 bits": preparation(max_micros=MAX_U64 + 1),
+    "a negative price": preparation(max_micros=-1),
+    "a level that does not exist": preparation(risk=7),
+    "no preparation at all": preparation(needs=None),
+    "a control value that is no text": preparation(fresh=True, controls=(("path", None),)),
+    "a control value with half a character": preparation(fresh=True, controls=(("path", "\ud800"),)),
+    "a control name with half a character": preparation(fresh=True, controls=(("\ud800", "x"),)),
+}
+
+
+@pytest.mark.parametrize("what", POISON)
+def test_what_cannot_be_written_down_is_a_denial_of_that_call(what: str) -> None:
+    bench = Bench()
+    bench.propose()
+    bench.prepared(made=POISON[what])
+    bench.sync()
+    assert isinstance(bench.answer, Refused)
+    assert bench.records(Kind.DENIED)
+    assert (bench.gate.pending, bench.facts.ledger.purses) == ({}, {})
+
+
+@pytest.mark.parametrize("text", ["\ud800", "x" * 10**6, "\0\x1b[2J"], ids=["surrogate", "long", "escape"])
+def test_whatever_a_host_says_in_refusing_can_be_recorded(text: str) -> None:
+    bench = Bench()
+    bench.propose(args=b"\xff" * 10**6)
+    bench.unprepared(layer=text, code=text, reason=text, advice=text)
+    bench.sync()
+    assert isinstance(bench.answer, Refused)
+    (made,) = bench.log
+    assert len(made.body) < 1000
+    assert sum(len(payload.data) for payload in made.payloads) < 20_000
+
+
+def test_a_file_name_that_is_no_text_can_be_asked_about() -> None:
+    bench = Bench()
+    bench.propose()
+    bench.prepared(made=preparation(fresh=True, controls=(("path", "\udcff"),)))
+    (asked,) = bench.sent(Ask)
+    question, _ = decode_question(asked.question)
+    assert question.controls[0].value == b"\xff"
+
+
+def test_a_call_longer_than_any_host_would_read_is_a_denial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_decide, "MAX_CALL_BYTES", 1000)
+    bench = Bench()
+    bench.propose(args=b"x" * 1000)
+    bench.prepared()
+    bench.sync()
+    assert (bench.answer.layer, bench.answer.code) == ("input", "call.too-long")
+
+
+# --- money (threat 23)
+
+PAID: list[tuple[str, int, str, int, int, bool]] = [
+    # tool, host, effect, what the host says it cost, what is booked of 100 reserved, whether every purse holds
+    ("model", MODEL, "done", 30, 30, True),
+    ("model", MODEL, "done", 100, 100, True),
+    ("model", MODEL, "done", 1000, 1000, False),
+    ("model", MODEL, "maybe", 0, 100, True),
+    ("model", MODEL, "none", 0, 0, True),
+    ("read_file", FILES, "done", 0, 100, True),
+    ("read_file", FILES, "maybe", 30, 100, True),
+    ("read_file", FILES, "done", 1000, 1000, False),
+    ("read_file", FILES, "none", 0, 0, True),
+    ("read_file", FILES, "none", 7, 7, True),
+    ("read_file", FILES, "done", -5, 100, True),
+    ("model", MODEL, "done", -5, 0, True),
+    ("model", MODEL, "done", 10**30, MAX_U64, False),
+]
+
+
+@pytest.mark.parametrize(("tool", "host", "effect", "said", "booked", "sound"), PAID)
+def test_what_is_booked_is_the_true_figure_and_a_callee_never_lowers_it(
+    tool: str, host: int, effect: str, said: int, booked: int, sound: bool
+) -> None:
+    bench = Bench(limits=Limits(500, 500, 500))
+    needs = (Need("model://p/m", 16),) if tool == "model" else (Need("file://w/a", READ),)
+    bench.propose(tool)
+    bench.prepared(made=preparation(needs=needs, max_micros=100), sender=host)
+    bench.sync()
+    bench.executed(sender=host, effect=effect, spent_micros=said)
+    (outcome,) = bench.records(Kind.OUTCOME)
+    assert (outcome.spent, outcome.sound) == (booked, sound)
+    assert bench.facts.ledger.purses[b"session" + SESSION] == Purse(booked, 0)
+
+
+def test_an_overrun_freezes_the_session() -> None:
+    bench = Bench(limits=Limits(500, 500, 500))
+    bench.propose()
+    bench.prepared(made=preparation(max_micros=100))
+    bench.sync()
+    bench.executed(spent_micros=501)
+    bench.propose()
+    bench.prepared()
+    bench.sync()
+    assert bench.answers()[-1].code == "budget.frozen"
+
+
+def test_a_once_token_is_consumed_with_the_permit_and_not_given_back() -> None:
+    bench = Bench()
+    bench.at(Stage.ASKING)
+    ref = bench.ref
+    once = bench.say_yes(bench.sent(Ask)[0].question, ref)
+    for _ in range(2):
+        bench.propose("read_file", once)
+        bench.prepared(made=preparation(fresh=True, why="a person has to see it"))
+    permits = bench.records(Kind.PERMIT)
+    assert len(permits) == 1
+    assert len(bench.sent(Ask)) == 2  # the second time a person is asked again
+    bench.sync()
+    bench.executed(effect="none")
+    bench.propose("read_file", once)
+    bench.prepared(made=preparation(fresh=True, why="a person has to see it"))
+    assert len(bench.records(Kind.PERMIT)) == 1
+
+
+def siblings_with_one_use_between_them(bench: Bench) -> int:
+    """The parent uses its token, then hands it on to the child, which uses it; how many permits there are."""
+    parent = token(uses=1, holder=SESSION_KEY.public, session=SESSION, scope=Scope.SESSION)
+    child = pass_on(parent, SESSION_KEY, holder=CHILD_KEY.public)
+    bench.propose("read_file", parent)
+    bench.prepared()
+    bench.propose("read_file", child, sender=CHILD)
+    bench.prepared()
+    return len(bench.records(Kind.PERMIT))
+
+
+def test_a_use_is_a_use_of_every_block_so_that_handing_a_token_on_multiplies_nothing() -> None:
+    assert siblings_with_one_use_between_them(Bench()) == 1
+
+
+def test_uses_counted_by_chain_would_be_multiplied_by_handing_the_token_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threats 2 and 3.  The control removed: a chain is charged as a whole, under the id of its end."""
+    original = decide_module.charge_of
+
+    def by_chain(*arguments: Any) -> Any:
+        charge = original(*arguments)
+        return msgspec.structs.replace(charge, uses=charge.uses[-1:])
+
+    monkeypatch.setattr(decide_module, "charge_of", by_chain)
+    assert siblings_with_one_use_between_them(Bench()) == 2
+
+
+# --- questions
+
+
+def test_a_question_holds_the_call_and_what_a_yes_would_cover() -> None:
+    bench = Bench()
+    bench.propose("bash", args=b'{"command":"make"}', tainted=True)
+    bench.prepared(made=preparation(fresh=True, why="it runs a program", controls=(("command", "make"),)))
+    (asked,) = bench.sent(Ask)
+    question, call = decode_question(asked.question)
+    assert (question.asked, question.expires) == (NOW, NOW + bench.facts.question_seconds)
+    assert (question.why, question.once_only, question.strong) == (b"it runs a program", True, False)
+    assert [(one.argument, one.value, one.provenance) for one in question.controls] == [
+        ("command", b"make", "untrusted text in view")
+    ]
+    assert (call.tool, call.args, call.principal_key) == ("bash", b'{"command":"make"}', SESSION_KEY.public)
+
+
+@pytest.mark.parametrize(
+    ("tool", "host", "fresh", "why", "reason"),
+    [
+        ("bash", FILES, False, "", b"this tool asks each time"),
+        ("bash", FILES, True, "", b"this tool asks each time"),
+        ("read_file", FILES, True, "", b"this tool asks each time"),
+        ("read_file", FILES, True, "it is special", b"it is special"),
+    ],
+)
+def test_a_host_that_wants_a_fresh_yes_gets_one_even_if_it_does_not_say_why(
+    tool: str, host: int, fresh: bool, why: str, reason: bytes
+) -> None:
+    bench = Bench()
+    bench.propose(tool, args=b'{"command":"make"}')
+    bench.prepared(made=preparation(fresh=fresh, why=why), sender=host)
+    (asked,) = bench.sent(Ask)
+    assert decode_question(asked.question)[0].why == reason
+
+
+def test_a_yes_runs_the_very_call_after_a_second_decision() -> None:
+    bench = Bench()
+    bench.at(Stage.ASKING)
+    question = bench.sent(Ask)[0].question
+    raw = bench.say_yes(question, bench.ref)
+    assert bench.answer == Approved(proposal=1, token=raw)
+    assert not bench.sent(Execute)
+    bench.propose("read_file", raw, STANDING)
+    bench.prepared(made=preparation(fresh=True, why="a person has to see it"))
+    bench.sync()
+    assert bench.sent(Execute)[0].call == decode_question(question)[0].call
+
+
+def test_a_yes_that_came_while_something_changed_is_not_enough() -> None:
+    bench = Bench()
+    bench.at(Stage.ASKING)
+    raw = bench.say_yes(bench.sent(Ask)[0].question, bench.ref)
+    bench.facts.ledger.purses[b"session" + SESSION] = Purse(10**10, 0)
+    bench.propose("read_file", raw)
+    bench.prepared(made=preparation(fresh=True, why="a person has to see it"))
+    bench.sync()
+    assert bench.answers()[-1].code == "budget.frozen"
+
+
+def test_a_token_is_live_only_if_the_log_names_it_as_the_answer() -> None:
+    """Threat 17: two people answer; the one whose answer was recorded counts."""
+    bench = Bench()
+    bench.at(Stage.ASKING)
+    raw = bench.say_yes(bench.sent(Ask)[0].question, bench.ref)
+    bench.facts.settled = dict.fromkeys(bench.facts.settled, b"another block".ljust(32, b"."))
+    bench.propose("read_file", raw)
+    bench.prepared(made=preparation(fresh=True, why="a person has to see it"))
+    assert not bench.records(Kind.PERMIT)
+
+
+def test_everybody_who_waits_with_a_question_hears_its_answer() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.at(Stage.ASKING)
+    bench.answered(1, 2)
+    assert [answer.proposal for answer in bench.answers()] == [1, 2]
+    assert not bench.sent(Minted)
+
+
+def test_an_answer_that_nobody_waits_for_goes_to_the_session_it_was_asked_for() -> None:
+    bench = Bench()
+    bench.facts.principals[CHILD] = msgspec.structs.replace(bench.facts.principals[CHILD], session=b"T" * 16)
+    bench.answered(99)
+    minted = [one for one in bench.effects if isinstance(one, Send) and isinstance(one.message, Minted)]
+    assert [(one.to, one.answers, one.message.token) for one in minted] == [(PARENT, False, b"token")]
+
+
+def test_a_no_that_nobody_waits_for_makes_nothing_live() -> None:
+    bench = Bench()
+    assert bench.answered(99, token=b"", said_no=True) == []
+    assert bench.facts.settled == {}
+
+
+@pytest.mark.parametrize(("said_no", "code"), [(True, "approval.denied"), (False, "approval.expired")])
+def test_no_answer_is_no_permit(said_no: bool, code: str) -> None:
+    bench = Bench()
+    bench.at(Stage.ASKING)
+    bench.answered(token=b"", said_no=said_no)
+    bench.sync()
+    assert (bench.answer.layer, bench.answer.code) == ("approval", code)
+
+
+def test_a_question_that_is_not_put_ends_the_proposal_with_the_reason() -> None:
+    bench = Bench()
+    bench.at(Stage.ASKING)
+    bench.put(code="approval.too-many", reason="three are open")
+    bench.sync()
+    assert (bench.answer.layer, bench.answer.code, bench.answer.reason) == (
+        "approval",
+        "approval.too-many",
+        "three are open",
+    )
+
+
+def test_where_nobody_is_there_the_proposal_ends_when_that_is_durable_and_the_question_stays() -> None:
+    bench = Bench()
+    bench.at(Stage.ASKING)
+    left, _ = bench.put(attended=False, qid=b"z" * 16)
+    assert left == SendApprovals(Leave(ref=1))
+    assert not bench.answers()
+    bench.sync()
+    assert bench.answer == Deferred(proposal=1, qid=b"z" * 16)
+    assert [(one.ref, one.qid) for one in bench.records(Kind.DEFERRED)] == [(1, b"z" * 16)]
+
+
+def test_two_questions_have_two_ids() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.at(Stage.ASKING)
+    qids = [decode_question(asked.question)[0].qid for asked in bench.sent(Ask)]
+    assert len(set(qids)) == 2
+
+
+# --- time
+
+
+def test_the_gate_s_time_never_falls_behind_the_log() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    bench.now_ns -= 3600 * SECOND
+    assert bench.facts.time_s(bench.now_ns) == NOW
+    bench.executed()
+    bench.sync()
+    assert bench.facts.durable_ns == NOW * SECOND
+
+
+# --- a payment, end to end
+
+
+def test_money_is_spent_only_on_a_person_s_yes_to_that_payment() -> None:
+    bench = Bench()
+    payment = preparation(needs=(Need("tool://bank/pay", 16),), risk=3, max_micros=5, fresh=True, why="it spends money")
+    bench.propose("pay", args=b'{"to":"Ann"}')
+    bench.prepared(made=payment, sender=BANK)
+    question = bench.sent(Ask)[0].question
+    asked, _ = decode_question(question)
+    assert (asked.once_only, asked.strong) == (True, True)
+    assert [choice.scope for choice in asked.choices] == [Scope.ONCE]
+    raw = bench.say_yes(question, bench.ref)
+    bench.propose("pay", raw, args=b'{"to":"Bob"}')
+    bench.prepared(made=payment, sender=BANK)
+    assert not bench.records(Kind.PERMIT)
+    bench.propose("pay", raw, args=b'{"to":"Ann"}')
+    bench.prepared(made=payment, sender=BANK)
+    assert len(bench.records(Kind.PERMIT)) == 1
+
+
+def test_a_tool_of_another_toolbox_does_not_exist() -> None:
+    bench = Bench()
+    made: ToolSpec = TOOLS["read_file"][0]
+    other = msgspec.structs.replace(bench.facts.tools["box", "read_file"], toolbox="other")
+    bench.facts.tools = {("other", made.name): other}
+    bench.propose("read_file")
+    bench.sync()
+    assert bench.answer.code == "tool.unknown"
+
+
+def test_the_log_holds_neither_arguments_nor_results() -> None:
+    """Threat 26: they lie beside it, under a salted commitment."""
+    bench = Bench()
+    bench.propose("read_file", args=b'{"path":"CANARY-1"}')
+    bench.prepared()
+    bench.sync()
+    bench.executed(content=b"CANARY-2")
+    bench.propose("nonsense", args=b"CANARY-3")
+    assert not [made for made in bench.log if b"CANARY" in made.body]
+    assert sum(b"CANARY" in payload.data for made in bench.log for payload in made.payloads) == 3
+    assert body(bench.log[0]).bytes_.length == len(bench.log[0].payloads[0].data)
+
+
+def test_a_model_s_conversation_is_not_written_twice() -> None:
+    bench = Bench()
+    bench.propose("model", args=b"CANARY")
+    bench.prepared(made=preparation(needs=(Need("model://p/m", 16),)), sender=MODEL)
+    assert bench.records(Kind.PERMIT)
+    assert bench.log[0].payloads == ()

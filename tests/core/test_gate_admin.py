@@ -1,0 +1,254 @@
+"""What a person changes about the gate, and the record of each change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from astrid.core import gate_admin
+from astrid.core.canon import Domain
+from astrid.core.facts import Open, Principal
+from astrid.core.gate_admin import Opening
+from astrid.core.install import Revocation, sign_statement
+from astrid.core.records import Entry, JournalRow, Kind
+from astrid.core.tokens import Scope, issue
+from astrid.errors import AstridError, CanonError, TokenError
+from tests.fakes.authority import (
+    AUD,
+    CHILD_KEY,
+    DAY,
+    HOLDER,
+    NOW,
+    SALT,
+    SESSION,
+    SESSION_KEY,
+    STRANGER,
+    USER,
+    WORKSPACE,
+    block,
+    key,
+    token,
+)
+from tests.fakes.gate_bench import PARENT, RICH, Bench, body, preparation
+
+OPENING = Opening("guided", "p/m", scripted=True)
+NOBODY_YET = Principal(
+    key=key(20).public, session=SESSION, workspace=WORKSPACE, toolboxes=("box",), limits=RICH, asks=True
+)
+
+
+# --- principals
+
+
+def test_a_principal_is_registered_and_recorded() -> None:
+    bench = Bench()
+    made = gate_admin.register(bench.facts, 9, NOBODY_YET, OPENING)
+    assert bench.facts.principals[9] == NOBODY_YET
+    started = body(made)
+    assert (made.kind, made.session) == (Kind.SESSION_STARTED, SESSION)
+    assert (started.principal, started.workspace) == (NOBODY_YET.key, WORKSPACE)
+    assert (started.mode, started.model, started.scripted) == ("guided", "p/m", True)
+
+
+@pytest.mark.parametrize(
+    ("ref", "fields"),
+    [(9, {"key": SESSION_KEY.public}), (9, {"key": USER.public}), (PARENT, {})],
+    ids=["a key in use", "a user key", "a ref in use"],
+)
+def test_two_principals_share_neither_key_nor_ref_and_none_has_the_user_s(ref: int, fields: dict[str, Any]) -> None:
+    bench = Bench()
+    before = dict(bench.facts.principals)
+    with pytest.raises(TokenError) as caught:
+        gate_admin.register(bench.facts, ref, msgspec.structs.replace(NOBODY_YET, **fields), OPENING)
+    assert caught.value.code == "gate.principal-taken"
+    assert bench.facts.principals == before
+
+
+def test_a_principal_whose_start_cannot_be_recorded_is_none() -> None:
+    bench = Bench()
+    before = dict(bench.facts.principals)
+    for principal, opening in (
+        (msgspec.structs.replace(NOBODY_YET, key=b"short"), OPENING),
+        (NOBODY_YET, Opening("\ud800", "p/m", scripted=False)),
+    ):
+        with pytest.raises(CanonError):
+            gate_admin.register(bench.facts, 9, principal, opening)
+    assert bench.facts.principals == before
+
+
+def test_the_end_of_a_session_says_how_much_was_only_counted() -> None:
+    bench = Bench()
+    for code, count in (("gate.paused", 5), ("tool.unknown", 8), ("token.none", 1)):
+        for _ in range(count):
+            bench.facts.quota.count(SESSION, code)
+    bench.facts.quota.count(b"T" * 16, "gate.paused")
+    bench.facts.quota.wrote(SESSION, 10**9, denial=True)
+    *counted, end = gate_admin.ended(bench.facts, SESSION, "finished")
+    assert [(body(one).code, body(one).count) for one in counted] == [("gate.paused", 5)]  # 8 and 1 are recorded
+    assert (end.kind, end.session, body(end).reason) == (Kind.SESSION_ENDED, SESSION, "finished")
+    assert not bench.facts.quota.spent(SESSION)
+    (again,) = gate_admin.ended(bench.facts, SESSION, "finished")
+    assert again.kind == Kind.SESSION_ENDED
+
+
+# --- standing tokens
+
+
+def take_in(raw: bytes, bench: Bench | None = None) -> Entry:
+    facts = (bench or Bench()).facts
+    taken, made = gate_admin.take_in(facts, raw, "signer", now_s=NOW, salt=SALT)
+    assert taken.raw == raw
+    return made
+
+
+def test_a_standing_token_is_taken_in_whole() -> None:
+    grant = token()
+    made = take_in(grant.raw)
+    granted = body(made)
+    assert (granted.block, granted.issuer, granted.holder) == (grant.id, USER.public, HOLDER.public)
+    assert (granted.workspace, granted.scope, granted.expires_s) == (WORKSPACE, Scope.WORKSPACE, NOW + DAY)
+    assert granted.source == "signer"
+    assert made.checkpoint
+    assert made.payloads[0].data == grant.raw
+
+
+def test_a_token_for_every_workspace_is_recorded_as_one_for_none() -> None:
+    always = token(scope=Scope.ALWAYS, workspace=b"", tainted_ok=False)
+    assert body(take_in(always.raw)).workspace == b"\0" * 32
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"aud": b"B" * 32}, "token.audience"),
+        ({"scope": Scope.SESSION, "session": SESSION}, "token.scope"),
+        ({"expires": NOW}, "token.expired"),
+    ],
+)
+def test_what_has_no_business_being_kept_is_not(fields: dict[str, Any], code: str) -> None:
+    with pytest.raises(TokenError) as caught:
+        take_in(token(**fields).raw)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("target", ["token", "issuer", "holder"])
+def test_what_was_revoked_is_not_taken_in_again(target: str) -> None:
+    bench = Bench()
+    grant = token()
+    bench.facts.revoked.add({"token": grant.id, "issuer": USER.public, "holder": HOLDER.public}[target])
+    with pytest.raises(TokenError) as caught:
+        take_in(grant.raw, bench)
+    assert caught.value.code == "token.revoked"
+
+
+def test_a_token_of_a_stranger_is_not_taken_in() -> None:
+    with pytest.raises(TokenError):
+        take_in(issue(block(issuer=STRANGER.public), STRANGER))
+
+
+# --- revocation
+
+
+def revocation(signer: Any = USER, **fields: Any) -> bytes:
+    made = Revocation(**({"aud": AUD, "target": b"t" * 32, "kind": "token", "asked_s": NOW} | fields), signer=signer.public)
+    return sign_statement(Domain.REVOKE, made, signer)
+
+
+def test_a_revocation_acts_at_once_and_is_recorded_under_a_checkpoint() -> None:
+    bench = Bench()
+    made = gate_admin.revoke(bench.facts, revocation(kind="key"), salt=SALT)
+    assert bench.facts.revoked == {b"t" * 32}
+    revoked = body(made)
+    assert (revoked.target, revoked.kind, revoked.signer, made.checkpoint) == (b"t" * 32, "key", USER.public, True)
+    assert made.payloads[0].data == revocation(kind="key")
+
+
+@pytest.mark.parametrize(
+    "raw", [revocation(STRANGER), revocation(aud=b"B" * 32), revocation()[:-1], b""], ids=["stranger", "aud", "cut", "none"]
+)
+def test_a_revocation_that_is_none_changes_nothing(raw: bytes) -> None:
+    bench = Bench()
+    with pytest.raises(AstridError):
+        gate_admin.revoke(bench.facts, raw, salt=SALT)
+    assert bench.facts.revoked == set()
+
+
+def test_a_revocation_that_cannot_be_recorded_changes_nothing() -> None:
+    bench = Bench()
+    with pytest.raises(CanonError):
+        gate_admin.revoke(bench.facts, revocation(), salt=b"short")
+    assert bench.facts.revoked == set()
+
+
+# --- journals and prompts
+
+ROWS = (JournalRow(4, b"one"), JournalRow(5, b"two"))
+
+
+def test_rows_of_a_journal_leave_their_digest_in_the_log() -> None:
+    made = gate_admin.save(NOBODY_YET, ROWS)
+    journal = body(made)
+    assert (journal.first, journal.count, journal.rows) == (4, 2, gate_admin.rows_digest(ROWS))
+    assert (made.rows, made.session) == (ROWS, SESSION)
+    assert body(gate_admin.save(NOBODY_YET, ())).count == 0
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        (JournalRow(4, b"one"), JournalRow(5, b"twO")),
+        (JournalRow(4, b"one"), JournalRow(6, b"two")),
+        (JournalRow(5, b"two"), JournalRow(4, b"one")),
+        (JournalRow(4, b"onet"), JournalRow(5, b"wo")),
+        (JournalRow(4, b"one"),),
+        (),
+    ],
+)
+def test_an_edited_row_is_noticed(rows: tuple[JournalRow, ...]) -> None:
+    """Threat 29."""
+    assert gate_admin.rows_digest(rows) != gate_admin.rows_digest(ROWS)
+
+
+def test_more_rows_than_a_record_can_count_are_refused() -> None:
+    with pytest.raises(CanonError):
+        gate_admin.save(NOBODY_YET, (JournalRow(1, b""),) * 2**16)
+
+
+def test_what_somebody_said_is_recorded_with_the_label_it_got() -> None:
+    made = gate_admin.prompted(NOBODY_YET, 3, 2, b"CANARY", salt=SALT)
+    prompt = body(made)
+    assert (prompt.turn, prompt.integrity, prompt.text.length, made.session) == (3, 2, 6, SESSION)
+    assert b"CANARY" not in made.body
+    assert made.payloads[0].data == b"CANARY"
+
+
+# --- after a crash
+
+
+def test_a_permit_without_an_outcome_is_settled_in_full_and_told_as_unknown() -> None:
+    bench = Bench()
+    for micros in (5, 7):
+        bench.propose()
+        bench.prepared(made=preparation(max_micros=micros))
+    facts = bench.facts
+    for made in bench.log:
+        permit = body(made)
+        charge = bench.gate.pending[permit.ref].permit.charge
+        facts.open_permits[permit.ref] = Open(permit.ref, made.session, permit, charge)
+    records = gate_admin.unknown_outcomes(facts, salt=SALT)
+    facts.settle_unknown()
+    outcomes = [body(made) for made in records]
+    assert [(one.ref, one.permit_seq, one.spent) for one in outcomes] == [(1, 1, 5), (2, 2, 7)]
+    assert all((one.effect, one.unknown, one.is_error) == ("maybe", True, True) for one in outcomes)
+    assert [one.call for one in outcomes] == [body(made).call for made in bench.log]
+    assert facts.ledger.purses[b"session" + SESSION].spent == 12
+    assert facts.ledger.purses[b"session" + SESSION].reserved == 0
+    assert facts.open_permits == {}
+    assert {made.session for made in records} == {SESSION}
+
+
+def test_the_child_s_key_is_not_the_parent_s() -> None:
+    """What the examples of this page lean on."""
+    assert CHILD_KEY.public != SESSION_KEY.public

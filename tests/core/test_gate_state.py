@@ -1,0 +1,80 @@
+"""The cache of verified tokens: it saves work and never an answer (threat 47)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from astrid.core import gate_state
+from astrid.core.gate_messages import Propose
+from astrid.core.gate_state import Pending, Stage, TokenCache
+from astrid.core.tokens import MAX_CHAIN_BYTES, Roots
+from astrid.errors import TokenError
+from tests.fakes.authority import ROOTS, SESSION_KEY, token
+from tests.fakes.gate_bench import STANDING, Bench
+
+
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What was really verified, in order."""
+    calls: list[bytes] = []
+    original = gate_state.verify_chain
+
+    def verify(raw: bytes, roots: Roots) -> object:
+        calls.append(raw)
+        return original(raw, roots)
+
+    monkeypatch.setattr(gate_state, "verify_chain", verify)
+    return calls
+
+
+def test_a_token_is_verified_once(verified: list[bytes]) -> None:
+    cache = TokenCache()
+    assert cache.verified(STANDING.raw, ROOTS) is cache.verified(STANDING.raw, ROOTS)
+    assert len(verified) == 1
+
+
+def test_a_token_dies_with_the_keys_it_was_verified_under(verified: list[bytes]) -> None:
+    cache = TokenCache()
+    cache.verified(STANDING.raw, ROOTS)
+    with pytest.raises(TokenError):
+        cache.verified(STANDING.raw, Roots({}, 2))
+    again = cache.verified(STANDING.raw, msgspec.structs.replace(ROOTS, epoch=3))
+    assert again.epoch == 3
+    assert len(verified) == 3
+
+
+def test_what_does_not_verify_is_not_kept(verified: list[bytes]) -> None:
+    cache = TokenCache()
+    for _ in range(2):
+        with pytest.raises(TokenError):
+            cache.verified(STANDING.raw[:-1], ROOTS)
+    assert len(verified) == 2
+    assert not cache._tokens
+
+
+def test_what_is_too_long_is_not_even_hashed(verified: list[bytes]) -> None:
+    with pytest.raises(TokenError, match="bytes"):
+        TokenCache().verified(b"x" * (MAX_CHAIN_BYTES + 1), ROOTS)
+    assert verified == []
+
+
+def test_the_least_used_goes_first_and_the_cache_stays_small(
+    monkeypatch: pytest.MonkeyPatch, verified: list[bytes]
+) -> None:
+    monkeypatch.setattr(gate_state, "CACHED_TOKENS", 2)
+    one, two, three = (token(nonce=bytes([n]) * 16, holder=SESSION_KEY.public).raw for n in (1, 2, 3))
+    cache = TokenCache()
+    for raw in (one, two, one, three, one):
+        cache.verified(raw, ROOTS)
+    assert verified == [one, two, three]
+    cache.verified(two, ROOTS)
+    assert verified == [one, two, three, two]
+    assert len(cache._tokens) == 2
+
+
+def test_a_proposal_that_was_not_permitted_has_no_permit() -> None:
+    message = Propose(proposal=1, tool="read_file", args=b"", tokens=(), tainted=False)
+    pending = Pending(1, 1, message, Stage.PREPARING, Bench().facts.tools["box", "read_file"])
+    with pytest.raises(AssertionError):
+        _ = pending.permit
