@@ -301,7 +301,9 @@ def test_a_device_without_a_right_to_issue_says_no_yes() -> None:
 @pytest.mark.parametrize("by_device", [False, True])
 def test_what_is_handed_on_from_an_answer_is_not_an_answer(by_device: bool) -> None:
     # Somebody answered before, for the session; the session's holder presents that, one block longer, as an answer.
-    kept = {"by": DEVICE_KEY, "assurance": Assurance.DEVICE, "parent": device_token()} if by_device else {}
+    kept: dict[str, Any] = (
+        {"by": DEVICE_KEY, "assurance": Assurance.DEVICE, "parent": device_token()} if by_device else {}
+    )
     answered = judged(yes(QUESTION, Scope.SESSION, **kept))
     assert answered is not None
     roots = msgspec.structs.replace(

@@ -16,6 +16,7 @@ from astrid.core.budget import Ledger
 from astrid.core.call import (
     MAX_CALL_BYTES,
     MAX_NEEDS,
+    MAX_PRES,
     Call,
     Need,
     Pre,

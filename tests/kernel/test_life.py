@@ -566,6 +566,16 @@ async def test_a_sleeping_actor_with_no_time_to_stop_is_stopped_too(autojump_clo
         assert system.snapshot().actors == 0
 
 
+async def test_a_sleeping_actor_ends_once_when_its_supervisor_hurries(autojump_clock: trio.testing.MockClock) -> None:
+    log: list[object] = []
+    failures: list[str] = []
+    spec = SupervisorSpec("root", children=(ChildSpec("a", lambda: Sleeper(log), idle=10),))
+    async with open_system(spec, on_failure=lambda ref, reason, error: failures.append(reason.detail)) as system:
+        await trio.sleep(30)
+        system.supervisor("root").hurry()
+    assert (log, failures) == (["started", "asleep"], [])
+
+
 async def test_an_actor_that_cannot_be_woken_starts_afresh(autojump_clock: trio.testing.MockClock) -> None:
     log: list[object] = []
 

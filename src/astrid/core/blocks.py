@@ -47,7 +47,7 @@ class Permission(enum.IntFlag):
     DELEGATE = 128
 
 
-ALL_PERMISSIONS = 0xFF  # a plain number: the complement of a flag of every permission is empty, and finds no unknown bit
+ALL_PERMISSIONS = 0xFF  # a plain number: the complement of a flag with every bit is empty and finds no unknown bit
 
 
 class Scope(enum.IntEnum):

@@ -222,7 +222,7 @@ def _check_strength(question: Question, scope: Scope, assurance: Assurance) -> N
         raise TokenError(
             "approval.weak-key",
             "a plain key cannot approve this",
-            advice="seal the user key with a passphrase (`astrid keys generate --seal`), or answer once if offered",
+            advice="answer once where that is offered, or make a home whose key is sealed from the start",
         )
 
 

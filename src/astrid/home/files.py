@@ -10,13 +10,16 @@ import secrets
 import stat
 from pathlib import Path
 
-from astrid.errors import ConfigError, KeyFormatError
+from astrid.errors import ConfigError
 
 MAX_GUARDED_BYTES = 1024 * 1024
 
 
-def read_guarded(path: Path, *, what: str, max_bytes: int = MAX_GUARDED_BYTES, private: bool = True) -> bytes:
+def read_guarded(
+    path: Path, *, what: str, max_bytes: int = MAX_GUARDED_BYTES, private: bool = True, of_system: bool = False
+) -> bytes:
     """The content of a file of our own.  ``private`` ones nobody else may even read; the others nobody else may change.
+    One ``of_system`` belongs to root, or to whoever this is where there is no other.
 
     Raises:
         ConfigError: missing, a link, not a plain file, of another owner, open to others, or too long.
@@ -33,7 +36,8 @@ def read_guarded(path: Path, *, what: str, max_bytes: int = MAX_GUARDED_BYTES, p
             advice="check the file's owner and mode",
         ) from error
     with open(fd, "rb") as file:
-        _judge(os.fstat(fd), path, what, forbidden=0o077 if private else 0o022)
+        owners = {os.geteuid(), 0} if of_system else {os.geteuid()}
+        _judge(os.fstat(fd), path, what, owners=owners, forbidden=0o077 if private else 0o022)
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise ConfigError(
@@ -45,19 +49,19 @@ def read_guarded(path: Path, *, what: str, max_bytes: int = MAX_GUARDED_BYTES, p
     return data
 
 
-def _judge(found: os.stat_result, path: Path, what: str, *, forbidden: int) -> None:
+def _judge(found: os.stat_result, path: Path, what: str, *, owners: set[int], forbidden: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise ConfigError(
             "file.not-plain", f"{what} is not a plain file", where=str(path), advice="remove it and run `astrid init`"
         )
-    if found.st_uid != os.geteuid():
+    if found.st_uid not in owners:
         raise ConfigError(
             "file.owner", f"{what} belongs to another user", where=str(path), advice="chown it to yourself"
         )
     if stat.S_IMODE(found.st_mode) & forbidden:
         mode = stat.S_IMODE(found.st_mode)
         wanted = 0o600 if forbidden & 0o044 else mode & ~0o022
-        raise KeyFormatError(
+        raise ConfigError(
             "file.open-to-others",
             f"{what} has mode {mode:04o}, so others can get at it",
             where=str(path),

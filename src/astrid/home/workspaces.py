@@ -39,21 +39,21 @@ def identify_workspace(folder: Path, home: Home) -> WorkspaceIdentity:
         its own keys and rules.
     """
     try:
-        real = folder.resolve(strict=True)
+        real = Path(os.path.realpath(folder, strict=True))
         found = os.stat(real)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name may hold what no path can
         raise WorkspaceError(
             "workspace.missing",
-            f"the workspace cannot be opened: {error.strerror}",
+            f"the workspace cannot be opened: {getattr(error, 'strerror', 'no folder has such a name')}",
             effect="none",
-            where=str(folder),
+            where=ascii(str(folder))[1:-1],
             advice="name a folder",
         ) from error
     if not stat.S_ISDIR(found.st_mode):
         raise WorkspaceError(
             "workspace.not-folder", "the workspace is a file", effect="none", where=str(folder), advice="name a folder"
         )
-    inside = home.root.resolve()
+    inside = Path(os.path.realpath(home.root))
     if inside.is_relative_to(real) or real.is_relative_to(inside):
         raise WorkspaceError(
             "workspace.home-inside",

@@ -68,6 +68,7 @@ _TO_MODEL = {
     "budget": "It does not fit the budget. Go on with something cheaper, or stop.",
     "approval": "A person was asked and did not agree. Go on without it.",
     "workspace": "The file tools do not reach it. Work on files inside the workspace.",
+    "command": "The command is not plain enough to be judged. Write it more simply, or put it into a script.",
     "input": "The arguments make no sense to the tool. Correct them, or go on without it.",
     "tool": "The tool is not available just now.",
     "audit": "Nothing can be recorded just now, so nothing runs.",

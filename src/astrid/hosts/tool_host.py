@@ -237,7 +237,8 @@ class ToolHost(Actor):
                 prepared = Prepared(ref=message.ref, preparation=message.preparation)
                 self.ctx.answer(self._interceptor, ("Prepare", message.ref), prepared)
             case Refused():
-                layer = "workspace" if message.code.startswith("workspace.") else "input"
+                family = message.code.partition(".")[0]
+                layer = family if family in ("workspace", "command") else "input"
                 self._refuse(message.ref, layer, message.code, message.reason, message.advice)
             case Ran():
                 if job.execute is not None:

@@ -199,6 +199,7 @@ class Life:
             self.cell.mailbox.suggest_sleep()
         self._watch_idleness()
 
+    @enable_ki_protection
     def _fall_asleep(self, actor: Actor) -> bool:
         wanted = self.state is State.UP and not self._scope.cancel_called
         record = actor.passivate() if wanted else None

@@ -303,11 +303,12 @@ class Restarts:
         if not self._down:
             return
         if self._rules.strategy != "one_for_one":
-            for child in self._children.values():
-                if child.phase is Phase.DOWN:
-                    yield child
-                if child.phase is not Phase.UP and not child.leaving:
-                    return  # the others stand on this one
+            # The others stand on the first that is not up; there is one, for who is down is not leaving.
+            first = next(
+                child for child in self._children.values() if child.phase is not Phase.UP and not child.leaving
+            )
+            if first.phase is Phase.DOWN:
+                yield first
             return
         for child in list(self._down.values()):
             if child.static and not child.tried:

@@ -37,6 +37,7 @@ from astrid.runtime.desk import Desk
 from astrid.runtime.gateway import Answer
 from astrid.runtime.hub import Hub
 from astrid.runtime.log import Past, read_past
+from astrid.runtime.parts import Extra
 from astrid.runtime.recall import recall_questions, recall_tokens
 from astrid.runtime.shelf import Shelf
 from astrid.runtime.wallet import HolderWallet
@@ -112,7 +113,15 @@ class World:
     ``spoilt`` says, for people, what lies beside the log and cannot be used.
     """
 
-    def __init__(self, home: Home, *, clock: Clock, entropy: Entropy, store: LogStore | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        store: LogStore | None = None,
+        extras: tuple[Extra, ...] = (),
+    ) -> None:
         self.home = home
         self.clock = clock
         self.entropy = entropy
@@ -131,7 +140,7 @@ class World:
         self.desk: Desk[Answer] = Desk()
         self.facts = self._new_facts()
         self.shelf = Shelf(self.facts)
-        self.catalogue = Catalogue(self.config, home, hides=self.policy.hides, entropy=entropy)
+        self.catalogue = Catalogue(self.config, home, hides=self.policy.hides, entropy=entropy, extras=extras)
         self.spoilt: list[str] = []
         self._past: Past | None = None
 

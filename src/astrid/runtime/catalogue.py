@@ -99,7 +99,7 @@ class Catalogue:
             found = resolve_model(
                 name,
                 api_key=os.environ.get("ANTHROPIC_API_KEY", ""),
-                base_url=self._config.model.api_url,
+                base_url=self._config.model.api_url or None,
                 prices=prices,
             )
             table = self._config.models.get(found.name)

@@ -1,9 +1,12 @@
 """The configuration: ``/etc/astrid/config.toml``, then the user's.  A key that nobody knows, or a value that makes
 no sense, refuses to start.
 
-Policy is not merged but stacked: what the machine's administrator forbids, the user's file cannot allow.
+Policy is not merged but stacked, and of two limits the lower one holds: what the machine's administrator forbids, the
+user's file cannot allow.
 
-Source: the first Astrid (keys, defaults); threats 42, 43.
+Never: reads the environment, or a float.
+
+Source: the first Astrid (keys, defaults; a workspace could only tighten); threats 42, 43.  docs/configuration.md.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from astrid.home import read_guarded
 
 SYSTEM_CONFIG = Path("/etc/astrid/config.toml")
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+Usd = str | Annotated[int, msgspec.Meta(ge=0)]  # what TOML takes for a float stays the text that stands there
 Table = dict[str, object]
 
 
@@ -40,15 +44,15 @@ class ModelTable(ConfigTable, frozen=True):
 class PriceTable(ConfigTable, frozen=True):
     """``[models."provider/name"]``: what a model costs, in dollars per million tokens, and how much it can take in."""
 
-    input_per_million: str
-    output_per_million: str
+    input_usd_per_million: Usd
+    output_usd_per_million: Usd
     context_window: _Positive = 100_000
 
     def price(self) -> Price:
         """The price in whole micro-dollars."""
         return Price(
-            input_micros_per_million=parse_usd(self.input_per_million),
-            output_micros_per_million=parse_usd(self.output_per_million),
+            input_micros_per_million=usd(self.input_usd_per_million, 0),
+            output_micros_per_million=usd(self.output_usd_per_million, 0),
         )
 
 
@@ -62,9 +66,9 @@ class SecurityTable(ConfigTable, frozen=True):
 class BudgetTable(ConfigTable, frozen=True):
     """``[budget]``, in dollars.  ``workspace_max_usd`` empty: no cap over all sessions of a workspace."""
 
-    session_max_usd: str = "100.00"
-    per_action_max_usd: str = "10.00"
-    workspace_max_usd: str = ""
+    session_max_usd: Usd = "100.00"
+    per_action_max_usd: Usd = "10.00"
+    workspace_max_usd: Usd = ""
 
 
 class WorkspaceTable(ConfigTable, frozen=True):
@@ -102,41 +106,40 @@ def load_config(user_file: Path, system_file: Path = SYSTEM_CONFIG) -> Loaded:
     """Read both layers; a missing file is an empty one.
 
     Raises:
-        ConfigError: unreadable, not TOML, an unknown key or a value out of range; names the file and the key.
+        ConfigError: unreadable, open to others, not TOML, an unknown key or a value out of range; names the file and
+            the key.
     """
-    tables: list[dict[str, object]] = []
+    merged: Table = {}
     policies: list[PolicyConfig] = []
     files: list[Path] = []
-    for path in (system_file, user_file):
-        table = _read(path)
+    for path, of_system in ((system_file, True), (user_file, False)):
+        table = _read(path, of_system=of_system)
         if table is None:
             continue
         layer = _convert(table, path)
-        tables.append(table)
+        _check(layer, path)
         policies.append(layer.security.policy)
         files.append(path)
-    merged: dict[str, object] = {}
-    for table in tables:
-        merged = _merge(merged, table)
-    config = _convert(merged, user_file)
-    _check(config, user_file)
-    return Loaded(config, tuple(policies) or (PolicyConfig(),), tuple(files))
+        merged = _tightened(_merge(merged, table), merged, table)
+    return Loaded(_convert(merged, user_file), tuple(policies) or (PolicyConfig(),), tuple(files))
 
 
-def _read(path: Path) -> dict[str, object] | None:
-    if not path.exists():
-        return None
+def _read(path: Path, *, of_system: bool) -> Table | None:
     try:
-        text = read_guarded(path, what="the configuration", private=False).decode()
-        # Money is never a float: what looks like one stays the text that stands there.
+        text = read_guarded(path, what="the configuration", private=False, of_system=of_system).decode()
         return tomllib.loads(text, parse_float=str)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ConfigError as error:
+        # SAFETY: only what is not there at all is an empty layer; a rule that cannot be read is not a rule lifted.
+        if error.code == "file.missing":
+            return None
+        raise
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(
             "config.syntax", f"not valid TOML: {error}", where=str(path), advice="correct the file; nothing was started"
         ) from error
 
 
-def _convert(table: dict[str, object], path: Path) -> Config:
+def _convert(table: Table, path: Path) -> Config:
     try:
         return msgspec.convert(table, Config, strict=True)
     except msgspec.ValidationError as error:
@@ -148,20 +151,13 @@ def _convert(table: dict[str, object], path: Path) -> Config:
         ) from error
 
 
-def _merge(below: Table, above: Table) -> Table:
-    merged = dict(below)
-    for key, value in above.items():
-        present = merged.get(key)
-        both = isinstance(present, dict) and isinstance(value, dict)
-        merged[key] = _merge(cast(Table, present), cast(Table, value)) if both else value
-    return merged
-
-
 def _check(config: Config, path: Path) -> None:
+    """What a type cannot say: money, prices, the mode."""
     try:
-        session, action = parse_usd(config.budget.session_max_usd), parse_usd(config.budget.per_action_max_usd)
-        if config.budget.workspace_max_usd:
-            parse_usd(config.budget.workspace_max_usd)
+        budget = config.budget
+        for amount in (budget.session_max_usd, budget.per_action_max_usd):
+            parse_usd(str(amount))
+        usd(budget.workspace_max_usd, 0)
         for table in config.models.values():
             table.price()
         Mode(config.workspace.mode)
@@ -174,15 +170,34 @@ def _check(config: Config, path: Path) -> None:
             where=str(path),
             advice="write safe, guided or autonomous",
         ) from error
-    if action > session:
-        raise ConfigError(
-            "config.invalid",
-            "`per_action_max_usd` is above `session_max_usd`",
-            where=str(path),
-            advice="lower the first or raise the second",
-        )
 
 
-def usd(text: str, otherwise: int) -> Micros:
+def _merge(below: Table, above: Table) -> Table:
+    merged = dict(below)
+    for key, value in above.items():
+        present = merged.get(key)
+        both = isinstance(present, dict) and isinstance(value, dict)
+        merged[key] = _merge(cast(Table, present), cast(Table, value)) if both else value
+    return merged
+
+
+def _tightened(merged: Table, *layers: Table) -> Table:
+    """``merged`` with the lower one of each limit that both layers state."""
+    tightened = dict(merged)
+    for table in ("budget", "runtime"):
+        if table in merged:
+            stated = [cast(Table, layer.get(table, {})) for layer in layers]
+            tightened[table] = {name: _lowest(name, stated) for name in cast(Table, merged[table])}
+    return tightened
+
+
+def _lowest(name: str, stated: list[Table]) -> object:
+    values = [table[name] for table in stated if name in table]
+    if name.endswith("_usd"):
+        return min(values, key=lambda value: parse_usd(str(value)) if value != "" else float("inf"))
+    return min(cast(list[int], values))
+
+
+def usd(amount: Usd, otherwise: int) -> Micros:
     """The amount in a configuration field; ``otherwise`` if it is empty."""
-    return parse_usd(text) if text else Micros(otherwise)
+    return Micros(otherwise) if amount == "" else parse_usd(str(amount))

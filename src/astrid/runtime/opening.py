@@ -80,6 +80,8 @@ class Opener:
         await self._up(f"workspace-{place.identity.hex()}", place.toolbox, place.server, ctx)
         model_host = f"model-{brain.toolbox.partition(':')[2]}"
         await self._up(model_host, brain.toolbox, brain.server, ctx)
+        for extra in self._catalogue.extras():
+            await self._up(extra.name, extra.toolbox, extra.server, ctx)
         actor = Session(
             session=session,
             key=key,
@@ -111,7 +113,7 @@ class Opener:
             key=key,
             session=session,
             workspace=place.identity,
-            toolboxes=(place.toolbox, brain.toolbox),
+            toolboxes=(place.toolbox, brain.toolbox, *(extra.toolbox for extra in self._catalogue.extras())),
             mode=mode.value,
             model=brain.name,
             scripted=brain.scripted,

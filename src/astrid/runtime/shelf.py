@@ -1,6 +1,6 @@
 """The standing tokens of this install, as the log has them.  Verified on every load.
 
-Source: architecture 6 ("Stored tokens are verified on every load"); a hole of the first Astrid, which trusted what it had stored.
+Source: architecture 6 ("Stored tokens are verified on every load": the first Astrid believed what it had stored).
 """
 
 from __future__ import annotations

@@ -245,7 +245,7 @@ def _is_full(error: apsw.Error | OSError) -> bool:
         case apsw.FullError():
             return True
         case apsw.IOError():  # the index of the write-ahead log has no room of its own
-            return error.extendedresult == apsw.SQLITE_IOERR_SHMSIZE
+            return getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
         case OSError():
             return error.errno in (errno.ENOSPC, errno.EDQUOT)
         case _:

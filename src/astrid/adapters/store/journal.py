@@ -3,7 +3,7 @@
 One statement per table and batch (a carray is bound once, and the interpreter lock is let go once), no timers:
 while a batch syncs, the next one collects.
 
-Source: the store study (group commit, one statement per batch); protocol N9.
+Source: SQLite documentation (carray, group commit by one writer); protocol N9.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def commit(connection: apsw.Connection, batch: Batch) -> None:
 
 
 class SqliteJournal:
-    """The writer.  Make it inside the event loop that is to be told of completions; ``aclose`` it before that loop ends.
+    """The writer.  Make it in the event loop that is to be told of completions; ``aclose`` it before that loop ends.
 
     ``keep`` is called in the writer's thread with each checkpoint once it is committed, and keeps it outside the
     database's folder (N11).

@@ -5,7 +5,7 @@ of descriptors, no paths, and answer with the same lines of JSON.
 
 Never: runs an expression in the daemon; believes more of the answer than its types say.
 
-Source: the first Astrid (grep); ripgrep's JSON output; libraries 12.
+Source: the first Astrid (grep); ripgrep's JSON output.
 """
 
 from __future__ import annotations

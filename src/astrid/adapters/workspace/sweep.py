@@ -6,7 +6,7 @@ of it.
 A run marks its environment; what carries the mark, or is in the run's process group, is killed and waited for.  What
 wipes its environment after leaving the group is not found.
 
-Source: pidfd_open(2), proc(5); libraries 10 (``setsid`` leaves the group).
+Source: pidfd_open(2), proc(5) (``setsid`` leaves the group).
 """
 
 from __future__ import annotations

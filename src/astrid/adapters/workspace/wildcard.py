@@ -7,7 +7,7 @@ by a component that begins with one.
 Never: matches by a regular expression made from the pattern: whoever writes the pattern would choose how long that
 takes.
 
-Source: the first Astrid (glob, grep); libraries 12.
+Source: the first Astrid (glob, grep).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-from astrid.core.canon import Signed, commitment
+from astrid.core.canon import MAX_U64, Signed, commitment
 from astrid.core.chain import Frame, decode_body, decode_frame
 from astrid.core.checkpoint import verify_checkpoint
 from astrid.core.ids import parse_id, show_id
@@ -112,7 +112,7 @@ def _since(text: str) -> int:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"`{text}` is no time") from error
     then = then if then.tzinfo is not None else then.replace(tzinfo=UTC)
-    return max(0, int(then.timestamp()) * _NS)
+    return min(max(0, int(then.timestamp()) * _NS), MAX_U64)
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -15,8 +15,8 @@ TEMPLATE = """\
 
 # What a model costs, in dollars per million tokens.  Without a price a model is not used, since no budget could hold.
 # [models."provider/name"]
-# input_per_million = "3.00"
-# output_per_million = "15.00"
+# input_usd_per_million = "3.00"
+# output_usd_per_million = "15.00"
 # context_window = 100000
 
 [budget]

@@ -16,7 +16,7 @@ from astrid.core.merkle import leaf_hash, verify_inclusion
 from astrid.frontends.client import connect
 from astrid.frontends.demo.stage import Stage
 from astrid.frontends.demo.table import Row
-from astrid.frontends.launch import run_attack, verify_home
+from astrid.frontends.launch import run_attack, verify_copy, verify_home
 from astrid.home import Home
 from astrid.wire import params as p
 from astrid.wire import results as r
@@ -76,7 +76,7 @@ def damages(stage: Stage, say: Callable[[str], None]) -> list[Row]:
 
 
 def _caught(stage: Stage, copy: Home, what: str) -> Row:
-    code, found = verify_home(copy.root, "--install", str(stage.home.install), "--witness", str(stage.home.witness))
+    code, found = verify_copy(copy.root, "--install", str(stage.home.install), "--witness", str(stage.home.witness))
     return Row(part="Damaged copies of the log", what=what, held=code == 1, layer="verify", reason=_said(found))
 
 
