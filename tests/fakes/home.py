@@ -6,10 +6,9 @@ import os
 import time
 from pathlib import Path
 
-from astrid.core.canon import encode
+from astrid.core.canon import Domain
 from astrid.core.grants import GrantTerms, Mode, workspace_grant
 from astrid.core.install import Install, Root, install_id, sign_statement
-from astrid.core.canon import Domain
 from astrid.core.keys import SigningKey
 from astrid.core.tokens import UNLIMITED_MICROS, Assurance, issue
 from astrid.home import Home, identify_workspace, open_home, workspace_id, write_guarded
@@ -30,7 +29,9 @@ def make_home(root: Path, *, assurance: Assurance = Assurance.SEALED) -> tuple[H
     return home, install_id(install)
 
 
-def grant_workspace(home: Home, aud: bytes, folder: Path, mode: Mode, *, assurance: Assurance = Assurance.SEALED) -> bytes:
+def grant_workspace(
+    home: Home, aud: bytes, folder: Path, mode: Mode, *, assurance: Assurance = Assurance.SEALED
+) -> bytes:
     """A workspace grant for ``folder``, signed by the user."""
     identity = identify_workspace(folder, home)
     now = int(time.time())
@@ -47,6 +48,3 @@ def grant_workspace(home: Home, aud: bytes, folder: Path, mode: Mode, *, assuran
         nonce=os.urandom(16),
     )
     return issue(workspace_grant(mode, terms), USER)
-
-
-__all__ = ["HOLDER", "RUNTIME", "USER", "encode", "grant_workspace", "make_home"]

@@ -1,12 +1,13 @@
-"""A whole runtime in one process: a home, the tree, a workspace and a scripted model, driven from outside as a daemon does."""
+"""A whole runtime in one process: home, tree, workspace and scripted model, driven from outside as a daemon does."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import trio
 import trio.testing
@@ -19,18 +20,22 @@ from astrid.core.chain import decode_body, decode_frame
 from astrid.core.display import display_digest, render_question
 from astrid.core.grants import Mode
 from astrid.core.ids import parse_id
+from astrid.core.install import install_id, verify_install
 from astrid.core.question import answer_block, question_digest
 from astrid.core.records import Kind
 from astrid.core.tokens import Assurance, Scope, issue
-from astrid.kernel import System, open_system
-from astrid.messages.approvals import ListOpen
+from astrid.home import Home, open_home
+from astrid.kernel import Message, Ref, System, open_system
+from astrid.messages.approvals import ListOpen, OpenQuestion
 from astrid.messages.gate import Done, Failed
 from astrid.messages.gateway import AddToken, Attended, Declined, GiveAnswer, Input, OpenSession, SessionOpened, Taken
+from astrid.ports import Clock
 from astrid.runtime.boot import World
 from astrid.runtime.tree import Directory, tree
 from tests.fakes.home import HOLDER, USER, grant_workspace, make_home
 
 LIMIT_SECONDS = 30
+Json = dict[str, Any]
 
 
 class Runtime:
@@ -44,13 +49,13 @@ class Runtime:
         self.aud = aud
         self.session = b""
         self._turn = 0
-        self._behind: list[dict] = []
+        self._behind: list[Json] = []
 
     @property
-    def gateway(self):
+    def gateway(self) -> Ref:
         return self.directory.by_path["root/gateway"]
 
-    async def by_ticket(self, make):
+    async def by_ticket(self, make: Callable[[int], Message]) -> Any:
         ticket = self.world.desk.take()
         self.system.post(self.gateway, make(ticket.number))
         with trio.fail_after(LIMIT_SECONDS):
@@ -61,7 +66,9 @@ class Runtime:
         answer = await self.by_ticket(lambda n: AddToken(ticket=n, token=token, source="test"))
         assert isinstance(answer, Done)
 
-    async def open(self, script: list[dict], *, mode: str = "guided", interactive: bool = True, budget: int = 0):
+    async def open(
+        self, script: list[Json], *, mode: str = "guided", interactive: bool = True, budget: int = 0
+    ) -> SessionOpened | Failed:
         path = self.world.home.root.parent / f"script-{os.urandom(4).hex()}.jsonl"
         path.write_text("".join(json.dumps(line) + "\n" for line in script))
         answer = await self.by_ticket(
@@ -84,11 +91,11 @@ class Runtime:
     async def say(self, text: str) -> Taken | Declined:
         self._turn += 1
         message = Input(session=self.session, turn=self._turn, text=text, signer=b"", signature=b"")
-        return await self.system.ask(self.gateway, message, within=LIMIT_SECONDS)
+        return cast("Taken | Declined", await self.system.ask(self.gateway, message, within=LIMIT_SECONDS))
 
-    async def until(self, *names: str) -> list[dict]:
+    async def until(self, *names: str) -> list[Json]:
         """Events up to and with the first one of these names; what came behind it is kept for the next call."""
-        seen: list[dict] = []
+        seen: list[Json] = []
         with trio.fail_after(LIMIT_SECONDS):
             while True:
                 while self._behind:
@@ -101,12 +108,14 @@ class Runtime:
         self.system.post(self.gateway, Attended(session=self.session, present=present))
         await trio.testing.wait_all_tasks_blocked()
 
-    async def question(self, event: dict) -> bytes:
-        waiting = await self.system.ask(self.directory.by_path["root/approvals"], ListOpen(), within=LIMIT_SECONDS)
+    async def question(self, event: Json) -> bytes:
+        approvals = self.directory.by_path["root/approvals"]
+        answer = await self.system.ask(approvals, ListOpen(), within=LIMIT_SECONDS)
+        waiting = cast("tuple[OpenQuestion, ...]", answer)
         qid = parse_id("question", event["question_id"])
         return next(one.question for one in waiting if one.qid == qid)
 
-    def answer_to(self, question: bytes, event: dict, verdict: Verdict) -> bytes:
+    def answer_to(self, question: bytes, event: Json, verdict: Verdict) -> bytes:
         """What a person's signer would send."""
         qid = parse_id("question", event["question_id"])
         token, payload = b"", b""
@@ -135,7 +144,7 @@ class Runtime:
         raw = encode(answer)
         return encode(SignedAnswer(raw, USER.sign(Domain.APPROVAL, raw), token))
 
-    async def respond(self, event: dict, verdict: Verdict) -> Done | Failed:
+    async def respond(self, event: Json, verdict: Verdict) -> Done | Failed:
         raw = self.answer_to(await self.question(event), event, verdict)
         return await self.by_ticket(lambda n: GiveAnswer(ticket=n, answer=raw))
 
@@ -144,7 +153,7 @@ class Runtime:
         return read_records(self.world.home)
 
 
-def read_records(home) -> list[tuple[Kind, object]]:
+def read_records(home: Home) -> list[tuple[Kind, object]]:
     reader = SqliteReader(home.log)
     try:
         frames = [decode_frame(data) for data in reader.frames(1, 100_000)]
@@ -154,13 +163,10 @@ def read_records(home) -> list[tuple[Kind, object]]:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, clock=None) -> AsyncIterator[Runtime]:
+async def running(folder: Path, *, clock: Clock | None = None) -> AsyncIterator[Runtime]:
     """A runtime in ``folder``; made anew, or continued if it was there before."""
     workspace = folder / "workspace"
     if (folder / "home").exists():
-        from astrid.core.install import install_id, verify_install
-        from astrid.home import open_home
-
         home = open_home(folder / "home")
         aud = install_id(verify_install(home.install.read_bytes()))
     else:
@@ -169,7 +175,9 @@ async def running(folder: Path, *, clock=None) -> AsyncIterator[Runtime]:
     failures: list[BaseException] = []
     world = World(home, clock=clock or SystemClock(), entropy=SystemEntropy())
     directory = Directory()
-    async with open_system(tree(world, directory), on_failure=lambda _ref, _why, error: failures.append(error)) as system:
+    async with open_system(
+        tree(world, directory), on_failure=lambda _ref, _why, error: failures.append(error)
+    ) as system:
         directory.system = system
         yield Runtime(world, directory, system, workspace, aud)
     assert not failures, failures

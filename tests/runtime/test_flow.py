@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from astrid.core.approval import Verdict
 from astrid.core.grants import Mode
 from astrid.core.records import Kind
@@ -10,16 +13,18 @@ from astrid.messages.gateway import GiveAnswer
 from astrid.runtime.log import read_past
 from tests.fakes.runtime import running
 
+Json = dict[str, Any]
 
-def call(tool: str, **arguments: object) -> dict:
+
+def call(tool: str, **arguments: object) -> Json:
     return {"name": tool, "arguments": arguments}
 
 
-def turn(*calls: dict, text: str = "go on") -> dict:
+def turn(*calls: Json, text: str = "go on") -> Json:
     return {"text": text, "tool_calls": list(calls)} if calls else {"text": text}
 
 
-async def test_a_read_within_the_grant_is_recorded_before_it_runs(tmp_path):
+async def test_a_read_within_the_grant_is_recorded_before_it_runs(tmp_path: Path) -> None:
     async with running(tmp_path) as runtime:
         (runtime.workspace / "a.txt").write_text("hello\n")
         await runtime.grant(Mode.SAFE)
@@ -36,7 +41,7 @@ async def test_a_read_within_the_grant_is_recorded_before_it_runs(tmp_path):
     assert all(permit < outcome for permit, outcome in zip(permits, outcomes, strict=True))
 
 
-async def test_a_write_outside_the_mode_asks_and_is_deferred_when_nobody_is_there(tmp_path):
+async def test_a_write_outside_the_mode_asks_and_is_deferred_when_nobody_is_there(tmp_path: Path) -> None:
     async with running(tmp_path) as runtime:
         await runtime.grant(Mode.SAFE)
         await runtime.open([turn(call("write_file", file_path="a.txt", content="x")), turn(text="done")], mode="safe")
@@ -46,10 +51,11 @@ async def test_a_write_outside_the_mode_asks_and_is_deferred_when_nobody_is_ther
     assert [event["event"] for event in events if event["event"] in ("deferred", "denied")] == ["deferred"]
 
 
-async def test_a_yes_runs_exactly_the_call_that_was_asked_about(tmp_path):
+async def test_a_yes_runs_exactly_the_call_that_was_asked_about(tmp_path: Path) -> None:
     async with running(tmp_path) as runtime:
         await runtime.grant(Mode.GUIDED)
-        script = [turn(call("bash", command="echo one > made.txt")), turn(call("bash", command="echo one > made.txt")), turn()]
+        same = turn(call("bash", command="echo one > made.txt"))
+        script = [same, same, turn()]
         await runtime.open(script)
         await runtime.attend()
         await runtime.say("run it")
@@ -63,10 +69,11 @@ async def test_a_yes_runs_exactly_the_call_that_was_asked_about(tmp_path):
     assert [event["code"] for event in events if event["event"] == "denied"] == ["approval.denied"]
 
 
-async def test_a_session_answer_covers_the_same_call_again_but_no_other(tmp_path):
+async def test_a_session_answer_covers_the_same_call_again_but_no_other(tmp_path: Path) -> None:
     async with running(tmp_path) as runtime:
         await runtime.grant(Mode.SAFE)
-        writes = [call("write_file", file_path=name, content=text) for name, text in (("a", "1"), ("a", "2"), ("b", "3"))]
+        texts = (("a", "1"), ("a", "2"), ("b", "3"))
+        writes = [call("write_file", file_path=name, content=text) for name, text in texts]
         await runtime.open([turn(one) for one in writes] + [turn()], mode="safe")
         await runtime.attend()
         await runtime.say("write")
@@ -79,7 +86,7 @@ async def test_a_session_answer_covers_the_same_call_again_but_no_other(tmp_path
         assert not (runtime.workspace / "b").exists()
 
 
-async def test_an_answer_given_twice_counts_once(tmp_path):
+async def test_an_answer_given_twice_counts_once(tmp_path: Path) -> None:
     async with running(tmp_path) as runtime:
         await runtime.grant(Mode.SAFE)
         await runtime.open([turn(call("write_file", file_path="a", content="1")), turn()], mode="safe")
@@ -95,7 +102,7 @@ async def test_an_answer_given_twice_counts_once(tmp_path):
         assert again.code == "approval.settled"
 
 
-async def test_a_question_outlives_a_restart_and_can_still_be_answered(tmp_path):
+async def test_a_question_outlives_a_restart_and_can_still_be_answered(tmp_path: Path) -> None:
     async with running(tmp_path) as runtime:
         await runtime.grant(Mode.SAFE)
         await runtime.open([turn(call("write_file", file_path="a", content="1")), turn()], mode="safe")
@@ -111,7 +118,7 @@ async def test_a_question_outlives_a_restart_and_can_still_be_answered(tmp_path)
     assert not [event for event in events if event["event"] in ("denied", "deferred")]
 
 
-async def test_a_session_without_a_grant_does_not_open(tmp_path):
+async def test_a_session_without_a_grant_does_not_open(tmp_path: Path) -> None:
     async with running(tmp_path) as runtime:
         await runtime.grant(Mode.SAFE)
         answer = await runtime.open([turn()], mode="guided")
@@ -119,7 +126,7 @@ async def test_a_session_without_a_grant_does_not_open(tmp_path):
     assert answer.code == "token.no-grant"
 
 
-async def test_a_model_call_that_does_not_fit_the_budget_is_not_made(tmp_path):
+async def test_a_model_call_that_does_not_fit_the_budget_is_not_made(tmp_path: Path) -> None:
     header = {"model": {"name": "dear", "price": {"input_usd_per_million": "1000", "output_usd_per_million": "1000"}}}
     async with running(tmp_path) as runtime:
         await runtime.grant(Mode.SAFE)
@@ -129,10 +136,9 @@ async def test_a_model_call_that_does_not_fit_the_budget_is_not_made(tmp_path):
     assert [event["layer"] for event in events if event["event"] == "denied"] == ["budget"]
 
 
-async def test_a_stopped_log_is_signed_to_its_last_record(tmp_path):
+async def test_a_stopped_log_is_signed_to_its_last_record(tmp_path: Path) -> None:
     async with running(tmp_path) as runtime:
         await runtime.grant(Mode.SAFE)
         world = runtime.world
     past = read_past(world.home, world.keys)
     assert past.signed == past.tip.size > 3
-

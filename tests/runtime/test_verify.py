@@ -249,6 +249,22 @@ class TestCannotTell:
         assert (found.result, found.code) == (Result.UNKNOWN, "verify.witness")
 
 
+@pytest.mark.parametrize("key", [USER.public, RUNTIME.public])
+def test_a_copy_is_believed_for_the_sake_of_a_key_from_elsewhere(copy: Home, key: bytes) -> None:
+    assert verify(copy, is_own=False).result is Result.UNKNOWN
+    found = verify(copy, Trust(key=key.hex()), is_own=False)
+    assert (found.result, "key that was given" in found.trusts) == (Result.SOUND, True)
+
+
+def test_more_unsigned_records_than_a_daemon_leaves_are_not_sound(copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(copy, ("DELETE FROM checkpoint WHERE size > 3", ()))
+    copy.anchor.unlink()
+    assert verify(copy).result is Result.SOUND
+    monkeypatch.setattr("astrid.core.verify.CHECKPOINT_RECORDS", 4)
+    found = verify(copy)
+    assert (found.result, "are not signed" in found.says) == (Result.TAMPERED, True)
+
+
 def test_a_log_that_is_gone_while_a_checkpoint_remembers_it_was_tampered_with(copy: Home) -> None:
     shutil.rmtree(copy.log.parent)
     assert (verify(copy).result, verify(copy).code) == (Result.TAMPERED, "chain.missing")

@@ -24,8 +24,15 @@ def read_guarded(
     Raises:
         ConfigError: missing, a link, not a plain file, of another owner, open to others, or too long.
     """
+    owners = {os.geteuid(), 0} if of_system else {os.geteuid()}
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            _judge(os.fstat(fd), path, what, owners=owners, forbidden=0o077 if private else 0o022)
+            with open(fd, "rb", closefd=False) as file:
+                data = file.read(max_bytes + 1)
+        finally:
+            os.close(fd)
     except FileNotFoundError as error:
         raise ConfigError("file.missing", f"{what} is missing", where=str(path), advice="run `astrid init`") from error
     except OSError as error:
@@ -35,10 +42,6 @@ def read_guarded(
             where=str(path),
             advice="check the file's owner and mode",
         ) from error
-    with open(fd, "rb") as file:
-        owners = {os.geteuid(), 0} if of_system else {os.geteuid()}
-        _judge(os.fstat(fd), path, what, owners=owners, forbidden=0o077 if private else 0o022)
-        data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise ConfigError(
             "file.too-long",

@@ -1,5 +1,7 @@
 """Actors on Trio: mailboxes, refs, ranks and supervisors.  Knows no agent, tool or token, and fits any program.
 
+It never looks into a message, never opens a file or a socket, and never reads a clock but the run's own.
+
     async with open_system(SupervisorSpec("root", children=(ChildSpec("counter", Counter),))) as system:
         total = await system.ask(system.ref("root/counter"), Add(amount=2), within=1)
 

@@ -17,6 +17,7 @@ from typing import Annotated, cast
 
 import msgspec
 
+from astrid.core.canon import MAX_U64
 from astrid.core.grants import Mode
 from astrid.core.money import Micros, Price, parse_usd
 from astrid.core.policy import PolicyConfig
@@ -194,7 +195,7 @@ def _tightened(merged: Table, *layers: Table) -> Table:
 def _lowest(name: str, stated: list[Table]) -> object:
     values = [table[name] for table in stated if name in table]
     if name.endswith("_usd"):
-        return min(values, key=lambda value: parse_usd(str(value)) if value != "" else float("inf"))
+        return min(values, key=lambda value: usd(cast(Usd, value), MAX_U64))
     return min(cast(list[int], values))
 
 
