@@ -53,6 +53,11 @@ def refused(raw: bytes, question: bytes = QUESTION, **around: Any) -> str:
     return error.value.code
 
 
+def test_the_numbers_that_are_signed_never_change() -> None:
+    numbers = {"DENY": 0, "ONCE": 1, "SESSION": 2, "WORKSPACE": 3, "ALWAYS": 4}
+    assert {one.name: one.value for one in Verdict} == numbers
+
+
 # --- who may say what
 
 

@@ -216,6 +216,13 @@ def test_no_limit_is_the_most_that_a_field_can_hold() -> None:
             encode(block(**beyond))
 
 
+def test_the_numbers_that_are_signed_never_change() -> None:
+    assert {one.name: one.value for one in Scope} == {"ONCE": 0, "SESSION": 1, "WORKSPACE": 2, "ALWAYS": 3}
+    assert {one.name: one.value for one in Assurance} == {"PLAIN": 1, "SEALED": 2, "DEVICE": 3, "RELAYED": 4}
+    names = "READ WRITE EXECUTE DELETE INVOKE LIST CREATE DELEGATE".split()
+    assert {one.name: one.value for one in Permission} == {name: 1 << place for place, name in enumerate(names)}
+
+
 def test_all_permissions_are_all_that_have_a_name() -> None:
     assert sum(Permission) == ALL_PERMISSIONS
 

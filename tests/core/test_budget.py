@@ -145,7 +145,7 @@ USES = {BLOCK: 12, CHILD: 6, b"sibling": 8, b"grandchild": 3}
 class Purses(RuleBasedStateMachine):
     """Calls of a family of tokens reserve, settle, and give up, in any order, beside a model that keeps lists."""
 
-    open = Bundle("open")
+    running = Bundle("running")
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class Purses(RuleBasedStateMachine):
             sum(one.micros for one in self.reserved.values() if on(one)),
         )
 
-    @rule(target=open, chain=st.sampled_from(CHAINS), micros=st.integers(0, 60))
+    @rule(target=running, chain=st.sampled_from(CHAINS), micros=st.integers(0, 60))
     def reserve(self, chain: tuple[bytes, ...], micros: int) -> int:
         keys = (*chain, SESSION, WORKSPACE)
         wanted = charge(micros, {key: LIMITS[key] for key in keys}, {key: USES[key] for key in chain})
@@ -179,7 +179,7 @@ class Purses(RuleBasedStateMachine):
         self.taken.append(wanted)
         return self.next
 
-    @rule(which=consumes(open), share=st.sampled_from((0, 1, 2, 20)))
+    @rule(which=consumes(running), share=st.sampled_from((0, 1, 2, 20)))
     def settle(self, which: int, share: int) -> None:
         """Nothing happened; half, all, or ten times of what was reserved was spent."""
         if which < 0:

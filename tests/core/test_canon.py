@@ -179,6 +179,43 @@ def test_a_nested_second_spelling_is_refused() -> None:
         read(encode(SAMPLE).replace(b"\x92\xa1b\x02", b"\xdc\x00\x02\xa1b\x02"))
 
 
+class Ranges(Signed, frozen=True, array_like=True):
+    u8: U8
+    u16: U16
+    u32: U32
+    u64: U64
+    b16: Bytes16
+    b32: Bytes32
+    b64: Bytes64
+
+
+LOWEST = Ranges(0, 0, 0, 0, b"x" * 16, b"x" * 32, b"x" * 64)
+
+
+def test_numbers_reach_from_nothing_to_the_end_of_their_type() -> None:
+    highest = msgspec.structs.replace(LOWEST, u8=2**8 - 1, u16=2**16 - 1, u32=2**32 - 1, u64=2**64 - 1)
+    for value in (LOWEST, highest):
+        assert decode(encode(value), Ranges, max_bytes=1024, what="ranges") == value
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: -1} for name in ("u8", "u16", "u32", "u64")),
+        *({name: 2**bits} for name, bits in (("u8", 8), ("u16", 16), ("u32", 32), ("u64", 64))),
+        *({name: b"x" * (size + more)} for name, size in (("b16", 16), ("b32", 32), ("b64", 64)) for more in (-1, 1)),
+    ],
+    ids=str,
+)
+def test_what_is_beyond_the_end_of_its_type_is_not_encoded(change: dict[str, object]) -> None:
+    with pytest.raises(CanonError):
+        encode(msgspec.structs.replace(LOWEST, **change))
+
+
+def test_input_as_long_as_the_bound_is_read() -> None:
+    assert decode(b"\x92\xa1a\x01", Inner, max_bytes=4, what="a sample") == SMALL
+
+
 def test_a_struct_with_a_default_still_has_one_spelling() -> None:
     assert read(b"\x92\x01\x07", Lenient) == Lenient(1)
     with pytest.raises(CanonError) as refused:

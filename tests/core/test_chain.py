@@ -232,7 +232,8 @@ def test_every_single_bit_of_a_whole_short_log_is_under_the_chain() -> None:
 
 
 entries = st.lists(
-    st.one_of(st.integers(0, 50).map(note_of), st.integers(0, 50).map(deferred), st.just(BOOT), st.just(STOP)), max_size=15
+    st.one_of(st.integers(0, 50).map(note_of), st.integers(0, 50).map(deferred), st.just(BOOT), st.just(STOP)),
+    max_size=15,
 )
 times = st.integers(0, 100)
 

@@ -1,4 +1,4 @@
-"""Decisions: every question by example, the same answers as a naive reading of the design, and never wider by accident."""
+"""Decisions: every question by example, the answers of a naive reading of the design, and never wider by accident."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrid.core import decide as module
-from astrid.core.blocks import NO_PARENT, UNLIMITED_USES
+from astrid.core.blocks import UNLIMITED_USES
 from astrid.core.budget import Cap, Charge, Ledger, Purse, Use
 from astrid.core.call import Call, Need, Pre, call_digest, encode_call
 from astrid.core.decide import Ask, Circumstances, Decision, Denied, Limits, Permit, charge_of, check_usable, decide
@@ -55,7 +55,7 @@ EVERYTHING = Grant("file://w/**", 0xFF, 0, 3, b"")
 
 def around(**fields: Any) -> Circumstances:
     """Nothing is forbidden, everything is affordable, the clock is right."""
-    made = {
+    made: dict[str, Any] = {
         "policy": OPEN,
         "ledger": Ledger(),
         "limits": RICH,
@@ -180,7 +180,7 @@ def test_a_device_that_answered_is_a_person() -> None:
         question=question,
         assurance=Assurance.DEVICE,
     )
-    fields = {"moment": moment(settled={question: answer.id}), "fresh_reason": "it writes hooks"}
+    fields: dict[str, Any] = {"moment": moment(settled={question: answer.id}), "fresh_reason": "it writes hooks"}
     assert isinstance(judge(made, [answer], **fields), Permit)
     fields["moment"] = moment(settled={question: b"x" * 32})
     assert code(judge(made, [answer], **fields)) == "token.unsettled"
@@ -578,7 +578,7 @@ ODD: dict[str, tuple[Any, ...]] = {
     "session": (SESSION, b"T" * 16),
     "workspace": (b"", b"V" * 32),
     "scope": tuple(Scope),
-    "grants": tuple((one,) for one in GRANTS) + ((GRANTS[2], GRANTS[4]),),
+    "grants": (*((one,) for one in GRANTS), (GRANTS[2], GRANTS[4])),
     "not_before": (0, NOW, NOW + 1),
     "expires": (NOW, NOW + 1),
     "uses": (0, 1, 2),

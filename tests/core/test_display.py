@@ -97,6 +97,10 @@ def test_a_question_is_shown_like_this() -> None:
     assert shown(FULL, **FIELDS) == TEXT
 
 
+def test_a_call_for_oneself_is_said_to_be_one() -> None:
+    assert "\non behalf of: nobody else\n" in shown()
+
+
 def test_what_is_hashed_is_the_text_that_is_shown() -> None:
     assert display_digest(TEXT) == digest(Domain.DISPLAY, TEXT.encode())
 
@@ -144,6 +148,7 @@ MORE: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"pre": (Pre("w/a.txt", 5, 7, b"F" * 32),)}, {}),
     ({"pre": (Pre("w/a.txt", 0, 0, b""),)}, {}),
     ({"pre": (Pre("w/a.txt", 0, 7, b""),)}, {}),
+    ({"pre": (Pre("w/a.txt", 5, 0, b""),)}, {}),
     ({"host_kind": "workspace main", "host_id": ""}, {}),
     ({"host_kind": "workspace", "host_id": 'main"'}, {}),
     ({}, {"controls": (Control("a", b"b", "c", 1),)}),

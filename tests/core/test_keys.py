@@ -118,6 +118,13 @@ def test_a_signature_of_another_length_does_not_verify(size: int) -> None:
     assert not verify_raw(KEY.public, b"x", (signature + b"\0")[:size])
 
 
+def test_the_end_of_a_signature_cannot_be_moved_into_the_data() -> None:
+    signature = KEY.sign_raw(b"xyz")
+    assert verify_raw(KEY.public, b"xyz", signature)
+    assert not verify_raw(KEY.public, b"yz", signature + b"x")
+    assert not verify_raw(KEY.public, signature[-1:] + b"xyz", signature[:-1])
+
+
 def test_a_signature_with_its_scalar_raised_by_the_group_order_does_not_verify() -> None:
     signature = KEY.sign(Domain.BLOCK, b"x")
     scalar = int.from_bytes(signature[32:], "little") + GROUP_ORDER

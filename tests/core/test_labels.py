@@ -54,6 +54,20 @@ def test_a_text_with_too_many_origins_is_untrusted_and_keeps_the_earliest() -> N
     assert joined == Label(Integrity.UNTRUSTED, tuple(range(1, 65)))
 
 
+def test_a_text_with_as_many_origins_as_can_be_named_keeps_its_trust() -> None:
+    joined = join(Label(Integrity.TOOL, tuple(range(1, 64))), Label(Integrity.TOOL, (64,)))
+    assert joined == Label(Integrity.TOOL, tuple(range(1, 65)))
+
+
+def test_the_numbers_that_are_recorded_never_change() -> None:
+    assert [(level.name, level.value) for level in Integrity] == [
+        ("UNTRUSTED", 0),
+        ("TOOL", 1),
+        ("CAPABILITY", 2),
+        ("SIGNED_USER", 3),
+    ]
+
+
 def test_the_join_of_nothing_is_the_runtimes_own() -> None:
     assert join() == RUNTIME == SIGNED_USER
 

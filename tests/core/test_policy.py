@@ -1,4 +1,4 @@
-"""The administrator's rules.  Each refusal stands beside the same call under a policy without the rule, where it passes."""
+"""The administrator's rules.  Each refusal stands beside the same call without the rule, where it passes."""
 
 from __future__ import annotations
 

@@ -70,6 +70,18 @@ def test_every_kind_but_a_cosignature_has_a_body() -> None:
     assert set(Kind) - set(BODIES) == {Kind.COSIGNED}
 
 
+NUMBERS = """
+    genesis 1 boot 2 stop 3 session_started 4 session_ended 5 prompt 6 permit 7 denied 8 asked 9 settled 10 outcome 11
+    granted 12 revoked 13 coalesced 14 clock 15 deferred 16 journal 17 cosigned 18
+"""
+
+
+def test_the_number_of_a_kind_never_changes_since_old_logs_hold_it() -> None:
+    words = NUMBERS.split()
+    written = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    assert {kind.name.lower(): kind.value for kind in Kind}.items() >= written.items()
+
+
 FREE_TEXT = {
     "reason",
     "version",
@@ -141,6 +153,9 @@ def test_a_body_that_is_too_long_is_refused() -> None:
     with pytest.raises(CanonError) as refused:
         entry(body)
     assert refused.value.code == "record.too-long"
+    assert len(entry(Stop("x" * (MAX_BODY_BYTES - 4))).body) == MAX_BODY_BYTES
+    with pytest.raises(CanonError):
+        entry(Stop("x" * (MAX_BODY_BYTES - 3)))
 
 
 NOTHING: Any = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -160,7 +161,7 @@ def test_a_log_of_another_install_is_none_of_this() -> None:
     ("fields", "code"),
     [({"tip": b"x" * 32}, "chain.tip"), ({"boot": 9}, "chain.tip"), ({"root": b"x" * 32}, "chain.root")],
 )
-def test_a_checkpoint_that_states_another_end_is_refused(fields: dict[str, object], code: str) -> None:
+def test_a_checkpoint_that_states_another_end_is_refused(fields: dict[str, Any], code: str) -> None:
     error = refused(LOG, [note(LOG, 5, **fields)])
     assert (error.code, error.where) == (code, "record 5")
 

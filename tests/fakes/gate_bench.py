@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from astrid.core.call import Need, Preparation
+from astrid.core.canon import Signed, decode, encode
 from astrid.core.decide import Limits
 from astrid.core.facts import Facts, Principal, Tool
 from astrid.core.gate import Gate
@@ -40,7 +43,6 @@ from astrid.core.policy import Policy
 from astrid.core.question import answer_block, question_digest
 from astrid.core.records import BODIES, Entry, Kind
 from astrid.core.tokens import Assurance, Grant, Permission, Scope, Token, block_id, issue
-from astrid.core.canon import Signed, decode, encode
 from astrid.core.tools import ControlKind, ToolSpec
 from tests.fakes.authority import AUD, CHILD_KEY, HOLDER, NOW, ROOTS, SESSION, SESSION_KEY, USER, WORKSPACE, token
 from tests.fakes.rules import policy, spec
@@ -63,7 +65,7 @@ READ, WRITE = int(Permission.READ), int(Permission.WRITE)
 
 def preparation(path: str = "a.txt", permission: int = READ, **fields: Any) -> Preparation:
     """What a host says of a call on one file."""
-    return Preparation(**({"needs": (Need(f"file://w/{path}", permission),)} | fields))
+    return msgspec.structs.replace(Preparation(needs=(Need(f"file://w/{path}", permission),)), **fields)
 
 
 def body(made: Entry) -> Any:
@@ -120,16 +122,17 @@ class Bench:
     ) -> list[Effect]:
         self.proposals += 1
         raws = tuple(one if isinstance(one, bytes) else one.raw for one in (tokens or (STANDING,)))
-        message = {"proposal": self.proposals, "tool": tool, "args": args, "tokens": raws, "tainted": False} | fields
-        return self.do(self.gate.propose(sender, Propose(**message), self.now_ns))
+        message = Propose(proposal=self.proposals, tool=tool, args=args, tokens=raws, tainted=False)
+        return self.do(self.gate.propose(sender, msgspec.structs.replace(message, **fields), self.now_ns))
 
     def prepared(self, ref: int | None = None, made: Preparation | None = None, *, sender: int = FILES) -> list[Effect]:
         message = Prepared(ref=self.ref if ref is None else ref, preparation=made or preparation())
         return self.do(self.gate.prepared(sender, message, self.now_ns))
 
     def unprepared(self, ref: int | None = None, *, sender: int = FILES, **fields: Any) -> list[Effect]:
-        said = {"layer": "workspace", "code": "workspace.outside", "reason": "no", "advice": "yes"} | fields
-        return self.do(self.gate.unprepared(sender, Unprepared(ref=self.ref if ref is None else ref, **said)))
+        ref = self.ref if ref is None else ref
+        said = Unprepared(ref=ref, layer="workspace", code="workspace.outside", reason="no", advice="yes")
+        return self.do(self.gate.unprepared(sender, msgspec.structs.replace(said, **fields)))
 
     def sync(self, count: int | None = None) -> list[Effect]:
         """``count`` more records become durable; or all, and what they lead to."""
@@ -144,24 +147,31 @@ class Bench:
     def executed(self, ref: int | None = None, *, sender: int = FILES, **fields: Any) -> list[Effect]:
         ref = self.ref if ref is None else ref
         pending = self.gate.pending.get(ref)
-        said = {"content": b"ok", "is_error": False, "effect": "done", "spent_micros": 0} | fields
-        said = {"permit_seq": pending.permit_seq if pending is not None else 1} | said
-        return self.do(self.gate.executed(sender, Executed(ref=ref, **said)))
+        seq = pending.permit_seq if pending is not None else 1
+        said = Executed(ref=ref, permit_seq=seq, content=b"ok", is_error=False, effect="done", spent_micros=0)
+        return self.do(self.gate.executed(sender, msgspec.structs.replace(said, **fields)))
 
     def progress(self, ref: int | None = None, *, sender: int = FILES) -> list[Effect]:
         return self.do(self.gate.progress(sender, Progress(ref=self.ref if ref is None else ref, chunk=b"...")))
 
     def put(self, ref: int | None = None, **fields: Any) -> list[Effect]:
-        said = {"qid": b"q" * 16, "code": "", "reason": "", "attended": True} | fields
-        return self.do(self.gate.put(Put(ref=self.ref if ref is None else ref, **said)))
+        said = Put(ref=self.ref if ref is None else ref, qid=b"q" * 16, code="", reason="", attended=True)
+        return self.do(self.gate.put(msgspec.structs.replace(said, **fields)))
 
     def defer(self, ref: int | None = None) -> list[Effect]:
         return self.do(self.gate.defer(self.ref if ref is None else ref, b"q" * 16))
 
     def answered(self, *refs: int, **fields: Any) -> list[Effect]:
-        said = {"qid": b"q" * 16, "question": b"Q" * 32, "block": b"B" * 32, "session": SESSION, "token": b"token"}
-        said |= {"said_no": False} | fields
-        return self.do(self.gate.answered(Answered(refs=refs or (self.ref,), **said)))
+        said = Answered(
+            qid=b"q" * 16,
+            question=b"Q" * 32,
+            block=b"B" * 32,
+            session=SESSION,
+            refs=refs or (self.ref,),
+            said_no=False,
+            token=b"token",
+        )
+        return self.do(self.gate.answered(msgspec.structs.replace(said, **fields)))
 
     def say_yes(self, question: bytes, *refs: int) -> bytes:
         """A person signs ``once``, and the log has it; the token."""

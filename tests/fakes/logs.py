@@ -71,7 +71,9 @@ def checkpoint(frames: list[bytes], size: int | None = None, **fields: Any) -> C
     return msgspec.structs.replace(stated, **fields)
 
 
-def note(frames: list[bytes], size: int | None = None, *, key: SigningKey = RUNTIME, **fields: Any) -> tuple[int, bytes]:
+def note(
+    frames: list[bytes], size: int | None = None, *, key: SigningKey = RUNTIME, **fields: Any
+) -> tuple[int, bytes]:
     """A stored checkpoint: its size, and the signed note."""
     stated = checkpoint(frames, size, **fields)
     return stated.size, sign_checkpoint(stated, key)

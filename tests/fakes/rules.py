@@ -22,7 +22,7 @@ PERMISSIVE = PolicyConfig(
 
 def spec(name: str = "write_file", effect: str = "staging", **fields: Any) -> ToolSpec:
     """A tool of the workspace."""
-    made = {
+    made: dict[str, Any] = {
         "host_kind": "workspace",
         "host_id": "main",
         "description": b"does something",
@@ -42,7 +42,8 @@ def spec(name: str = "write_file", effect: str = "staging", **fields: Any) -> To
 
 def config(**fields: Any) -> PolicyConfig:
     """The permissive configuration with these fields changed."""
-    return PolicyConfig(**({name: getattr(PERMISSIVE, name) for name in PERMISSIVE.__struct_fields__} | fields))
+    values: dict[str, Any] = {name: getattr(PERMISSIVE, name) for name in PERMISSIVE.__struct_fields__}
+    return PolicyConfig(**(values | fields))
 
 
 def policy(*layers: PolicyConfig, never_read: tuple[str, ...] = ()) -> Policy:

@@ -8,7 +8,7 @@ Source: protocol N9 to N11; architecture 5 (the table of crashes), 7; threats 11
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -78,19 +78,22 @@ def read_past(home: Home, keys: LogKeys, facts: Facts | None = None, store: LogS
         ConfigError: a witness is not what it should be.
         JournalError: the log cannot be read.
     """
-    store = store or SqliteStore(home.log)
     found = (
         read_witness(home.anchor, keys, what="the anchor"),
         read_witness(home.witness, keys, what="the last checkpoint that the command line saw"),
     )
     witnesses = [witness for witness in found if witness is not None]
+    return read_log(store or SqliteStore(home.log), keys, witnesses, facts)
+
+
+def read_log(store: LogStore, keys: LogKeys, witnesses: Sequence[Checkpoint] = (), facts: Facts | None = None) -> Past:
+    """As ``read_past``, for a log and verified witnesses from anywhere."""
     if not store.exists():
         if witnesses:
             size = max(witness.size for witness in witnesses)
             raise ChainError(
                 "chain.missing",
                 f"the log is gone, and a checkpoint kept elsewhere says that it had {size} records",
-                where=str(home.log),
                 advice="restore the log, or see `astrid audit accept-loss`",
             )
         empty = verify_log(keys, (), ())

@@ -1,0 +1,652 @@
+"""The interceptor around its gate: who may say what, in which order things happen, and what it does when others are full,
+gone or silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from astrid.core.budget import EMPTY
+from astrid.core.decide import Limits
+from astrid.core.gate_messages import (
+    Answered,
+    Approved,
+    Cancel,
+    Deferred,
+    Durable,
+    Execute,
+    Executed,
+    Outcome,
+    Prepare,
+    Prepared,
+    Progress,
+    Put,
+    Refused,
+    Unprepared,
+    Withdraw,
+)
+from astrid.core.install import Revocation, sign_statement
+from astrid.core.canon import Domain
+from astrid.core.records import JournalRow, Kind
+from astrid.errors import JournalError
+from astrid.guard.interceptor import CLOCK_AHEAD, NobodyCame
+from astrid.kernel.testing import act_at_every_step, settle
+from astrid.messages.approvals import OpenQuestion
+from astrid.messages.gate import Done, Failed, Offer, Prompted, Register, Revoke, Save, StreamedText, TakeIn
+from astrid.messages.log import LogTrouble, Recorded
+from tests.fakes.authority import AUD, HOLDER, SESSION, USER, block, no, yes
+from tests.fakes.gate_bench import RICH, STANDING, TOOLS, preparation
+from tests.fakes.guard_bench import Bench, running
+from astrid.core.tokens import issue, Scope
+
+WRITE = {"permission": 2}
+
+
+def revocation(target: bytes = STANDING.ids[0]) -> bytes:
+    """A person revokes a block."""
+    return sign_statement(Domain.REVOKE, Revocation(AUD, target, "token", 1, USER.public), USER)
+
+
+# ---- a call
+
+
+async def test_a_call_is_permitted_durably_before_it_runs(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.propose()
+        bench.hold()
+        await bench.prepare()
+        await trio.sleep(1)
+        assert bench.got(bench.files, Execute) == []
+        bench.thaw()
+        await settle()
+        [execute] = bench.got(bench.files, Execute)
+        assert bench.bodies(Kind.PERMIT)[0].ref == execute.ref
+        assert bench.log.size() >= execute.permit_seq
+        await bench.execute(content=b"the file")
+        [outcome] = bench.got(bench.session, Outcome)
+        assert (outcome.content, outcome.permit_seq) == (b"the file", execute.permit_seq)
+        assert bench.bodies(Kind.OUTCOME)[0].permit_seq == execute.permit_seq
+
+
+async def test_an_answer_does_not_wait_for_the_record_of_the_outcome(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.propose()
+        await bench.prepare()
+        bench.hold()
+        await bench.execute()
+        assert len(bench.got(bench.session, Outcome)) == 1
+        assert bench.bodies(Kind.OUTCOME) == []
+
+
+async def test_a_denial_is_durable_before_it_is_answered(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.hold()
+        await bench.propose("no_such_tool")
+        assert bench.got(bench.session, Refused) == []
+        bench.thaw()
+        await settle()
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["tool.unknown"]
+        assert [one.code for one in bench.bodies(Kind.DENIED)] == ["tool.unknown"]
+
+
+async def test_what_streams_reaches_the_session_under_its_own_number(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        number = await bench.propose()
+        await bench.prepare()
+        ref = bench.got(bench.files, Execute)[0].ref
+        bench.post(bench.files, "interceptor", Progress(ref=ref, chunk=b"piece"))
+        await settle()
+        assert bench.got(bench.session, StreamedText) == [StreamedText(proposal=number, chunk=b"piece")]
+
+
+async def test_the_gate_goes_on_while_a_record_is_being_written(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.hold()
+        for _ in range(3):
+            await bench.propose()
+            await bench.prepare()
+        assert len(bench.got(bench.files, Prepare)) == 3
+        bench.thaw()
+        await settle()
+        assert [one.ref for one in bench.got(bench.files, Execute)] == [1, 2, 3]
+
+
+async def test_whoever_gives_up_has_the_call_withdrawn_and_hears_no_more_of_it(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        number = await bench.propose()
+        await bench.prepare()
+        bench.post(bench.session, "interceptor", Cancel(proposal=number))
+        await settle()
+        assert len(bench.got(bench.files, Withdraw)) == 1
+        await bench.execute(effect="maybe")
+        assert bench.got(bench.session, Outcome) == []
+        assert [one.effect for one in bench.bodies(Kind.OUTCOME)] == ["maybe"]
+
+
+# ---- who may say what
+
+
+PUT = Put(ref=1, qid=b"q" * 16, code="", reason="", attended=False)
+ANSWERED = Answered(
+    qid=b"q" * 16, question=b"q" * 32, block=b"b" * 32, session=SESSION, refs=(1,), said_no=False, token=b"t"
+)
+REGISTER = Register(
+    id=9,
+    ref=1,
+    key=b"k" * 32,
+    session=SESSION,
+    workspace=b"W" * 32,
+    toolboxes=("box",),
+    mode="guided",
+    model="m",
+    scripted=False,
+    asks=True,
+    limits=RICH,
+)
+OFFER = Offer(toolbox="box", specs=(TOOLS["read_file"][0],))
+EXECUTED = Executed(ref=1, permit_seq=1, content=b"", is_error=False, effect="done", spent_micros=0)
+UNPREPARED = Unprepared(ref=1, layer="input", code="a.b", reason="", advice="")
+PERMIT_RECORDED = Recorded(id=1, records=(Durable(1, 1, 1),), watermark=1)
+PRIVATE: dict[str, tuple[object, ...]] = {
+    "gateway": (REGISTER, TakeIn(id=9, token=b"t", source="s"), Revoke(id=9, statement=b"s")),
+    "files": (OFFER, Prepared(ref=1, preparation=preparation()), UNPREPARED, EXECUTED, Progress(ref=1, chunk=b"")),
+    "audit": (PERMIT_RECORDED, LogTrouble(problem=""), LogTrouble(problem="none")),
+    "approvals": (PUT, ANSWERED),
+    "itself": (NobodyCame(ref=1, qid=b"q" * 16),),
+    "nobody": ("nonsense", Done(id=1, seq=1), Execute(ref=1, permit_seq=1, call=b"", incarnation=1)),
+}
+FORGERIES = [
+    pytest.param(message, forger, id=f"{type(message).__name__} by {forger}")
+    for owner, messages in PRIVATE.items()
+    for message in messages
+    for forger in ("session", "files", "gateway", "outside")
+    if forger != owner
+]
+
+
+@pytest.mark.parametrize(("message", "forger"), FORGERIES)
+async def test_what_only_another_may_say_is_refused_loudly_and_changes_nothing(
+    autojump_clock: MockClock, message: object, forger: str
+) -> None:
+    async with running(broken=True) as bench:
+        await bench.furnish()
+        await bench.propose()
+        gate, before = bench.gates[-1], bench.log.size()
+        if forger == "outside":
+            bench.system.post(bench.ref("interceptor"), message)
+        else:
+            bench.post({"session": bench.session, "files": bench.files, "gateway": bench.gateway}[forger], "interceptor", message)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await trio.sleep(0)
+        await settle()
+        assert bench.codes() == ["gate.message"]
+        assert (len(gate.pending), gate.suspended) == (1, "")
+        assert bench.got(bench.session, Outcome) == []
+        assert {kind for kind, _ in bench.records()[before:]} <= {Kind.BOOT, Kind.SESSION_ENDED}
+
+
+async def test_a_host_answers_only_for_its_own_tools(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.propose()
+        ref = bench.got(bench.files, Prepare)[0].ref
+        bench.post(bench.model, "interceptor", Prepared(ref=ref, preparation=preparation()))
+        await settle()
+        assert bench.bodies(Kind.PERMIT) == []
+        await bench.prepare()
+        seq = bench.got(bench.files, Execute)[0].permit_seq
+        forged = Executed(ref=ref, permit_seq=seq, content=b"", is_error=False, effect="done", spent_micros=0)
+        bench.post(bench.model, "interceptor", forged)
+        await settle()
+        assert bench.got(bench.session, Outcome) == []
+
+
+async def test_whoever_is_not_registered_is_refused_everything(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        bench.offer()
+        await bench.propose()
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["gate.unknown-principal"]
+        for message in (
+            Save(id=-1, rows=(JournalRow(1, b"row"),)),
+            Prompted(id=-2, turn=1, integrity=3, text=b"do"),
+        ):
+            bench.post(bench.session, "interceptor", message, message.id)
+        await settle()
+        assert [one.code for one in bench.got(bench.session, Failed)] == ["gate.unknown-principal"] * 2
+        assert {kind for kind, _ in bench.records()} == {Kind.GENESIS, Kind.BOOT}
+
+
+async def test_one_key_is_one_principal(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.furnish()
+        assert [type(one) for one in bench.gateway.messages] == [Done, Failed]
+        assert bench.got(bench.gateway, Failed)[0].code == "gate.principal-taken"
+
+
+async def test_nobody_is_registered_whom_nobody_knows(autojump_clock: MockClock) -> None:
+    async with running(broken=True) as bench:
+        bench.post(bench.gateway, "interceptor", REGISTER, 9)
+        await settle()
+        answered = bench.got(bench.gateway, Failed)
+        assert [one.code for one in answered] == ["gate.no-such-actor"]
+
+
+async def test_two_hosts_do_not_offer_one_tool(autojump_clock: MockClock) -> None:
+    async with running(broken=True) as bench:
+        await bench.furnish()
+        bench.post(bench.model, "interceptor", OFFER)
+        await settle()
+        assert bench.codes() == ["tool.name-taken"]
+
+
+async def test_a_start_is_answered_when_it_is_durable(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        bench.hold()
+        await bench.furnish()
+        assert bench.gateway.messages == []
+        bench.thaw()
+        await settle()
+        [done] = bench.gateway.messages
+        assert isinstance(done, Done)
+        assert bench.records()[done.seq - 1][0] is Kind.SESSION_STARTED
+
+
+async def test_a_journal_is_kept_in_the_order_it_was_said(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.post(bench.session, "interceptor", Prompted(id=-1, turn=1, integrity=3, text=b"do it"), -1)
+        bench.post(bench.session, "interceptor", Save(id=-2, rows=(JournalRow(1, b"a"), JournalRow(2, b"b"))), -2)
+        await settle()
+        assert [one.id for one in bench.got(bench.session, Done)] == [-1, -2]
+        assert [kind for kind, _ in bench.records()][-2:] == [Kind.PROMPT, Kind.JOURNAL]
+        assert bench.log.rows(SESSION, 1, 10) == [b"a", b"b"]
+        assert b"do it" in [data for _, data in bench.log.kept.values()]
+
+
+async def test_what_a_session_saves_counts_against_its_share_of_the_log(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astrid.core.facts.LOG_BYTES_PER_SESSION", 5000)
+    async with running() as bench:
+        await bench.furnish()
+        bench.post(bench.session, "interceptor", Save(id=-1, rows=(JournalRow(1, b"x" * 6000),)), -1)
+        await bench.propose()
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["gate.paused"]
+
+
+# ---- hosts that are full, gone or new
+
+
+async def test_a_host_without_room_to_look_is_a_busy_tool(autojump_clock: MockClock) -> None:
+    async with running(capacity=1) as bench:
+        await bench.furnish()
+        bench.files.open = trio.Event()
+        for _ in range(4):
+            await bench.propose()
+        assert [(one.layer, one.code) for one in bench.got(bench.session, Refused)] == [("tool", "tool.busy")] * 2
+        assert [one.code for one in bench.bodies(Kind.DENIED)] == ["tool.busy"] * 2
+        bench.files.open.set()
+
+
+async def test_a_host_without_room_to_run_costs_nothing(autojump_clock: MockClock) -> None:
+    async with running(capacity=2) as bench:
+        await bench.furnish()
+        bench.hold()
+        await bench.propose()
+        await bench.prepare(max_micros=70)
+        bench.files.open = trio.Event()
+        for _ in range(3):
+            bench.post(bench.gateway, "tools/files/front", "filling")
+        bench.thaw()
+        await settle()
+        [outcome] = bench.got(bench.session, Outcome)
+        assert (outcome.effect, outcome.is_error, outcome.content.partition(b":")[0]) == ("none", True, b"tool.busy")
+        purse = bench.facts.ledger.purses[b"session" + SESSION]
+        assert (purse.spent, purse.reserved) == (0, 0)
+        bench.files.open.set()
+
+
+async def test_a_host_that_dies_while_it_looks_is_a_refusal(autojump_clock: MockClock) -> None:
+    async with running(broken=True) as bench:
+        await bench.furnish()
+        await bench.propose()
+        bench.post(bench.gateway, "tools/files/front", "x")
+        bench.files.ctx.stop()
+        await settle()
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["tool.gone"]
+
+
+async def test_a_host_that_dies_while_it_runs_leaves_an_unknown_outcome_paid_in_full(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.propose()
+        await bench.prepare(max_micros=70)
+        bench.files.ctx.stop()
+        await settle()
+        [outcome] = bench.got(bench.session, Outcome)
+        assert (outcome.unknown, outcome.effect) == (True, "maybe")
+        assert bench.facts.ledger.purses[b"session" + SESSION].spent == 70
+        assert [(one.unknown, one.spent) for one in bench.bodies(Kind.OUTCOME)] == [(True, 70)]
+
+
+async def test_a_host_that_is_gone_has_no_tools_until_it_offers_them_again(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.files.ctx.stop()
+        await settle()
+        await bench.propose()
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["tool.unknown"]
+        bench.offer()
+        await settle()
+        assert (await bench.call()).content == b"done"
+
+
+async def test_a_call_permitted_for_one_start_of_a_host_is_not_run_by_the_next(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.propose()
+        bench.hold()
+        await bench.prepare(max_micros=70)
+        bench.files.ctx.stop()
+        await settle()
+        bench.offer()
+        await settle()
+        bench.thaw()
+        await settle()
+        assert bench.got(bench.files, Execute) == []
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["tool.changed"]
+        assert bench.facts.ledger.purses[b"session" + SESSION].spent == 0
+
+
+# ---- principals that end
+
+
+async def test_a_session_that_ends_has_its_calls_withdrawn_and_its_end_recorded(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.propose()
+        await bench.prepare()
+        bench.session.ctx.stop()
+        await settle()
+        assert len(bench.got(bench.files, Withdraw)) == 1
+        assert [one.reason for one in bench.bodies(Kind.SESSION_ENDED)] == ["normal"]
+        await bench.execute(effect="maybe")
+        assert len(bench.bodies(Kind.OUTCOME)) == 1
+        await bench.propose()  # whoever comes after it is somebody else
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["gate.unknown-principal"]
+
+
+# ---- people
+
+
+async def ask(bench: Bench, *, attended: bool) -> OpenQuestion:
+    """A proposal that no token covers, and its question."""
+    await bench.furnish()
+    if attended:
+        await bench.attend()
+    await bench.propose("write_file")
+    await bench.prepare(path="../v/secret", permission=2)
+    [question] = bench.got(bench.gateway, OpenQuestion)
+    return question
+
+
+async def test_where_nobody_is_the_answer_is_deferred_at_once(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        question = await ask(bench, attended=False)
+        [deferred] = bench.got(bench.session, Deferred)
+        assert deferred.qid == question.qid
+        assert [kind for kind, _ in bench.records()][-2:] == [Kind.ASKED, Kind.DEFERRED]
+
+
+async def test_where_somebody_is_they_have_so_long_to_answer(autojump_clock: MockClock) -> None:
+    async with running(approval_seconds=60.0) as bench:
+        await ask(bench, attended=True)
+        await trio.sleep(59)
+        assert bench.got(bench.session, Deferred) == []
+        await trio.sleep(2)
+        assert len(bench.got(bench.session, Deferred)) == 1
+
+
+async def test_an_answer_in_time_leads_back_to_the_session(autojump_clock: MockClock) -> None:
+    async with running(approval_seconds=60.0) as bench:
+        question = await ask(bench, attended=True)
+        await bench.respond(yes(question.question, Scope.ONCE, qid=question.qid))
+        [approved] = bench.got(bench.session, Approved)
+        assert approved.token
+        await trio.sleep(120)
+        assert bench.got(bench.session, Deferred) == []
+
+
+async def test_a_no_is_a_recorded_denial(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        question = await ask(bench, attended=True)
+        await bench.respond(no(question.question, qid=question.qid))
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["approval.denied"]
+        assert [kind for kind, _ in bench.records()][-2:] == [Kind.SETTLED, Kind.DENIED]
+
+
+async def test_approvals_without_room_are_a_refusal(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.propose("write_file")
+        mailbox = bench.ref("approvals").cell.mailbox
+        monkeypatch.setattr(mailbox, "_room", 0)
+        monkeypatch.setattr(mailbox, "_receiver", None)
+        receiver = mailbox._receiver
+        await bench.prepare(path="../v/secret", permission=2)
+        mailbox._receiver = receiver
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["approval.busy"]
+
+
+# ---- a log that cannot be written
+
+
+async def test_while_the_log_cannot_be_written_nothing_is_proposed_and_nothing_recorded(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.journal.failures.extend(JournalError("journal.full", "full", effect="none", retry=True) for _ in range(3))
+        await bench.propose("no_such_tool")  # its record is what cannot be written
+        await bench.propose()
+        refused = bench.got(bench.session, Refused)
+        assert [(one.layer, one.code) for one in refused] == [("audit", "audit.suspended")]
+        assert "full" in refused[0].reason
+        await trio.sleep(4)
+        assert [one.code for one in bench.got(bench.session, Refused)][1:] == ["tool.unknown"]
+        assert (await bench.call()).content == b"done"
+        assert [one.code for one in bench.bodies(Kind.DENIED)] == ["tool.unknown"]
+
+
+# ---- standing tokens and revocations
+
+
+async def test_a_standing_token_is_taken_in_when_it_is_durable(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        token = issue(block(), USER)
+        bench.post(bench.gateway, "interceptor", TakeIn(id=5, token=token, source="client"), 5)
+        await settle()
+        [done] = bench.got(bench.gateway, Done)
+        assert bench.records()[done.seq - 1][0] is Kind.GRANTED
+        bench.post(bench.gateway, "interceptor", TakeIn(id=6, token=token[:-1], source="client"), 6)
+        await settle()
+        assert [one.code for one in bench.got(bench.gateway, Failed)] == ["token.encoding"]
+
+
+async def test_a_revocation_acts_at_once_and_is_answered_when_durable(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.propose()
+        await bench.prepare()
+        bench.hold()
+        bench.post(bench.gateway, "interceptor", Revoke(id=5, statement=revocation()), 5)
+        await settle()
+        assert len(bench.got(bench.files, Withdraw)) == 1
+        assert len(bench.got(bench.gateway, Done)) == 1  # the registration
+        await bench.propose()
+        await bench.prepare()
+        bench.thaw()
+        await settle()
+        assert len(bench.got(bench.gateway, Done)) == 2
+        assert len(bench.got(bench.files, Execute)) == 1
+        assert len(bench.bodies(Kind.PERMIT)) == 1
+
+
+async def test_a_revocation_that_nobody_of_this_install_signed_changes_nothing(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        forged = sign_statement(
+            Domain.REVOKE, Revocation(AUD, STANDING.ids[0], "token", 1, HOLDER.public), HOLDER
+        )
+        bench.post(bench.gateway, "interceptor", Revoke(id=5, statement=forged), 5)
+        await settle()
+        assert [one.code for one in bench.got(bench.gateway, Failed)] == ["statement.signer"]
+        assert (await bench.call()).content == b"done"
+
+
+async def _revoked_during_a_call(arm: Callable[[Callable[[], object]], None]) -> None:
+    bench: Any
+    async with running() as bench:
+        await bench.furnish()
+        arm(lambda: bench.post(bench.gateway, "interceptor", Revoke(id=500, statement=revocation()), 500))
+        await bench.propose()
+        if bench.got(bench.files, Prepare):
+            await bench.prepare()
+        if bench.got(bench.files, Execute):
+            await bench.execute()
+        await settle()
+    kinds = [kind for kind, _ in bench.records()]
+    if Kind.REVOKED in kinds:
+        assert Kind.PERMIT not in kinds[kinds.index(Kind.REVOKED) :]
+        permits = [seq for seq, kind in enumerate(kinds, 1) if kind is Kind.PERMIT]
+        executed = [one.permit_seq for one in bench.got(bench.files, Execute)]
+        assert executed == permits[: len(executed)]
+        assert len(bench.bodies(Kind.OUTCOME)) == len(permits)
+
+
+def test_at_whatever_moment_a_token_is_revoked_nothing_is_permitted_after_it() -> None:
+    assert act_at_every_step(_revoked_during_a_call) > 10
+
+
+# ---- the clock
+
+
+async def test_a_clock_that_is_set_back_is_recorded_and_standing_tokens_are_not_believed(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.clock.set_by(-3600)
+        await bench.propose()
+        await bench.prepare()
+        assert [(one.back, one.seconds) for one in bench.bodies(Kind.CLOCK)] == [(True, 3600)]
+        assert bench.bodies(Kind.PERMIT) == []
+        bench.clock.set_by(3600)
+        assert (await bench.call()).content == b"done"
+
+
+async def test_while_the_clock_stands_far_ahead_nothing_runs_and_no_time_is_recorded(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        before = bench.log.size()
+        bench.clock.set_by(30 * 86400)
+        await bench.propose()
+        assert [one.reason for one in bench.got(bench.session, Refused)] == [CLOCK_AHEAD]
+        assert bench.log.size() == before
+        bench.clock.set_by(-30 * 86400)
+        assert (await bench.call()).content == b"done"
+
+
+# ---- when it breaks itself
+
+
+async def _break(bench: Bench) -> None:
+    bench.post(bench.session, "interceptor", "nonsense")
+    await settle()
+    await trio.sleep(1)
+
+
+async def test_if_it_breaks_the_log_is_read_anew_and_everything_that_stands_on_it_starts_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(broken=True) as bench:
+        await bench.furnish()
+        await _break(bench)
+        names = ("audit", "approvals", "interceptor", "tools/files/front", "sessions/s", "gateway")
+        assert [bench.ref(name).incarnation for name in names] == [2] * 6
+        assert len(bench.store.journals) == len(bench.gates) == 2
+        await bench.furnish()
+        assert (await bench.call()).content == b"done"
+
+
+async def test_a_permit_that_was_durable_when_it_broke_is_settled_as_unknown_and_never_run_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(broken=True) as bench:
+        await bench.furnish(limits=Limits(1000, 1000, 1000))
+        await bench.propose()
+        await bench.prepare(max_micros=70)
+        await _break(bench)
+        assert [(one.unknown, one.spent) for one in bench.bodies(Kind.OUTCOME)] == [(True, 70)]
+        purse = bench.facts.ledger.purses[b"session" + SESSION]
+        assert (purse.spent, purse.reserved) == (70, 0)
+        assert bench.facts.ledger.used[STANDING.id] == 1
+        assert len(bench.got(bench.files, Execute)) == 1
+
+
+async def test_a_permit_that_was_not_durable_when_it_broke_never_was(autojump_clock: MockClock) -> None:
+    async with running(broken=True) as bench:
+        await bench.furnish()
+        await bench.propose()
+        bench.journal.failures.extend(JournalError("journal.full", "full", effect="none", retry=True) for _ in range(99))
+        await bench.prepare(max_micros=70)
+        await _break(bench)
+        assert bench.got(bench.files, Execute) == []
+        assert bench.bodies(Kind.PERMIT) == []
+        assert bench.facts.ledger.purses.get(b"session" + SESSION, EMPTY) == EMPTY
+
+
+async def test_what_the_old_hosts_say_after_it_broke_means_nothing_to_the_new_gate(autojump_clock: MockClock) -> None:
+    async with running(broken=True) as bench:
+        await bench.furnish()
+        await bench.propose()
+        await bench.prepare()
+        asked = bench.got(bench.files, Execute)[-1]
+        await _break(bench)
+        await bench.furnish()
+        late = Executed(
+            ref=asked.ref, permit_seq=asked.permit_seq, content=b"late", is_error=False, effect="done", spent_micros=0
+        )
+        bench.post(bench.files, "interceptor", late)
+        await settle()
+        assert len(bench.bodies(Kind.OUTCOME)) == 1
+        assert bench.got(bench.session, Outcome) == []
+
+
+async def test_a_gate_that_keeps_breaking_ends_the_daemon(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    from astrid.kernel import TooManyRestarts, open_system
+
+    with pytest.raises(TooManyRestarts):
+        async with open_system(bench.tree, on_failure=bench.failed):
+            while True:
+                await trio.sleep(0.5)
+                bench.system.post(bench.ref("interceptor"), "nonsense")
+    assert len(bench.gates) >= 3
