@@ -28,11 +28,12 @@ from astrid.kernel import ChildSpec, Ref, Sender, SupervisorSpec, System, open_s
 from astrid.kernel.testing import Probe, settle
 from astrid.messages.approvals import Attend, Respond
 from astrid.messages.gate import Offer, Register
+from astrid.messages.log import Append
 from astrid.ports import Journal
 from astrid.runtime.log import Past, read_log
 from astrid.runtime.recall import recall_questions
 from tests.fakes.authority import AUD, HOLDER, ROOTS, SESSION, SESSION_KEY, WORKSPACE
-from tests.fakes.clock import FakeClock, FakeEntropy
+from tests.fakes.clock import START_NS, FakeClock, FakeEntropy
 from tests.fakes.gate_bench import FILES, MODEL, RICH, STANDING, TOOLS, preparation
 from tests.fakes.journal import FakeJournal, FakeLog, FakeStore
 from tests.fakes.rules import policy
@@ -59,9 +60,21 @@ class Door(Probe):
 class Bench:
     """See the module."""
 
-    def __init__(self, log: FakeLog | None = None, *, approval_seconds: float = 300.0, capacity: int = 1000) -> None:
+    def __init__(
+        self,
+        log: FakeLog | None = None,
+        *,
+        approval_seconds: float = 300.0,
+        capacity: int = 1000,
+        approvals: Probe | None = None,
+        interceptor: Probe | None = None,
+        wall_ns: int = START_NS,
+    ) -> None:
+        """``capacity`` is that of a host's mailbox; ``approvals`` and ``interceptor`` stand in for the real ones, with room
+        for one message.
+        """
         self.store = FakeStore(log)
-        self.clock, self.entropy = FakeClock(), FakeEntropy()
+        self.clock, self.entropy = FakeClock(wall_ns), FakeEntropy()
         self.session, self.gateway = Probe(), Probe()
         self.files, self.model = Door(), Door()
         self.failures: list[BaseException] = []
@@ -70,6 +83,8 @@ class Bench:
         self.refs: dict[int, Ref] = {}
         self._approval_seconds = approval_seconds
         self._capacity = capacity
+        self._approvals = approvals
+        self._interceptor = interceptor
         self._past: Past | None = None
         self._number = 0
 
@@ -107,7 +122,9 @@ class Bench:
                 made=lambda ref: None,
             )
 
-        def approvals() -> Approvals:
+        def approvals() -> Probe | Approvals:
+            if self._approvals is not None:
+                return self._approvals
             return Approvals(
                 self.open_questions,
                 audit=self.ref("audit"),
@@ -118,7 +135,9 @@ class Bench:
                 made=lambda ref: None,
             )
 
-        def interceptor() -> Interceptor:
+        def interceptor() -> Probe | Interceptor:
+            if self._interceptor is not None:
+                return self._interceptor
             known = [self.ref(path) for path in ("tools/files/front", "tools/model/front", "sessions/s", "gateway")]
             self.refs.update((ref.id, ref) for ref in known)
             return Interceptor(
@@ -143,13 +162,28 @@ class Bench:
             period=60.0,
             children=(
                 ChildSpec("audit", audit, rank=10, capacity=5000),
-                ChildSpec("approvals", approvals, rank=20, capacity=5000),
-                ChildSpec("interceptor", interceptor, rank=30, capacity=5000, control_capacity=1000),
+                ChildSpec("approvals", approvals, rank=20, capacity=1 if self._approvals else 5000),
+                ChildSpec(
+                    "interceptor",
+                    interceptor,
+                    rank=30,
+                    capacity=1 if self._interceptor else 5000,
+                    control_capacity=1000,
+                ),
                 SupervisorSpec("tools", children=(host("files", self.files), host("model", self.model)), rank=25),
                 SupervisorSpec("sessions", children=(ChildSpec("s", lambda: self.session, rank=40),), rank=40),
                 ChildSpec("gateway", lambda: self.gateway, rank=50),
             ),
         )
+
+    async def begin(self) -> None:
+        """Wait for the start; where the gate is played by a test, the log is begun for it."""
+        if self._interceptor is not None and not self.log.size():
+            first = Append(id=0, entries=(entry(Genesis(1, AUD, ZEROS)), entry(Boot("1", ZEROS, ZEROS, ZEROS))))
+            self.post(self._interceptor, "audit", first)
+        await settle()
+        if self._interceptor is not None:
+            self._interceptor.received.clear()
 
     # ---- looking
 
@@ -235,7 +269,9 @@ class Bench:
         """The host answers the last thing that it was to look at."""
         probe = host or self.files
         ref = self.got(probe, Prepare)[-1].ref
-        probe.ctx.answer(self.ref("interceptor"), ("Prepare", ref), Prepared(ref=ref, preparation=preparation(**fields)))
+        probe.ctx.answer(
+            self.ref("interceptor"), ("Prepare", ref), Prepared(ref=ref, preparation=preparation(**fields))
+        )
         await settle()
 
     async def execute(self, host: Door | None = None, **fields: Any) -> None:
@@ -270,7 +306,7 @@ async def running(log: FakeLog | None = None, *, broken: bool = False, **options
     """The guard at work.  Unless it is expected (``broken``), nothing may fail."""
     bench = Bench(log, **options)
     async with open_system(bench.tree, on_failure=bench.failed):
-        await settle()
+        await bench.begin()
         yield bench
         bench.thaw()
     assert broken or not bench.failures, bench.failures

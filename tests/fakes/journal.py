@@ -98,7 +98,9 @@ def size_of(batch: Batch) -> int:
 class FakeJournal:
     """A writer on a ``FakeLog``.  While ``held``, what is submitted waits for ``release``."""
 
-    def __init__(self, log: FakeLog, keep: Callable[[bytes], None] = lambda note: None, *, ballast_bytes: int = 0) -> None:
+    def __init__(
+        self, log: FakeLog, keep: Callable[[bytes], None] = lambda note: None, *, ballast_bytes: int = 0
+    ) -> None:
         self.log = log
         self.anchor_trouble = ""
         self.batches: list[Batch] = []  # as they were submitted

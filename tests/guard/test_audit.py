@@ -362,9 +362,7 @@ async def test_an_ordered_stop_is_recorded_and_signed(autojump_clock: MockClock)
 
 
 @pytest.mark.parametrize("queued", [0, 3])
-async def test_a_stop_while_a_batch_is_in_flight_is_recorded_and_signed(
-    autojump_clock: MockClock, queued: int
-) -> None:
+async def test_a_stop_while_a_batch_is_in_flight_is_recorded_and_signed(autojump_clock: MockClock, queued: int) -> None:
     bench = Bench(FakeLog())
     async with trio.open_nursery() as nursery:
         async with open_system(bench.tree, on_failure=bench.failed):

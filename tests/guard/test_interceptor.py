@@ -12,6 +12,8 @@ import trio
 from trio.testing import MockClock
 
 from astrid.core.budget import EMPTY
+from astrid.core.call import Need
+from astrid.core.canon import Domain
 from astrid.core.decide import Limits
 from astrid.core.gate_messages import (
     Answered,
@@ -31,20 +33,20 @@ from astrid.core.gate_messages import (
     Withdraw,
 )
 from astrid.core.install import Revocation, sign_statement
-from astrid.core.canon import Domain
 from astrid.core.records import JournalRow, Kind
+from astrid.core.tokens import Scope, issue
 from astrid.errors import JournalError
 from astrid.guard.interceptor import CLOCK_AHEAD, NobodyCame
+from astrid.kernel import TooManyRestarts, open_system
 from astrid.kernel.testing import act_at_every_step, settle
 from astrid.messages.approvals import OpenQuestion
 from astrid.messages.gate import Done, Failed, Offer, Prompted, Register, Revoke, Save, StreamedText, TakeIn
 from astrid.messages.log import LogTrouble, Recorded
 from tests.fakes.authority import AUD, HOLDER, SESSION, USER, block, no, yes
 from tests.fakes.gate_bench import RICH, STANDING, TOOLS, preparation
-from tests.fakes.guard_bench import Bench, running
-from astrid.core.tokens import issue, Scope
+from tests.fakes.guard_bench import Bench, Door, running
 
-WRITE = {"permission": 2}
+UNCOVERED: dict[str, Any] = {"needs": (Need("file://v/secret", 2),)}
 
 
 def revocation(target: bytes = STANDING.ids[0]) -> bytes:
@@ -186,10 +188,11 @@ async def test_what_only_another_may_say_is_refused_loudly_and_changes_nothing(
         if forger == "outside":
             bench.system.post(bench.ref("interceptor"), message)
         else:
-            bench.post({"session": bench.session, "files": bench.files, "gateway": bench.gateway}[forger], "interceptor", message)
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await trio.sleep(0)
+            bench.post(
+                {"session": bench.session, "files": bench.files, "gateway": bench.gateway}[forger],
+                "interceptor",
+                message,
+            )
         await settle()
         assert bench.codes() == ["gate.message"]
         assert (len(gate.pending), gate.suspended) == (1, "")
@@ -400,7 +403,7 @@ async def ask(bench: Bench, *, attended: bool) -> OpenQuestion:
     if attended:
         await bench.attend()
     await bench.propose("write_file")
-    await bench.prepare(path="../v/secret", permission=2)
+    await bench.prepare(**UNCOVERED)
     [question] = bench.got(bench.gateway, OpenQuestion)
     return question
 
@@ -440,17 +443,18 @@ async def test_a_no_is_a_recorded_denial(autojump_clock: MockClock) -> None:
         assert [kind for kind, _ in bench.records()][-2:] == [Kind.SETTLED, Kind.DENIED]
 
 
-async def test_approvals_without_room_are_a_refusal(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with running() as bench:
+async def test_approvals_without_room_are_a_refusal(autojump_clock: MockClock) -> None:
+    full = Door()
+    async with running(approvals=full) as bench:
         await bench.furnish()
-        await bench.propose("write_file")
-        mailbox = bench.ref("approvals").cell.mailbox
-        monkeypatch.setattr(mailbox, "_room", 0)
-        monkeypatch.setattr(mailbox, "_receiver", None)
-        receiver = mailbox._receiver
-        await bench.prepare(path="../v/secret", permission=2)
-        mailbox._receiver = receiver
-        assert [one.code for one in bench.got(bench.session, Refused)] == ["approval.busy"]
+        full.open = trio.Event()
+        for _ in range(4):
+            await bench.propose("write_file")
+            await bench.prepare(**UNCOVERED)
+        assert [(one.layer, one.code) for one in bench.got(bench.session, Refused)] == [
+            ("approval", "approval.busy")
+        ] * 2
+        full.open.set()
 
 
 # ---- a log that cannot be written
@@ -510,9 +514,7 @@ async def test_a_revocation_acts_at_once_and_is_answered_when_durable(autojump_c
 async def test_a_revocation_that_nobody_of_this_install_signed_changes_nothing(autojump_clock: MockClock) -> None:
     async with running() as bench:
         await bench.furnish()
-        forged = sign_statement(
-            Domain.REVOKE, Revocation(AUD, STANDING.ids[0], "token", 1, HOLDER.public), HOLDER
-        )
+        forged = sign_statement(Domain.REVOKE, Revocation(AUD, STANDING.ids[0], "token", 1, HOLDER.public), HOLDER)
         bench.post(bench.gateway, "interceptor", Revoke(id=5, statement=forged), 5)
         await settle()
         assert [one.code for one in bench.got(bench.gateway, Failed)] == ["statement.signer"]
@@ -615,7 +617,9 @@ async def test_a_permit_that_was_not_durable_when_it_broke_never_was(autojump_cl
     async with running(broken=True) as bench:
         await bench.furnish()
         await bench.propose()
-        bench.journal.failures.extend(JournalError("journal.full", "full", effect="none", retry=True) for _ in range(99))
+        bench.journal.failures.extend(
+            JournalError("journal.full", "full", effect="none", retry=True) for _ in range(99)
+        )
         await bench.prepare(max_micros=70)
         await _break(bench)
         assert bench.got(bench.files, Execute) == []
@@ -642,8 +646,6 @@ async def test_what_the_old_hosts_say_after_it_broke_means_nothing_to_the_new_ga
 
 async def test_a_gate_that_keeps_breaking_ends_the_daemon(autojump_clock: MockClock) -> None:
     bench = Bench()
-    from astrid.kernel import TooManyRestarts, open_system
-
     with pytest.raises(TooManyRestarts):
         async with open_system(bench.tree, on_failure=bench.failed):
             while True:

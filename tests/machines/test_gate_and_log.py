@@ -84,7 +84,7 @@ class Town(RuleBasedStateMachine):
                 case _:
                     pass
 
-    def perform(self, effects: list[Any]) -> None:
+    def perform(self, effects: list[approval.Effect]) -> None:
         """Perform what approvals want done."""
         for effect in effects:
             match effect:

@@ -2,4 +2,6 @@
 
 What the gate itself is told and says is defined beside its machine (``core.gate_messages``); here is what the
 shells add.
+
+Never: carries a reference, a callable or an exception, or says who sent it (the kernel does).
 """

@@ -1,0 +1,184 @@
+"""How long a connection waits, what it does when one side is too slow, and what it leaves behind; in virtual time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from astrid.core.tokens import verify_chain
+from astrid.daemon import connection as c
+from astrid.errors import AstridError, EdgeError, InternalError
+from astrid.messages.gateway import ListSessions
+from astrid.runtime import hub as hubs
+from astrid.wire import params as p
+from astrid.wire.events import SessionSaved, TextDelta, encode_event
+from tests.fakes.connection_bench import NAME, NEVER, SESSION, Bench, bench, client_on, one_session
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
+def saved(made: Bench) -> None:
+    """One more event of the session."""
+    number = made.world.hub.number(SESSION) + 1
+    made.world.hub.publish(SESSION, encode_event(SessionSaved(session_id=NAME, seq=number)))
+
+
+async def test_whoever_does_not_finish_the_handshake_is_cut_off(tmp_path: Path) -> None:
+    async with bench(tmp_path) as (made, stream):
+        began = trio.current_time()
+        assert await stream.receive_some() == b""
+        assert trio.current_time() - began == pytest.approx(c.HANDSHAKE_SECONDS)
+        await trio.testing.wait_all_tasks_blocked()
+        assert made.left == [made.connection]
+
+
+async def test_a_stranger_is_heard_for_so_long_and_no_longer(tmp_path: Path) -> None:
+    from trio_websocket import ConnectionClosed, wrap_client_stream
+
+    async with bench(tmp_path) as (_, stream), trio.open_nursery() as nursery:
+        began = trio.current_time()
+        web = await wrap_client_stream(nursery, stream, "localhost", "/")  # type: ignore[arg-type]
+        assert "nonce" in await web.get_message()
+        with pytest.raises(ConnectionClosed):
+            await web.get_message()
+        assert trio.current_time() - began == pytest.approx(c.STRANGER_SECONDS)
+
+
+async def test_an_admitted_client_may_be_silent_for_ever(tmp_path: Path) -> None:
+    async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
+        await trio.sleep(100 * c.STRANGER_SECONDS)
+        await client.call("listSessions", p.ListSessions())
+
+
+async def test_a_client_that_does_not_read_is_cut_off_and_counts_as_gone(tmp_path: Path) -> None:
+    pipe = trio.testing.lockstep_stream_pair()  # it takes what is written only when the other end reads
+    async with bench(tmp_path, streams=pipe) as (made, stream):
+        async with trio.open_nursery() as nursery:
+            from trio_websocket import wrap_client_stream
+
+            from astrid.frontends.client import Client
+
+            web = await wrap_client_stream(nursery, stream, "localhost", "/")  # type: ignore[arg-type]
+            client = Client(made.world.home, web)
+            nursery.start_soon(client.listen)
+            await client.meet(authenticate=True)
+            await client.subscribe(NAME, interactive=True)
+            nursery.cancel_scope.cancel()  # nobody reads any more, and the stream stays open
+        began = trio.current_time()
+        saved(made)
+        while not made.left:
+            await trio.sleep(1)
+        assert trio.current_time() - began == pytest.approx(c.WRITE_SECONDS, abs=2)
+        assert made.attended == [True, False]
+        assert made.world.hub.listeners(SESSION) == 0
+
+
+async def test_events_that_did_not_fit_are_sent_again_from_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubs, "QUEUE_EVENTS", 4)
+    async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
+        await client.subscribe(NAME)
+        for _ in range(20):  # at once, so that the queue overflows before the connection gets to run
+            saved(made)
+        seen = [await client.next_event(NAME) for _ in range(20)]
+        assert [event.seq for event in seen] == list(range(1, 21))
+
+
+async def test_when_the_end_of_a_session_is_lost_the_connection_ends_so_that_nobody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubs, "QUEUE_EVENTS", 4)
+    async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
+        await client.subscribe(NAME)
+        for _ in range(20):
+            saved(made)
+        made.world.hub.forget(SESSION)
+        await client.wait_gone()
+        await trio.testing.wait_all_tasks_blocked()
+        assert made.left
+
+
+async def test_an_event_that_is_too_long_to_be_sent_is_named_instead(tmp_path: Path) -> None:
+    async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
+        await client.subscribe(NAME)
+        long = TextDelta(session_id=NAME, seq=0, text="x" * (1024 * 1024 - 200))
+        made.world.hub.publish(SESSION, encode_event(long), provisional=True)
+        event = await client.next_event(NAME)
+        assert getattr(event, "code", "") == "event.too-long"
+
+
+async def test_a_client_whose_token_was_revoked_hears_no_more_events(tmp_path: Path) -> None:
+    async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
+        await client.subscribe(NAME)
+        token = verify_chain(made.world.home.client_token.read_bytes(), made.world.identity.roots)
+        made.world.facts.revoked.add(token.id)
+        saved(made)
+        await client.wait_gone()
+        assert not client._events[NAME]
+
+
+async def test_a_request_that_takes_too_long_gets_an_answer_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astrid.daemon.service.ASK_SECONDS", 10_000.0)
+
+    def answer(message: object) -> object:
+        return NEVER if isinstance(message, ListSessions) else one_session(message)
+
+    async with bench(tmp_path, answer=answer) as (made, stream), client_on(made, stream) as client:
+        with pytest.raises(AstridError) as caught:
+            await client.call("listSessions", p.ListSessions())
+        assert caught.value.code == "daemon.slow"
+
+
+async def test_an_actor_that_does_not_answer_is_a_busy_daemon(tmp_path: Path) -> None:
+    async with (
+        bench(tmp_path, answer=lambda message: NEVER if isinstance(message, ListSessions) else ()) as (made, stream),
+        client_on(made, stream) as client,
+    ):
+        with pytest.raises(AstridError) as caught:
+            await client.call("listSessions", p.ListSessions())
+        assert caught.value.code == "daemon.busy"
+
+
+async def test_a_bug_met_by_one_request_is_told_and_reported_and_the_connection_goes_on(tmp_path: Path) -> None:
+    async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
+        with pytest.raises(AstridError) as caught:
+            await client.call("cancelTurn", p.OfSession(session_id=NAME))  # the fake gateway answers with nothing
+        assert caught.value.code == "service.answer"
+        await client.call("listSessions", p.ListSessions())
+        assert "request-failed" in made.world.home.daemon_log.read_text()
+
+
+async def test_only_the_first_who_comes_and_the_last_who_goes_change_whether_a_session_is_attended(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
+        await client.subscribe(NAME)
+        assert made.attended == []
+        await client.subscribe(NAME, interactive=True)
+        await client.subscribe(NAME, interactive=True)
+        await client.call("unsubscribeEvents", p.OfSession(session_id=NAME))
+        await trio.testing.wait_all_tasks_blocked()
+        assert made.attended in ([True, False], [True, False, True, False])
+        assert made.attended[-1] is False
+
+
+async def test_a_goodbye_lets_what_is_owed_be_answered(tmp_path: Path) -> None:
+    async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
+        made.connection.leave_soon()
+        await client.wait_gone()
+        with pytest.raises(EdgeError):
+            await client.call("listSessions", p.ListSessions())
+        await trio.testing.wait_all_tasks_blocked()
+        assert made.left == [made.connection]
+
+
+async def test_a_message_that_is_not_its_own_ends_the_connection(tmp_path: Path) -> None:
+    async with bench(tmp_path) as (made, _):
+        with pytest.raises(InternalError):
+            await made.connection.receive("hello", made.ref)  # type: ignore[arg-type]
