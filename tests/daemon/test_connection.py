@@ -133,7 +133,9 @@ async def test_a_token_for_some_methods_covers_no_others(tmp_path: Path) -> None
         assert "result" in answer
         for method, params in (("listSessions", p.ListSessions()), ("shutdown", p.ProvenNothing())):
             assert code(await client.prove(method, params)) == "client.not-covered"
-        assert code(await client.prove("subscribeEvents", p.SubscribeEvents(session_id=SESSION))) == "client.not-covered"
+        assert (
+            code(await client.prove("subscribeEvents", p.SubscribeEvents(session_id=SESSION))) == "client.not-covered"
+        )
 
 
 async def test_a_captured_handshake_does_not_open_another_connection(tmp_path: Path) -> None:

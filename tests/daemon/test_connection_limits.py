@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
+
+from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from astrid.core.tokens import verify_chain
 from astrid.daemon import connection as c
 from astrid.errors import AstridError, EdgeError, InternalError
+from astrid.frontends.client import Client
 from astrid.messages.gateway import ListSessions
 from astrid.runtime import hub as hubs
 from astrid.wire import params as p
-from astrid.wire.events import SessionSaved, TextDelta, encode_event
+from astrid.wire.events import MAX_EVENT_BYTES, SessionSaved, TextDelta, encode_event
 from tests.fakes.connection_bench import NAME, NEVER, SESSION, Bench, bench, client_on, one_session
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 def saved(made: Bench) -> None:
@@ -26,7 +28,7 @@ def saved(made: Bench) -> None:
     made.world.hub.publish(SESSION, encode_event(SessionSaved(session_id=NAME, seq=number)))
 
 
-async def test_whoever_does_not_finish_the_handshake_is_cut_off(tmp_path: Path) -> None:
+async def test_whoever_does_not_finish_the_handshake_is_cut_off(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with bench(tmp_path) as (made, stream):
         began = trio.current_time()
         assert await stream.receive_some() == b""
@@ -35,9 +37,7 @@ async def test_whoever_does_not_finish_the_handshake_is_cut_off(tmp_path: Path) 
         assert made.left == [made.connection]
 
 
-async def test_a_stranger_is_heard_for_so_long_and_no_longer(tmp_path: Path) -> None:
-    from trio_websocket import ConnectionClosed, wrap_client_stream
-
+async def test_a_stranger_is_heard_for_so_long_and_no_longer(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with bench(tmp_path) as (_, stream), trio.open_nursery() as nursery:
         began = trio.current_time()
         web = await wrap_client_stream(nursery, stream, "localhost", "/")  # type: ignore[arg-type]
@@ -47,20 +47,18 @@ async def test_a_stranger_is_heard_for_so_long_and_no_longer(tmp_path: Path) -> 
         assert trio.current_time() - began == pytest.approx(c.STRANGER_SECONDS)
 
 
-async def test_an_admitted_client_may_be_silent_for_ever(tmp_path: Path) -> None:
+async def test_an_admitted_client_may_be_silent_for_ever(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
         await trio.sleep(100 * c.STRANGER_SECONDS)
         await client.call("listSessions", p.ListSessions())
 
 
-async def test_a_client_that_does_not_read_is_cut_off_and_counts_as_gone(tmp_path: Path) -> None:
+async def test_a_client_that_does_not_read_is_cut_off_and_counts_as_gone(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     pipe = trio.testing.lockstep_stream_pair()  # it takes what is written only when the other end reads
     async with bench(tmp_path, streams=pipe) as (made, stream):
         async with trio.open_nursery() as nursery:
-            from trio_websocket import wrap_client_stream
-
-            from astrid.frontends.client import Client
-
             web = await wrap_client_stream(nursery, stream, "localhost", "/")  # type: ignore[arg-type]
             client = Client(made.world.home, web)
             nursery.start_soon(client.listen)
@@ -77,7 +75,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_counts_as_gone(tmp_pat
 
 
 async def test_events_that_did_not_fit_are_sent_again_from_what_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hubs, "QUEUE_EVENTS", 4)
     async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
@@ -89,7 +87,7 @@ async def test_events_that_did_not_fit_are_sent_again_from_what_is_kept(
 
 
 async def test_when_the_end_of_a_session_is_lost_the_connection_ends_so_that_nobody_waits_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hubs, "QUEUE_EVENTS", 4)
     async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
@@ -102,16 +100,17 @@ async def test_when_the_end_of_a_session_is_lost_the_connection_ends_so_that_nob
         assert made.left
 
 
-async def test_an_event_that_is_too_long_to_be_sent_is_named_instead(tmp_path: Path) -> None:
+async def test_an_event_that_is_too_long_to_be_sent_is_named_instead(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
         await client.subscribe(NAME)
-        long = TextDelta(session_id=NAME, seq=0, text="x" * (1024 * 1024 - 200))
-        made.world.hub.publish(SESSION, encode_event(long), provisional=True)
+        empty = len(encode_event(TextDelta(session_id=NAME, seq=0, text="")))
+        longest = TextDelta(session_id=NAME, seq=0, text="x" * (MAX_EVENT_BYTES - empty))
+        made.world.hub.publish(SESSION, encode_event(longest), provisional=True)
         event = await client.next_event(NAME)
         assert getattr(event, "code", "") == "event.too-long"
 
 
-async def test_a_client_whose_token_was_revoked_hears_no_more_events(tmp_path: Path) -> None:
+async def test_a_client_whose_token_was_revoked_hears_no_more_events(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
         await client.subscribe(NAME)
         token = verify_chain(made.world.home.client_token.read_bytes(), made.world.identity.roots)
@@ -122,7 +121,7 @@ async def test_a_client_whose_token_was_revoked_hears_no_more_events(tmp_path: P
 
 
 async def test_a_request_that_takes_too_long_gets_an_answer_that_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("astrid.daemon.service.ASK_SECONDS", 10_000.0)
 
@@ -135,7 +134,7 @@ async def test_a_request_that_takes_too_long_gets_an_answer_that_says_so(
         assert caught.value.code == "daemon.slow"
 
 
-async def test_an_actor_that_does_not_answer_is_a_busy_daemon(tmp_path: Path) -> None:
+async def test_an_actor_that_does_not_answer_is_a_busy_daemon(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with (
         bench(tmp_path, answer=lambda message: NEVER if isinstance(message, ListSessions) else ()) as (made, stream),
         client_on(made, stream) as client,
@@ -145,7 +144,9 @@ async def test_an_actor_that_does_not_answer_is_a_busy_daemon(tmp_path: Path) ->
         assert caught.value.code == "daemon.busy"
 
 
-async def test_a_bug_met_by_one_request_is_told_and_reported_and_the_connection_goes_on(tmp_path: Path) -> None:
+async def test_a_bug_met_by_one_request_is_told_and_reported_and_the_connection_goes_on(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
         with pytest.raises(AstridError) as caught:
             await client.call("cancelTurn", p.OfSession(session_id=NAME))  # the fake gateway answers with nothing
@@ -155,6 +156,7 @@ async def test_a_bug_met_by_one_request_is_told_and_reported_and_the_connection_
 
 
 async def test_only_the_first_who_comes_and_the_last_who_goes_change_whether_a_session_is_attended(
+    autojump_clock: MockClock,
     tmp_path: Path,
 ) -> None:
     async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
@@ -168,7 +170,7 @@ async def test_only_the_first_who_comes_and_the_last_who_goes_change_whether_a_s
         assert made.attended[-1] is False
 
 
-async def test_a_goodbye_lets_what_is_owed_be_answered(tmp_path: Path) -> None:
+async def test_a_goodbye_lets_what_is_owed_be_answered(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
         made.connection.leave_soon()
         await client.wait_gone()
@@ -178,7 +180,7 @@ async def test_a_goodbye_lets_what_is_owed_be_answered(tmp_path: Path) -> None:
         assert made.left == [made.connection]
 
 
-async def test_a_message_that_is_not_its_own_ends_the_connection(tmp_path: Path) -> None:
+async def test_a_message_that_is_not_its_own_ends_the_connection(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with bench(tmp_path) as (made, _):
         with pytest.raises(InternalError):
             await made.connection.receive("hello", made.ref)  # type: ignore[arg-type]

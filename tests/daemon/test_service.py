@@ -136,7 +136,9 @@ async def test_events_that_were_missed_are_sent_again_from_where_the_client_was(
         info = await opened(daemon, client, {"text": "one"}, {"text": "two"})
         await client.subscribe(info.session_id)
         await client.call("sendInput", p.SendInput(session_id=info.session_id, turn=1, input="go"))
-        events = [event for event in await until(client, info.session_id, e.TurnComplete) if event.seq and event.seq > 2]
+        events = [
+            event for event in await until(client, info.session_id, e.TurnComplete) if event.seq and event.seq > 2
+        ]
         async with connect(daemon.home) as other:
             await other.subscribe(info.session_id, after=2)
             again = await until(other, info.session_id, e.TurnComplete)
@@ -347,9 +349,7 @@ class TestLog:
             first = cast("r.Checkpoint", await client.call("auditCheckpoint", p.Nothing())).checkpoint
             old = verify_checkpoint(first, key, install.log_id)
             await granted(daemon, client)
-            grown = cast(
-                "r.Consistency", await client.call("auditConsistency", p.AuditConsistency(from_size=old.size))
-            )
+            grown = cast("r.Consistency", await client.call("auditConsistency", p.AuditConsistency(from_size=old.size)))
             new = verify_checkpoint(grown.checkpoint, key, install.log_id)
             check_consistent(old, new, grown.path)
             assert new.size > old.size

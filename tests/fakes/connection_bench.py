@@ -35,6 +35,9 @@ class FakeBooks:
         state = Checkpoint(log_id=LOG_ID, size=1, root=b"\1" * 32, tip=b"\2" * 32, boot=1)
         return 1, sign_checkpoint(state, RUNTIME)
 
+    async def messages(self, session: bytes) -> int:
+        return 0
+
     async def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         return ()
 

@@ -290,7 +290,29 @@ async def test_what_a_session_saves_counts_against_its_share_of_the_log(
         assert [one.code for one in bench.got(bench.session, Refused)] == ["gate.paused"]
 
 
+async def test_rows_that_cannot_be_recorded_are_refused_and_break_nothing(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        rows = tuple(JournalRow(number, b"") for number in range(70_000))
+        bench.post(bench.session, "interceptor", Save(id=-1, rows=rows), -1)
+        await settle()
+        assert [one.code for one in bench.got(bench.session, Failed)] == ["canon.no-encoding"]
+        assert bench.log.rows(SESSION, 1, 10) == []
+
+
 # ---- hosts that are full, gone or new
+
+
+async def test_what_a_host_will_not_prepare_is_a_refusal_with_its_reason(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.propose()
+        ref = bench.got(bench.files, Prepare)[0].ref
+        said = Unprepared(ref=ref, layer="workspace", code="workspace.outside", reason="no", advice="stay inside")
+        bench.files.ctx.answer(bench.ref("interceptor"), ("Prepare", ref), said)
+        await settle()
+        [refused] = bench.got(bench.session, Refused)
+        assert (refused.layer, refused.code, refused.reason) == ("workspace", "workspace.outside", "no")
 
 
 async def test_a_host_without_room_to_look_is_a_busy_tool(autojump_clock: MockClock) -> None:

@@ -1,8 +1,8 @@
 """A language model as a tool: its call is an effect with a price, permitted, recorded and settled like any other.
 
 The arguments are the bytes of a ``ModelRequest``; the result is the answer's stream events, one JSON object a line.
- The worst case (request bytes as
-tokens plus ``max_tokens``, dearest rate) is reserved before the call and the true figure settled after it.
+The worst case (request bytes as tokens plus ``max_tokens``, dearest rate) is reserved before the call and the true
+figure settled after it.
 
 Source: architecture 5, 6 (step 3); threats 23.
 """
@@ -15,6 +15,7 @@ from astrid.core.call import Call, Need, Preparation
 from astrid.core.conversation import (
     AnyStreamEvent,
     Done,
+    ModelRequest,
     ReasoningDelta,
     TextDelta,
     Usage,
@@ -27,7 +28,7 @@ from astrid.core.resources import model_resource
 from astrid.core.risk import EffectClass
 from astrid.core.tokens import Permission
 from astrid.core.tools import OutputTrust, ToolSpec
-from astrid.errors import InputError, ModelError
+from astrid.errors import CanonError, InputError, ModelError
 from astrid.ports import Model, ToolOutcome
 
 TOOL = "model"
@@ -75,6 +76,17 @@ class ModelServer:
     async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
         """Call the model; every event is reported as it comes, the whole answer is the result."""
         request = decode_request(call.args)
+        try:
+            events, usage = await self._ask(request, report)
+            content = encode_answer(events)
+        except CanonError as error:
+            # SAFETY: not "nothing happened": the model was asked, and there will be a bill.
+            raise ModelError("model.answer-unusable", error.message, effect="maybe") from error
+        return ToolOutcome(content=content, is_error=False, effect="done", spent_micros=self._bill(call, usage))
+
+    async def _ask(
+        self, request: ModelRequest, report: Callable[[bytes], None]
+    ) -> tuple[list[AnyStreamEvent], Usage | None]:
         events: list[AnyStreamEvent] = []
         usage: Usage | None = None
         async with self._model.stream(request) as stream:
@@ -88,8 +100,13 @@ class ModelServer:
             raise ModelError("model.stream-broken", "the answer ended before its end", effect="maybe")
         if usage is not None:
             events.insert(len(events) - 1, usage)
-        spent = call.max_micros if usage is None else cost(self._model.price, usage.input_tokens, usage.output_tokens)
-        return ToolOutcome(content=encode_answer(events), is_error=False, effect="done", spent_micros=spent)
+        return events, usage
+
+    def _bill(self, call: Call, usage: Usage | None) -> int:
+        """What the answer cost: as counted by the vendor, or in full where that figure is none."""
+        if usage is None or min(usage.input_tokens, usage.output_tokens) < 0:
+            return call.max_micros
+        return cost(self._model.price, usage.input_tokens, usage.output_tokens)
 
 
 def _collect(events: list[AnyStreamEvent], event: AnyStreamEvent) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
+from typing import ClassVar
 
 import msgspec
 
@@ -47,10 +48,10 @@ from astrid.core.turn_messages import Cancel as CancelTurn
 from astrid.core.turn_messages import Refused as InputRefused
 from astrid.core.turn_state import new_turn
 from astrid.errors import InputError, InternalError
-from astrid.kernel import Actor, Posted, Ref, Sender
+from astrid.kernel import Actor, Lane, Message, Posted, Ref, Sender
 from astrid.messages.gate import Done, Failed, Prompted, StreamedText
 from astrid.messages.gate import Save as SaveRows
-from astrid.messages.session import Equip, Hear, NotTaken, Report, ReportText, StopTurn
+from astrid.messages.session import Hear, NotTaken, Report, ReportText, StopTurn
 from astrid.ports import Clock, Wallet
 from astrid.wire.events import AnyEvent, encode_event
 from astrid.wire.telling import Teller
@@ -58,6 +59,7 @@ from astrid.wire.telling import Teller
 RANK = 40
 MODEL_TOOL = "model"
 GATEWAY = "root/gateway"
+RESEND_SECONDS = 0.1
 MAX_ANSWERS = 32  # tokens out of answers that are presented; older ones make room, and are asked for anew
 _CODE = re.compile(r"[a-z][a-z0-9-]{0,31}(\.[a-z0-9-]{1,63}){1,3}")
 
@@ -74,6 +76,12 @@ _TO_MODEL = {
     "audit": "Nothing can be recorded just now, so nothing runs.",
 }
 _TO_MODEL_OTHERWISE = "It was refused. Go on without it."
+
+
+class Resend(Message, frozen=True, kw_only=True):
+    """To itself: the gate had no room."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -112,6 +120,7 @@ class Session(Actor):
         self._wallet = wallet
         self._clock = clock
         self._started: dict[int, Started] = {}
+        self._unsent: deque[tuple[Propose | SaveRows | Prompted, int]] = deque()  # with the number of its answer
         self._number = 0  # of saves and prompts; as ids they are negative, for proposals have the positive ones
         self._rows = 0
         self._turns = 0
@@ -126,8 +135,6 @@ class Session(Actor):
                 self._hear(message)
             case StopTurn() if gateway:
                 self._step(CancelTurn())
-            case Equip() if gateway:
-                self._answers.extend(message.tokens)
             case Outcome() if gate:
                 self._outcome(message)
             case Refused() if gate:
@@ -143,6 +150,8 @@ class Session(Actor):
                     self._step(ModelProgressed(ref=message.proposal, event=decode_event(message.chunk)))
             case Done() if gate:
                 self._tell.durable(-message.id)
+            case Resend() if sender.id == self.ctx.ref.id:
+                self._resend()
             case Failed() if gate:
                 raise InternalError(
                     "session.unsaved", f"the session's journal cannot be kept: {message.reason}", refused=message.code
@@ -207,9 +216,7 @@ class Session(Actor):
                 proposal = self._proposal(effect.ref, effect.name, effect.arguments, effect.label)
                 self._propose(Started(proposal, is_model=False, tool_use_id=effect.tool_use_id))
             case Withdraw():
-                self._started.pop(effect.ref, None)
-                self.ctx.forget(effect.ref)
-                self.ctx.post(self._interceptor, Cancel(proposal=effect.ref))
+                self._withdraw(effect.ref)
             case StreamText():
                 self.ctx.post(self._gateway(), ReportText(text=effect.text))
             case Say():
@@ -230,12 +237,16 @@ class Session(Actor):
         return (*self._tokens, *self._answers)
 
     def _propose(self, started: Started) -> None:
-        ref = started.message.proposal
-        self._started[ref] = started
-        if self.ctx.post(self._interceptor, started.message, ref) is not Posted.ACCEPTED:
-            self._refused(
-                Refused(proposal=ref, layer="gate", code="gate.busy", reason="the gate is busy", advice="try again")
-            )
+        self._started[started.message.proposal] = started
+        self._send(started.message, started.message.proposal)
+
+    def _withdraw(self, ref: int) -> None:
+        self._started.pop(ref, None)
+        if ref in [number for _, number in self._unsent]:
+            self._unsent = deque(waiting for waiting in self._unsent if waiting[1] != ref)
+        else:
+            self.ctx.forget(ref)
+            self.ctx.post(self._interceptor, Cancel(proposal=ref))
 
     def _outcome(self, message: Outcome) -> None:
         started = self._started.pop(message.proposal, None)
@@ -309,8 +320,21 @@ class Session(Actor):
 
     def _save(self, message: SaveRows | Prompted, number: int) -> None:
         self._tell.saving(number)
-        if self.ctx.post(self._interceptor, message, message.id) is not Posted.ACCEPTED:
-            raise InternalError("session.journal", "the session's journal cannot be kept: the gate is busy")
+        self._send(message, message.id)
+
+    def _send(self, message: Propose | SaveRows | Prompted, number: int) -> None:
+        self._unsent.append((message, number))
+        if len(self._unsent) == 1:
+            self._resend()
+
+    def _resend(self) -> None:
+        """Give the gate what it has room for, in order; while it has none, the session waits."""
+        while self._unsent:
+            message, number = self._unsent[0]
+            if self.ctx.post(self._interceptor, message, number) is not Posted.ACCEPTED:
+                self.ctx.start_timer(RESEND_SECONDS, Resend())
+                return
+            self._unsent.popleft()
 
 
 def _call_id(started: Started) -> str:

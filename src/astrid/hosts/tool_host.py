@@ -160,7 +160,7 @@ class ToolHost(Actor):
     # --- looking
 
     def _prepare(self, message: Prepare) -> None:
-        if len(self._jobs) >= MAX_JOBS:
+        if self._full():
             self._refuse(message.ref, "tool", "tool.busy", "the tool has too much to do", "try again later")
             return
         scope = trio.CancelScope()
@@ -197,9 +197,10 @@ class ToolHost(Actor):
         # SAFETY: permits come in the order of the log; a number that does not rise is a permit that was used.
         if message.permit_seq <= self._last_permit:
             return "tool.permit-used: the permit was used already; nothing was done"
-        if len(self._jobs) >= MAX_JOBS:
-            return "tool.busy: the tool has too much to do; nothing was done"
-        return ""
+        return "tool.busy: the tool has too much to do; nothing was done" if self._full() else ""
+
+    def _full(self) -> bool:
+        return len(self._jobs) >= MAX_JOBS or not self.ctx.parent.alive  # the second while everything stops
 
     def _answer_none(self, execute: Execute, why: str) -> None:
         self._answer(execute, Ran(ref=execute.ref, content=why.encode(), is_error=True, effect="none", spent_micros=0))

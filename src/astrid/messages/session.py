@@ -20,12 +20,6 @@ class StopTurn(Message, frozen=True, kw_only=True):
     lane: ClassVar[Lane] = Lane.CONTROL
 
 
-class Equip(Message, frozen=True, kw_only=True):
-    """Tokens for the session to present from now on."""
-
-    tokens: tuple[bytes, ...]
-
-
 class NotTaken(Message, frozen=True, kw_only=True):
     """From a session to the gateway: what it heard last is no input; no turn began."""
 

@@ -1,0 +1,117 @@
+"""Every kind of record has a line for people, and what is asked about is found."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import inspect
+
+from astrid.core import records as r
+from astrid.core.canon import Signed, encode
+from astrid.core.chain import Frame
+from astrid.core.records import BODIES, Kind
+from astrid.daemon.explaining import explain, mentions
+from astrid.daemon.summaries import MAX_SUMMARY, kind_name, summarize, tool_of
+from astrid.wire import results
+from astrid.wire.typed import read, write
+from tests.fakes.wire_values import values_of
+
+NOTHING = b"\0" * 32
+SESSION = b"\5" * 16
+SEALED = r.Sealed(3, b"\1" * 32)
+
+
+def frame(kind: Kind, body: Signed, seq: int = 1) -> Frame:
+    return Frame(NOTHING, seq, 1, 10**18, kind, SESSION, encode(body))
+
+
+@pytest.mark.parametrize("kind", BODIES, ids=lambda kind: kind.name)
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_whatever_a_record_holds_it_has_a_line_that_can_be_sent(kind: Kind, data: st.DataObject) -> None:
+    body = data.draw(values_of(BODIES[kind]))
+    line = summarize(frame(kind, body))
+    assert read(results.AuditRecord, write(results.AuditRecord, line)) == line
+    assert (line.kind, len(line.summary) <= MAX_SUMMARY) == (kind_name(kind), True)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        (r.DeniedRecord(1, NOTHING, "workspace", "bash", NOTHING, "policy", "policy.command", SEALED), Kind.DENIED, "deny"),
+        (r.AskedRecord(1, NOTHING, NOTHING, b"\2" * 16, "bash", 2, 9, SEALED), Kind.ASKED, "ask"),
+        (r.Stop("ordered"), Kind.STOP, None),
+    ],
+    ids=lambda value: "",
+)
+def test_a_decision_is_named(body: Signed, kind: Kind, expected: str | None) -> None:
+    assert summarize(frame(kind, body)).decision == expected
+
+
+def test_only_what_is_about_a_tool_names_one() -> None:
+    named = {kind for kind, shape in BODIES.items() if "tool" in {f.name for f in inspect.type_info(shape).fields}}  # type: ignore[union-attr]
+    assert named == {Kind.PERMIT, Kind.DENIED, Kind.ASKED}
+    assert tool_of(r.Stop("x")) == ""
+
+
+CALL, QID, BLOCK = b"\3" * 32, b"\4" * 16, b"\6" * 32
+STORY: list[tuple[Kind, Signed]] = [
+    (Kind.GRANTED, r.GrantedRecord(BLOCK, NOTHING, NOTHING, NOTHING, 2, 2**64 - 1, "client", SEALED)),
+    (Kind.ASKED, r.AskedRecord(1, CALL, NOTHING, QID, "bash", 2, 9, SEALED)),
+    (Kind.DEFERRED, r.DeferredRecord(1, QID)),
+    (Kind.SETTLED, r.SettledRecord(NOTHING, QID, 1, BLOCK, b"\7" * 32, 2, "once", SEALED)),
+    (
+        Kind.PERMIT,
+        r.PermitRecord(
+            2, CALL, "workspace", "w", "bash", NOTHING, NOTHING, NOTHING, BLOCK, 2, True, 1, NOTHING, 1,
+            (r.ChargeRow(BLOCK, 5),), 5, SEALED,
+        ),
+    ),
+    (Kind.OUTCOME, r.OutcomeRecord(2, 5, CALL, "done", False, False, 4, True, SEALED)),
+    (Kind.REVOKED, r.RevokedRecord(BLOCK, "token", NOTHING, SEALED)),
+    (Kind.DENIED, r.DeniedRecord(3, CALL, "workspace", "bash", NOTHING, "capability", "token.none", SEALED)),
+]  # fmt: skip
+FRAMES = [(frame(kind, body, seq), body) for seq, (kind, body) in enumerate(STORY, 1)]
+
+
+def found(kind: str, wanted: bytes) -> list[tuple[Frame, Signed]]:
+    seen: list[tuple[Frame, Signed]] = []
+    for one, body in FRAMES:
+        if mentions(kind, wanted, one, body, seen):
+            seen.append((one, body))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted", "numbers"),
+    [
+        ("session", SESSION, [1, 2, 3, 4, 5, 6, 7, 8]),
+        ("question", QID, [2, 3, 4]),
+        ("call", CALL, [2, 3, 4, 5, 6, 8]),
+        ("token", BLOCK, [1, 4, 5, 7]),
+        ("call", b"\x09" * 32, []),
+    ],
+)
+def test_what_is_asked_about_is_found_everywhere_it_is_mentioned(kind: str, wanted: bytes, numbers: list[int]) -> None:
+    assert [one.seq for one, _ in found(kind, wanted)] == numbers
+
+
+def test_an_explanation_says_what_decided_in_order() -> None:
+    lines = explain("call", found("call", CALL))
+    assert lines[0].startswith("record 2: `bash` needs a person's yes, so question:0404")
+    assert "nobody was there to answer" in lines[1]
+    assert "yes, once by 0707070707070707" in lines[2]
+    assert "record 5: `bash` was allowed" in lines[3]
+    assert "effect: done" in lines[4]
+    assert lines[5].endswith("the layer `capability` refused it with `token.none`")
+
+
+def test_a_question_without_an_end_is_said_to_be_open() -> None:
+    assert "still open" in explain("question", found("question", QID)[:2])[-1]
+
+
+def test_an_outcome_that_a_crash_cut_off_is_said_to_be_unknown() -> None:
+    lost = r.OutcomeRecord(2, 5, CALL, "maybe", True, True, 4, True, SEALED)
+    (line,) = explain("call", [(frame(Kind.OUTCOME, lost), lost)])
+    assert "how far it came is not known" in line

@@ -1,0 +1,231 @@
+"""The client trusts no daemon that cannot show that its log only grew, and every call of it ends."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from astrid.core.canon import Domain
+from astrid.core.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
+from astrid.core.install import Install, Root, sign_statement
+from astrid.core.keys import SigningKey, load_public_key
+from astrid.core.tokens import Assurance
+from astrid.errors import AstridError, ConfigError
+from astrid.frontends.client import connect, run_client
+from astrid.frontends.meeting import keep_checkpoint, kept_checkpoint, load_install
+from astrid.home import Home
+from astrid.wire import params as p
+from astrid.wire import results as r
+from tests.fakes.daemon_home import make_client_home
+from tests.fakes.daemons import LIMIT_SECONDS, InProcess, daemon_in
+from tests.fakes.home import LOG_ID, RUNTIME, USER
+
+
+def note(size: int, *, root: bytes = b"\1" * 32, boot: int = 1, key: SigningKey = RUNTIME, log: bytes = LOG_ID) -> bytes:
+    return sign_checkpoint(Checkpoint(log_id=log, size=size, root=root, tip=b"\2" * 32, boot=boot), key)
+
+
+def keep(home: Home, data: bytes) -> None:
+    home.witness.write_bytes(data)
+    home.witness.chmod(0o600)
+
+
+async def refusal(home: Home) -> str:
+    """The code with which a connection is refused."""
+    with trio.fail_after(LIMIT_SECONDS), pytest.raises(AstridError) as caught:
+        async with connect(home):
+            pytest.fail("it was trusted")
+    return caught.value.code
+
+
+def judged(daemon: InProcess) -> bool:
+    """Whether the client has presented its token to this daemon."""
+    return any(line["event"] == "client-judged" for line in daemon.told)
+
+
+class TestDistrust:
+    """Nothing is presented to a daemon that is not to be trusted."""
+
+    async def test_a_log_that_was_set_back(self, tmp_path: Path) -> None:
+        async with daemon_in(tmp_path) as daemon:
+            keep(daemon.home, note(10_000, boot=7))
+            assert await refusal(daemon.home) == "checkpoint.rollback"
+            assert not judged(daemon)
+
+    async def test_another_log_of_the_same_length(self, tmp_path: Path) -> None:
+        async with daemon_in(tmp_path) as daemon:
+            async with connect(daemon.home):
+                pass
+            kept = kept_checkpoint(daemon.home, load_install(daemon.home))
+            assert kept is not None
+            keep(daemon.home, note(kept.size, boot=0))
+            assert await refusal(daemon.home) in ("checkpoint.fork", "checkpoint.split-view")
+
+    async def test_a_past_that_was_written_again(self, tmp_path: Path) -> None:
+        async with daemon_in(tmp_path) as daemon:
+            keep(daemon.home, note(1))
+            assert await refusal(daemon.home) == "checkpoint.split-view"
+            assert not judged(daemon)
+
+    async def test_an_old_copy_that_went_on_growing(self, tmp_path: Path) -> None:
+        async with daemon_in(tmp_path) as daemon:
+            keep(daemon.home, note(1, boot=5))
+            assert await refusal(daemon.home) == "checkpoint.restored"
+
+    async def test_a_checkpoint_of_ours_that_somebody_else_signed(self, tmp_path: Path) -> None:
+        async with daemon_in(tmp_path) as daemon:
+            keep(daemon.home, note(1, key=SigningKey.from_seed(b"\x44" * 32)))
+            assert await refusal(daemon.home) == "checkpoint.unsigned"
+
+    async def test_a_daemon_of_another_install(self, tmp_path: Path) -> None:
+        async with daemon_in(tmp_path) as daemon:
+            install = Install(1, b"\x08" * 32, RUNTIME.public, (Root(USER.public, Assurance.SEALED),), 1)
+            daemon.home.install.write_bytes(sign_statement(Domain.INSTALL, install, USER))
+            assert await refusal(daemon.home) == "client.other-daemon"
+            assert not judged(daemon)
+
+    async def test_an_install_statement_that_was_touched(self, tmp_path: Path) -> None:
+        async with daemon_in(tmp_path) as daemon:
+            data = bytearray(daemon.home.install.read_bytes())
+            data[-1] ^= 1
+            daemon.home.install.write_bytes(bytes(data))
+            assert await refusal(daemon.home) == "install.signature"
+
+
+async def test_what_the_daemon_stands_by_is_kept_and_only_moves_forward(tmp_path: Path) -> None:
+    async with daemon_in(tmp_path) as daemon:
+        sizes: list[int] = []
+        for _ in range(2):
+            async with connect(daemon.home) as client:
+                await client.call("tokensAdd", p.TokensAdd(token=daemon.grant()))
+            kept = kept_checkpoint(daemon.home, load_install(daemon.home))
+            assert kept is not None
+            sizes.append(kept.size)
+    assert sizes[0] < sizes[1]
+
+
+def test_a_client_that_saw_less_does_not_set_back_what_another_kept(tmp_path: Path) -> None:
+    home, _ = make_client_home(tmp_path / "home")
+    install = load_install(home)
+    key = load_public_key(install.runtime_key)
+    for size in (5, 3, 5, 9):
+        data = note(size)
+        keep_checkpoint(home, install, verify_checkpoint(data, key, LOG_ID), data)
+    kept = kept_checkpoint(home, install)
+    assert kept is not None
+    assert kept.size == 9
+    assert home.witness.stat().st_mode & 0o777 == 0o600
+
+
+async def test_where_no_daemon_runs_that_is_said(tmp_path: Path) -> None:
+    home, _ = make_client_home(tmp_path / "home")
+    assert await refusal(home) == "daemon.none"
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(home.socket))
+    assert await refusal(home) == "daemon.none"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may connect to any socket")
+async def test_a_socket_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
+    async with daemon_in(tmp_path) as daemon:
+        daemon.home.socket.chmod(0)
+        assert await refusal(daemon.home) == "daemon.unreachable"
+
+
+async def test_a_socket_behind_which_nobody_speaks_is_given_up(tmp_path: Path) -> None:
+    home, _ = make_client_home(tmp_path / "home")
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(home.socket))
+        silent.listen(0)
+        from astrid.frontends import client
+
+        patch = pytest.MonkeyPatch()
+        patch.setattr(client, "CONNECT_SECONDS", 0.05)
+        try:
+            assert await refusal(home) == "daemon.full"
+        finally:
+            patch.undo()
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (lambda home: home.client_key.unlink(), "file.missing"),
+        (lambda home: home.client_key.write_bytes(b"short"), "key.length"),
+        (lambda home: home.client_key.write_bytes(b"\x0b" * 32), "client.other-key"),
+        (lambda home: home.client_token.write_bytes(b"\x90"), "canon.malformed"),
+        (lambda home: home.client_token.chmod(0o644), "file.open-to-others"),
+    ],
+    ids=["missing", "short", "other", "empty", "open"],
+)
+async def test_credentials_that_are_none_are_refused_here(tmp_path: Path, damage: object, code: str) -> None:
+    async with daemon_in(tmp_path) as daemon:
+        damage(daemon.home)  # type: ignore[operator]
+        assert await refusal(daemon.home) == code
+        assert not judged(daemon)
+
+
+async def test_what_may_be_asked_without_a_token_needs_no_credentials(tmp_path: Path) -> None:
+    async with daemon_in(tmp_path) as daemon:
+        daemon.home.client_key.unlink()
+        async with connect(daemon.home, authenticate=False) as client:
+            assert isinstance(await client.call("status", p.Nothing()), r.Status)
+
+
+async def test_every_call_ends_when_the_daemon_does(tmp_path: Path) -> None:
+    with trio.fail_after(LIMIT_SECONDS):
+        async with daemon_in(tmp_path) as daemon, connect(daemon.home) as client:
+            daemon.daemon._stop()
+            await client.wait_gone()
+            with pytest.raises(AstridError) as caught:
+                await client.call("listSessions", p.ListSessions())
+            assert caught.value.code in ("daemon.gone", "daemon.stopping")
+            with pytest.raises(AstridError):
+                await client.next_event("session:" + "0" * 32)
+
+
+async def test_a_failure_of_ours_comes_out_as_itself(tmp_path: Path) -> None:
+    async with daemon_in(tmp_path) as daemon:
+        with pytest.raises(ConfigError) as caught:
+            async with connect(daemon.home):
+                raise ConfigError("exec.task", "something else went wrong")
+        assert caught.value.code == "exec.task"
+
+
+async def test_many_calls_side_by_side_each_get_their_own_answer(tmp_path: Path) -> None:
+    async with daemon_in(tmp_path) as daemon, connect(daemon.home) as client:
+        answers: dict[int, r.Answer] = {}
+
+        async def ask(number: int) -> None:
+            params = p.AuditList(limit=number) if number % 2 else p.ListSessions()
+            answers[number] = await client.call("auditList" if number % 2 else "listSessions", params)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(1, 21):
+                nursery.start_soon(ask, number)
+        assert {type(answer) for number, answer in answers.items() if number % 2} == {r.AuditRecords}
+        assert {type(answer) for number, answer in answers.items() if not number % 2} == {r.Sessions}
+
+
+def test_an_interrupt_comes_out_as_one() -> None:
+    async def interrupted() -> None:
+        async with trio.open_nursery():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_client(interrupted)
+
+
+def test_what_the_work_gives_is_given() -> None:
+    async def work() -> int:
+        await trio.lowlevel.checkpoint()
+        return 7
+
+    assert run_client(work) == 7

@@ -1,0 +1,180 @@
+"""A model as a tool: what it may cost is known before, what it cost after, and a broken answer is never free."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+import trio
+
+from astrid.core.call import Call, Need
+from astrid.core.conversation import (
+    AnyStreamEvent,
+    Done,
+    ModelRequest,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallReady,
+    Usage,
+    decode_answer,
+    encode_event,
+    encode_request,
+)
+from astrid.core.money import Price, cost, worst_case
+from astrid.core.tokens import Permission
+from astrid.errors import CanonError, InputError, ModelError
+from astrid.hosts.model import ModelServer
+from tests.fakes.authority import call
+
+PRICE = Price(input_micros_per_million=3_000_000, output_micros_per_million=15_000_000)
+REQUEST = ModelRequest(model="p/m", system="be brief", messages=(), tools=(), max_tokens=100)
+ARGS = encode_request(REQUEST)
+CALL: Call = call(tool="model", args=ARGS, max_micros=12_345)
+USAGE, END = Usage(input_tokens=100, output_tokens=20), Done(stop_reason="end_turn")
+
+
+class FakeModel:
+    """The ``Model`` port over a list of events; an exception among them is raised."""
+
+    def __init__(self, *events: AnyStreamEvent | Exception) -> None:
+        self._events = events
+        self.opened = self.closed = 0
+        self.stall = trio.Event()
+
+    name, price, scripted = "p/m", PRICE, False
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[AnyStreamEvent], None]:
+        assert request == REQUEST
+        self.opened += 1
+        try:
+            yield self._each()
+        finally:
+            self.closed += 1
+
+    async def _each(self) -> AsyncGenerator[AnyStreamEvent, None]:
+        for event in self._events:
+            await trio.lowlevel.checkpoint()
+            if isinstance(event, Exception):
+                raise event
+            yield event
+        await self.stall.wait()
+
+
+def model(*events: AnyStreamEvent | Exception) -> FakeModel:
+    made = FakeModel(*events)
+    made.stall.set()
+    return made
+
+
+async def run(fake: FakeModel) -> tuple[list[AnyStreamEvent], int, list[bytes]]:
+    """The answer, what it cost, and what streamed."""
+    pieces: list[bytes] = []
+    outcome = await ModelServer(fake).execute(CALL, pieces.append)
+    assert (outcome.effect, outcome.is_error) == ("done", False)
+    return decode_answer(outcome.content), outcome.spent_micros, pieces
+
+
+def test_it_is_one_tool_that_spends_money_and_that_no_model_sees() -> None:
+    [spec] = ModelServer(model()).specs()
+    assert (spec.name, spec.host_kind, spec.host_id, spec.effect) == ("model", "model", "p/m", "model")
+    assert spec.tooldef()
+
+
+async def test_the_worst_case_is_what_may_be_spent() -> None:
+    prepared = await ModelServer(model()).prepare("model", ARGS)
+    assert prepared.max_micros == worst_case(PRICE, len(ARGS), 100)
+    assert prepared.needs == (Need("model://p/m", int(Permission.INVOKE)),)
+
+
+async def test_a_request_for_another_model_is_not_prepared() -> None:
+    other = encode_request(msgspec.structs.replace(REQUEST, model="p/dearer"))
+    with pytest.raises(InputError) as caught:
+        await ModelServer(model()).prepare("model", other)
+    assert caught.value.code == "model.other"
+
+
+@pytest.mark.parametrize("args", [b"", b"{}", b"[]", ARGS[:-1], ARGS + b" {}"])
+async def test_what_is_no_request_is_neither_prepared_nor_sent(args: bytes) -> None:
+    fake = model()
+    with pytest.raises(CanonError):
+        await ModelServer(fake).prepare("model", args)
+    with pytest.raises(CanonError):
+        await ModelServer(fake).execute(msgspec.structs.replace(CALL, args=args), lambda chunk: None)
+    assert fake.opened == 0
+
+
+async def test_what_was_used_is_what_is_paid() -> None:
+    _, spent, _ = await run(model(TextDelta(text="hi"), USAGE, END))
+    assert spent == cost(PRICE, 100, 20) < CALL.max_micros
+
+
+async def test_more_than_was_reserved_is_paid_all_the_same() -> None:
+    _, spent, _ = await run(model(Usage(input_tokens=10**9, output_tokens=1), END))
+    assert spent > CALL.max_micros
+
+
+@pytest.mark.parametrize("usage", [(), (Usage(input_tokens=-5, output_tokens=1),), (Usage(input_tokens=1, output_tokens=-1),)])
+async def test_without_a_figure_that_can_be_one_the_worst_case_is_paid(usage: Sequence[Usage]) -> None:
+    _, spent, _ = await run(model(TextDelta(text="hi"), *usage, END))
+    assert spent == CALL.max_micros
+
+
+async def test_a_later_figure_replaces_an_earlier_one() -> None:
+    events, spent, _ = await run(model(Usage(input_tokens=1, output_tokens=1), USAGE, END))
+    assert spent == cost(PRICE, 100, 20)
+    assert events == [USAGE, END]
+
+
+async def test_however_an_answer_was_cut_on_its_way_it_is_the_same_answer() -> None:
+    use = ToolCallReady(id="t", name="read_file", arguments="{}")
+    one = await run(model(TextDelta(text="hel"), TextDelta(text="lo"), use, TextDelta(text="x"), USAGE, END))
+    two = await run(model(USAGE, TextDelta(text="hello"), use, TextDelta(text="x"), END))
+    assert one[0] == two[0] == [TextDelta(text="hello"), use, TextDelta(text="x"), USAGE, END]
+
+
+async def test_everything_streams_and_thoughts_are_no_part_of_the_answer() -> None:
+    said = (ReasoningDelta(text="hm"), TextDelta(text="a"), TextDelta(text="b"), USAGE, END)
+    events, _, pieces = await run(model(*said))
+    assert pieces == [encode_event(event) for event in said]
+    assert events == [TextDelta(text="ab"), USAGE, END]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [(), (TextDelta(text="hal"),), (USAGE,), (END, TextDelta(text="after the end"))],
+)
+async def test_an_answer_that_breaks_off_may_be_billed(events: tuple[AnyStreamEvent, ...]) -> None:
+    fake = model(*events)
+    with pytest.raises(ModelError) as caught:
+        await run(fake)
+    assert (caught.value.code, caught.value.effect, fake.closed) == ("model.stream-broken", "maybe", 1)
+
+
+async def test_an_answer_that_cannot_be_kept_may_be_billed() -> None:
+    with pytest.raises(ModelError) as caught:
+        await run(model(TextDelta(text="\ud800"), USAGE, END))
+    assert (caught.value.code, caught.value.effect) == ("model.answer-unusable", "maybe")
+
+
+async def test_what_the_vendor_says_passes_through() -> None:
+    error = ModelError("model.refused", "no", effect="none")
+    fake = model(error)
+    with pytest.raises(ModelError) as caught:
+        await run(fake)
+    assert caught.value is error
+    assert fake.closed == 1
+
+
+async def test_a_cancelled_call_lets_go_of_its_connection() -> None:
+    fake = FakeModel(TextDelta(text="a"))
+    with trio.CancelScope() as scope:
+
+        def stop(chunk: bytes) -> None:
+            scope.cancel()
+
+        await ModelServer(fake).execute(CALL, stop)
+    assert scope.cancelled_caught
+    assert (fake.opened, fake.closed) == (1, 1)
