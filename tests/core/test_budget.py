@@ -82,6 +82,21 @@ def test_an_overrun_within_the_limit_leaves_no_room_for_what_others_reserved() -
     assert not ledger.settle(other, 50)
 
 
+def test_a_purse_that_is_spent_to_the_last_micro_dollar_holds_and_still_lets_through_what_is_free() -> None:
+    ledger = Ledger()
+    taken = charge(10, {SESSION: 10})
+    ledger.reserve(taken)
+    assert ledger.settle(taken, 10)
+    assert ledger.shortage(charge(0, {SESSION: 10})) is None
+    assert ledger.shortage(charge(1, {SESSION: 10})) is not None
+
+
+def test_a_shortage_says_what_is_left_and_what_was_asked() -> None:
+    found = Ledger().shortage(charge(3_000_000, {SESSION: 2_000_000}))
+    assert found is not None
+    assert found.reason == "the session budget has $2.00 left and the call may cost $3.00"
+
+
 def test_uses_are_never_given_back() -> None:
     ledger = Ledger()
     once = charge(0, {}, {BLOCK: 1})

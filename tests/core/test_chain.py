@@ -154,6 +154,14 @@ def test_a_checkpoint_is_due_after_a_minute_if_there_is_anything_new() -> None:
     assert not state.checkpoint_due(10 * CHECKPOINT_NS)
 
 
+def test_a_minute_is_counted_from_the_last_checkpoint() -> None:
+    state = state_of(2)
+    state.checkpointed(1, 5 * CHECKPOINT_NS)
+    assert not state.checkpoint_due(6 * CHECKPOINT_NS - 1)
+    assert state.checkpoint_due(6 * CHECKPOINT_NS)
+    assert (CHECKPOINT_RECORDS, CHECKPOINT_NS) == (1000, 60 * 10**9)
+
+
 def test_a_checkpoint_is_due_after_a_thousand_durable_records() -> None:
     state = state_of(CHECKPOINT_RECORDS, appended=1)
     state.checkpointed(1, 0)

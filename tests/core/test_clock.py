@@ -40,6 +40,15 @@ def test_a_step_back_of_more_than_a_minute_is_told_once_and_stays() -> None:
     assert (watch.went_back, watch.jumped_ahead) == (True, False)
 
 
+def test_a_minute_back_and_a_day_ahead_are_the_limits() -> None:
+    assert (BACK_NS, AHEAD_NS) == (60 * SECOND, 86_400 * SECOND)
+
+
+def test_a_clock_that_nobody_has_looked_at_yet_is_believed() -> None:
+    watch = ClockWatch(WALL, RUNNING)
+    assert (watch.offset_ns, watch.went_back, watch.jumped_ahead) == (0, False, False)
+
+
 def test_many_small_steps_back_are_one_large_one() -> None:
     watch = ClockWatch(WALL, RUNNING)
     steps = [watch.observe(*after(n, set_by_ns=-n * SECOND)) for n in range(1, 70)]

@@ -301,6 +301,7 @@ def test_without_tokens_a_person_is_asked() -> None:
     decision = judge(call(), [])
     assert isinstance(decision, Ask)
     assert (decision.missing.code, decision.once_only, decision.strong) == ("token.none", False, False)
+    assert decision.reason == decision.missing.reason
 
 
 # --- 2. a yes to one call is a yes to that call (threat 7)

@@ -23,8 +23,20 @@ from astrid.core.records import (
     entry,
 )
 from astrid.errors import ChainError
-from tests.fakes.authority import AUD, NOW, ROOTS, SESSION, SESSION_KEY, WORKSPACE, call
-from tests.fakes.gate_bench import FILES, PARENT, STANDING, Bench, body
+from tests.fakes.authority import (
+    AUD,
+    HOLDER,
+    NOW,
+    ROOTS,
+    SESSION,
+    SESSION_KEY,
+    USER,
+    WORKSPACE,
+    call,
+    pass_on,
+    token,
+)
+from tests.fakes.gate_bench import FILES, PARENT, Bench, body
 from tests.fakes.rules import policy
 
 SEALED = Sealed(1, b"s" * 32)
@@ -82,12 +94,15 @@ def test_the_present_of_a_call_is_that_of_its_own_session() -> None:
     assert (b"r" * 32 in now.revoked, dict(now.settled)) == (True, {b"q" * 32: b"b" * 32})
 
 
-@pytest.mark.parametrize("target", [STANDING.id, STANDING.leaf.issuer, STANDING.leaf.holder])
-def test_a_token_is_revoked_with_its_block_and_with_either_key(target: bytes) -> None:
+CHAIN = pass_on(token(), HOLDER)
+
+
+@pytest.mark.parametrize("target", [*CHAIN.ids, USER.public, HOLDER.public, SESSION_KEY.public])
+def test_a_token_is_revoked_with_any_block_and_any_key_of_its_chain(target: bytes) -> None:
     made = facts()
-    assert not made.is_revoked(STANDING)
+    assert not made.is_revoked(CHAIN)
     made.revoked = {target}
-    assert made.is_revoked(STANDING)
+    assert made.is_revoked(CHAIN)
 
 
 # --- quota
@@ -102,6 +117,10 @@ def test_denials_have_a_share_of_their_own() -> None:
     quota.wrote(SESSION, 1, denial=True)
     assert quota.spent(SESSION)
     assert not quota.spent(OTHER)
+
+
+def test_the_shares_are_4_mib_of_denials_and_64_in_all() -> None:
+    assert (DENIAL_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION) == (4 << 20, 64 << 20)
 
 
 def test_everything_written_counts_to_the_whole() -> None:
@@ -177,10 +196,10 @@ def test_a_log_that_no_gate_wrote_is_refused_and_says_where(wrong: Signed) -> No
 
 def test_only_an_answer_that_made_a_token_makes_one_live() -> None:
     made = facts()
-    for number, block in ((1, b"b" * 32), (2, b"\0" * 32)):
+    for number, block in ((1, b"\0b" * 16), (2, b"\0" * 32)):
         digest = bytes([number]) * 32
         take(made, SettledRecord(digest, b"q" * 16, 1, block, b"k" * 32, 2, "once", SEALED))
-    assert made.settled == {b"\1" * 32: b"b" * 32}
+    assert made.settled == {b"\1" * 32: b"\0b" * 16}
 
 
 def test_a_revocation_is_remembered() -> None:

@@ -1008,3 +1008,123 @@ def test_a_model_s_conversation_is_not_written_twice() -> None:
     bench.prepared(made=preparation(needs=(Need("model://p/m", 16),)), sender=MODEL)
     assert bench.records(Kind.PERMIT)
     assert bench.log[0].payloads == ()
+
+
+# --- what the records hold
+
+
+def test_every_record_of_a_call_has_a_salt_of_its_own_and_no_question_tells_one() -> None:
+    """Equal bytes under one salt would show that they are equal; a salt that is known hides nothing."""
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    bench.executed()
+    bench.propose("nonsense")
+    bench.at(Stage.ASKING)
+    bench.put(code="approval.too-many")
+    salts = [payload.salt for made in bench.log for payload in made.payloads]
+    assert len(salts) == len(set(salts)) == 4
+    other = Bench()
+    other.propose("read_file")
+    other.unprepared()
+    salts += [payload.salt for made in other.log for payload in made.payloads]
+    assert len(set(salts)) == 5  # the same number, another kind of record
+    qid = decode_question(bench.sent(Ask)[0].question)[0].qid
+    assert not [salt for salt in salts if salt.startswith(qid)]
+
+
+def test_arguments_and_result_of_a_call_lie_beside_each_other() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    bench.executed(content=b"the result")
+    assert [(one.slot, made.kind) for made in bench.log for one in made.payloads] == [
+        (0, Kind.PERMIT),
+        (1, Kind.OUTCOME),
+    ]
+    assert bench.log[1].payloads[0].data == b"the result"
+
+
+def test_a_permit_is_waited_for_and_an_outcome_may_ride_along() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    bench.executed()
+    bench.propose("nonsense")
+    assert [made.urgent for made in bench.log] == [True, False, True]
+
+
+def test_the_record_of_a_denial_names_the_tool() -> None:
+    bench = Bench()
+    bench.propose("read_file")
+    bench.unprepared()
+    (denied,) = bench.records(Kind.DENIED)
+    assert (denied.host_kind, denied.tool, denied.principal) == ("workspace", "read_file", SESSION_KEY.public)
+
+
+def test_a_question_says_that_only_trusted_text_was_in_view() -> None:
+    bench = Bench()
+    bench.propose()
+    bench.prepared(made=preparation(fresh=True, controls=(("path", "a"),)))
+    (control,) = decode_question(bench.sent(Ask)[0].question)[0].controls
+    assert (control.provenance, control.origin) == ("trusted context", 0)
+
+
+def test_all_that_a_call_adds_to_the_disk_counts_to_its_session() -> None:
+    bench = Bench()
+    written = 0
+    for _ in range(3):
+        bench.at(Stage.RUNNING)
+        bench.executed(content=b"x" * 1000)
+    for made in bench.log:
+        written += len(made.body) + sum(len(one.data) + len(one.salt) for one in made.payloads)
+    assert bench.facts.quota._bytes == {SESSION: written}
+    bench.propose("nonsense")
+    made = bench.log[-1]
+    assert bench.facts.quota._denial_bytes == {
+        SESSION: len(made.body) + sum(len(one.data) + len(one.salt) for one in made.payloads)
+    }
+
+
+def test_what_ends_after_its_session_is_counted_to_nobody() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    bench.gone()
+    bench.facts.quota.end(SESSION)
+    bench.executed(1)
+    assert bench.facts.quota._bytes == {}
+
+
+def test_a_host_that_does_not_run_a_call_is_not_told_to_stop_it() -> None:
+    for stage in (Stage.PREPARING, Stage.PERMITTING, Stage.ASKING):
+        bench = Bench()
+        bench.at(stage)
+        bench.cancel()
+        assert not bench.sent(Withdraw)
+
+
+def test_as_many_tokens_as_are_allowed_are_looked_at() -> None:
+    bench = Bench()
+    bench.propose("read_file", *[STANDING] * MAX_TOKENS_PER_PROPOSAL)
+    assert bench.sent(Prepare)
+
+
+def test_a_call_as_long_as_a_host_reads_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.at(Stage.PERMITTING)
+    monkeypatch.setattr(gate_decide, "MAX_CALL_BYTES", len(bench.gate.pending[1].permit.call_bytes))
+    bench.at(Stage.PERMITTING)
+
+
+@pytest.mark.parametrize("what", POISON)
+def test_whoever_reads_a_denial_learns_what_to_do(what: str) -> None:
+    bench = Bench()
+    bench.propose()
+    bench.prepared(made=POISON[what])
+    bench.sync()
+    assert bench.answer.advice
+
+
+def test_the_advice_of_whatever_refused_is_handed_on() -> None:
+    bench = Bench()
+    bench.propose()
+    bench.prepared(made=preparation(needs=(Need("nonsense", READ),)))
+    bench.sync()
+    assert "file://" in bench.answer.advice

@@ -251,6 +251,20 @@ def test_a_permit_without_an_outcome_is_settled_in_full_and_told_as_unknown() ->
     assert {made.session for made in records} == {SESSION}
 
 
+def test_the_unknown_outcome_s_payload_lies_where_that_of_any_outcome_does() -> None:
+    bench = Bench()
+    bench.propose()
+    bench.prepared()
+    (made,) = bench.log
+    permit = body(made)
+    charge = bench.gate.pending[permit.ref].permit.charge
+    bench.facts.open_permits[permit.ref] = Open(1, made.session, permit, charge)
+    (unknown,) = gate_admin.unknown_outcomes(bench.facts, salt=SALT)
+    bench.sync()
+    bench.executed()
+    assert unknown.payloads[0].slot == bench.log[1].payloads[0].slot != made.payloads[0].slot
+
+
 def test_the_child_s_key_is_not_the_parent_s() -> None:
     """What the examples of this page lean on."""
     assert CHILD_KEY.public != SESSION_KEY.public

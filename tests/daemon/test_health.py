@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import trio
 from trio.testing import MockClock
 
-import trio
 from astrid.daemon.health import LEFT_SECONDS, LOOK_SECONDS, Caretaker
 from astrid.daemon.report import Report
 from astrid.kernel import ChildSpec, SupervisorSpec, open_system
@@ -32,7 +32,9 @@ class Gateway:
             case EndSession(session=session, reason=reason):
                 assert (session, reason) == (SESSION, "idle")
                 self.ended.append(trio.current_time())
-        return None
+                return None
+            case _:
+                return None
 
 
 async def look(tmp_path: Path, gateway: Gateway, hub: Hub, seconds: float) -> None:

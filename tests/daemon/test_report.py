@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,15 +90,11 @@ def test_a_line_is_written_once_when_both_ways_lead_to_one_file(tmp_path: Path) 
         "import sys; from pathlib import Path; from astrid.daemon.report import Report; "
         "Report(Path(sys.argv[1]), verbose=True).note('ready')"
     )
+    source = str(Path(__file__).resolve().parents[2] / "src")
     with open(log, "ab") as out:
-        os.set_inheritable(out.fileno(), True)
-        code = os.spawnve(
-            os.P_WAIT,
-            sys.executable,
-            [sys.executable, "-c", f"import os; os.dup2({out.fileno()}, 2); " + script, str(log)],
-            {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src")},
+        subprocess.run(
+            [sys.executable, "-c", script, str(log)], stderr=out, env={**os.environ, "PYTHONPATH": source}, check=True
         )
-    assert code == 0
     assert len(lines(log)) == 1
 
 

@@ -39,7 +39,11 @@ def test_whatever_a_record_holds_it_has_a_line_that_can_be_sent(kind: Kind, data
 @pytest.mark.parametrize(
     ("body", "kind", "expected"),
     [
-        (r.DeniedRecord(1, NOTHING, "workspace", "bash", NOTHING, "policy", "policy.command", SEALED), Kind.DENIED, "deny"),
+        (
+            r.DeniedRecord(1, NOTHING, "workspace", "bash", NOTHING, "policy", "policy.command", SEALED),
+            Kind.DENIED,
+            "deny",
+        ),
         (r.AskedRecord(1, NOTHING, NOTHING, b"\2" * 16, "bash", 2, 9, SEALED), Kind.ASKED, "ask"),
         (r.Stop("ordered"), Kind.STOP, None),
     ],

@@ -44,7 +44,7 @@ def recorded(place: Place) -> None:
 
 
 def test_an_unknown_key_in_the_configuration(place: Place) -> None:
-    place.home.config.write_text('[security]\nallow_evrything = true\n')
+    place.home.config.write_text("[security]\nallow_evrything = true\n")
     refused(place.exec("go"), "allow_evrything", str(place.home.config), "[config.invalid]")
     assert not place.home.log.exists()
 
@@ -269,7 +269,7 @@ def test_words_that_make_no_sense_exit_with_2(place: Place, arguments: list[str]
 def test_a_reader_that_leaves_early_is_no_error_message(place: Place) -> None:
     recorded(place)
     command = " ".join([*ASTRID, "audit", "list"]) + " | head -n 1"
-    done = subprocess.run(command, shell=True, **place.options(), check=False)
+    done = subprocess.run(command, shell=True, **place.options(), check=False)  # noqa: S602 - a pipe is the point
     assert done.stderr == ""
     assert "genesis" in done.stdout
 
@@ -280,4 +280,3 @@ def test_a_full_house_does_not_take_another_daemon_down(place: Place) -> None:
             done = subprocess.run([*ASTRIDD, "run"], **place.options(), check=False)
             refused(done, "[daemon.running]")
         assert daemon.poll() is None
-

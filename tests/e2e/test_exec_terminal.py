@@ -1,4 +1,4 @@
-"""``astrid exec`` with a person at a terminal: they grant, are asked, answer, and break off; the signer draws it all."""
+"""``astrid exec`` with a person at a terminal: they grant, are asked, answer, and break off; the signer draws it."""
 
 from __future__ import annotations
 

@@ -30,6 +30,25 @@ class FakeClock:
             return 0
 
 
+class StillClock:
+    """The ``Clock`` port where no time passes unless the test says so."""
+
+    def __init__(self, wall_ns: int = START_NS) -> None:
+        self.wall_ns = wall_ns
+        self.ran_ns = 10**12
+
+    def now_ns(self) -> int:
+        return self.wall_ns
+
+    def running_ns(self) -> int:
+        return self.ran_ns
+
+    def pass_by(self, seconds: float) -> None:
+        """Time passes."""
+        self.wall_ns += int(seconds * 10**9)
+        self.ran_ns += int(seconds * 10**9)
+
+
 class FakeEntropy:
     """The ``Entropy`` port: never the same twice, always the same again."""
 

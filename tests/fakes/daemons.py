@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,13 @@ from tests.fakes.daemon_home import CLIENT, grant_workspace, make_client_home
 from tests.fakes.home import Mode
 
 LIMIT_SECONDS = 30
+
+
+async def settled(holds: Callable[[], bool], *, every: float = 0.005) -> None:
+    """Look until it holds, where nothing can be waited for."""
+    with trio.fail_after(LIMIT_SECONDS):
+        while not holds():  # noqa: ASYNC110 - what it waits for is a file, or another task's variable
+            await trio.sleep(every)
 
 
 class InProcess:
@@ -66,9 +73,7 @@ async def daemon_in(root: Path, *, token: bytes | None = None, **options: Any) -
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(daemon.run)
-            with trio.fail_after(LIMIT_SECONDS):
-                while not home.socket.exists():
-                    await trio.sleep(0.005)
+            await settled(home.socket.exists)
             try:
                 yield InProcess(root, home, aud, daemon)
             finally:

@@ -123,7 +123,7 @@ class Bench:
         self.proposals += 1
         raws = tuple(one if isinstance(one, bytes) else one.raw for one in (tokens or (STANDING,)))
         message = Propose(proposal=self.proposals, tool=tool, args=args, tokens=raws, tainted=False)
-        return self.do(self.gate.propose(sender, msgspec.structs.replace(message, **fields), self.now_ns))
+        return self.do(self.gate.propose(sender, msgspec.structs.replace(message, **fields)))
 
     def prepared(self, ref: int | None = None, made: Preparation | None = None, *, sender: int = FILES) -> list[Effect]:
         message = Prepared(ref=self.ref if ref is None else ref, preparation=made or preparation())

@@ -19,10 +19,13 @@ HOLDER = SigningKey.from_seed(b"\x03" * 32)
 LOG_ID = b"\x04" * 32
 
 
-def make_home(root: Path, *, assurance: Assurance = Assurance.SEALED) -> tuple[Home, bytes]:
+def make_home(
+    root: Path, *, assurance: Assurance = Assurance.SEALED, now_s: int | None = None
+) -> tuple[Home, bytes]:
     """A home at ``root`` and its install id."""
     home = open_home(root, make=True)
-    install = Install(1, LOG_ID, RUNTIME.public, (Root(USER.public, assurance),), int(time.time()))
+    created = int(time.time()) if now_s is None else now_s
+    install = Install(1, LOG_ID, RUNTIME.public, (Root(USER.public, assurance),), created)
     write_guarded(home.install, sign_statement(Domain.INSTALL, install, USER), what="install")
     write_guarded(home.runtime_key, b"\x02" * 32, what="key")
     write_guarded(home.holder_key, b"\x03" * 32, what="key")
@@ -30,11 +33,17 @@ def make_home(root: Path, *, assurance: Assurance = Assurance.SEALED) -> tuple[H
 
 
 def grant_workspace(
-    home: Home, aud: bytes, folder: Path, mode: Mode, *, assurance: Assurance = Assurance.SEALED
+    home: Home,
+    aud: bytes,
+    folder: Path,
+    mode: Mode,
+    *,
+    assurance: Assurance = Assurance.SEALED,
+    now_s: int | None = None,
 ) -> bytes:
     """A workspace grant for ``folder``, signed by the user."""
     identity = identify_workspace(folder, home)
-    now = int(time.time())
+    now = int(time.time()) if now_s is None else now_s
     terms = GrantTerms(
         issuer=USER.public,
         holder=HOLDER.public,

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from astrid.core.grants import Mode
-from astrid.core.tokens import issue
 from astrid.home import Home
-from tests.fakes.daemon_home import client_block, grant_workspace, make_client_home
-from tests.fakes.home import USER
+from tests.fakes.daemon_home import grant_workspace, make_client_home
 
 DEADLINE_SECONDS = 30.0  # far more than anything here takes; a test fails by it, and never passes by it
 ASTRID = [sys.executable, "-I", "-m", "astrid.frontends.cli"]
@@ -147,4 +145,16 @@ def events_of(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-__all__ = ["ASTRID", "ASTRIDD", "OUTSIDE", "READ", "RUN", "Mode", "Place", "client_block", "end", "events_of", "issue", "USER"]
+__all__ = [
+    "ASTRID",
+    "ASTRIDD",
+    "OUTSIDE",
+    "READ",
+    "RUN",
+    "Mode",
+    "Place",
+    "end",
+    "events_of",
+    "stop_daemon",
+    "wait_until",
+]

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from astrid.adapters.store.journal import SqliteReader
-from astrid.adapters.system import SystemClock, SystemEntropy
+from astrid.adapters.system import SystemEntropy
 from astrid.core.approval import Answer, SignedAnswer, Verdict
 from astrid.core.canon import Domain, encode
 from astrid.core.chain import decode_body, decode_frame
@@ -25,23 +25,35 @@ from astrid.core.question import answer_block, question_digest
 from astrid.core.records import Kind
 from astrid.core.tokens import Assurance, Scope, issue
 from astrid.home import Home, open_home
-from astrid.kernel import Message, Ref, System, open_system
+from astrid.kernel import Codec, Message, Ref, System, open_system
 from astrid.messages.approvals import ListOpen, OpenQuestion
 from astrid.messages.gate import Done, Failed
 from astrid.messages.gateway import AddToken, Attended, Declined, GiveAnswer, Input, OpenSession, SessionOpened, Taken
-from astrid.ports import Clock
+from astrid.ports import Clock, LogStore
 from astrid.runtime.boot import World
 from astrid.runtime.tree import Directory, tree
+from tests.fakes.clock import StillClock
 from tests.fakes.home import HOLDER, USER, grant_workspace, make_home
 
 LIMIT_SECONDS = 30
 Json = dict[str, Any]
 
 
+def call(tool: str, **arguments: object) -> Json:
+    """A call as a script has the model make it."""
+    return {"name": tool, "arguments": arguments}
+
+
+def turn(*calls: Json, text: str = "go on") -> Json:
+    """What a script has the model say."""
+    return {"text": text, "tool_calls": list(calls)} if calls else {"text": text}
+
+
 class Runtime:
-    """One running tree."""
+    """One running tree.  ``failures`` are the errors by which actors ended."""
 
     def __init__(self, world: World, directory: Directory, system: System, workspace: Path, aud: bytes) -> None:
+        self.failures: list[BaseException] = []
         self.world = world
         self.directory = directory
         self.system = system
@@ -62,7 +74,8 @@ class Runtime:
             return await ticket.wait_answer()
 
     async def grant(self, mode: Mode) -> None:
-        token = grant_workspace(self.world.home, self.aud, self.workspace, mode)
+        now_s = self.world.clock.now_ns() // 10**9
+        token = grant_workspace(self.world.home, self.aud, self.workspace, mode, now_s=now_s)
         answer = await self.by_ticket(lambda n: AddToken(ticket=n, token=token, source="test"))
         assert isinstance(answer, Done)
 
@@ -163,21 +176,33 @@ def read_records(home: Home) -> list[tuple[Kind, object]]:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, clock: Clock | None = None) -> AsyncIterator[Runtime]:
-    """A runtime in ``folder``; made anew, or continued if it was there before."""
+async def running(
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    store: LogStore | None = None,
+    strict: Codec | None = None,
+    broken: bool = False,
+) -> AsyncIterator[Runtime]:
+    """A runtime in ``folder``; made anew, or continued if it was there before.  Unless it is expected (``broken``), no
+    actor may fail.
+    """
+    clock = clock or StillClock()
     workspace = folder / "workspace"
     if (folder / "home").exists():
         home = open_home(folder / "home")
         aud = install_id(verify_install(home.install.read_bytes()))
     else:
-        home, aud = make_home(folder / "home")
+        home, aud = make_home(folder / "home", now_s=clock.now_ns() // 10**9)
         workspace.mkdir()
     failures: list[BaseException] = []
-    world = World(home, clock=clock or SystemClock(), entropy=SystemEntropy())
+    world = World(home, clock=clock, entropy=SystemEntropy(), store=store)
     directory = Directory()
     async with open_system(
-        tree(world, directory), on_failure=lambda _ref, _why, error: failures.append(error)
+        tree(world, directory), strict=strict, on_failure=lambda _ref, _why, error: failures.append(error)
     ) as system:
         directory.system = system
-        yield Runtime(world, directory, system, workspace, aud)
-    assert not failures, failures
+        runtime = Runtime(world, directory, system, workspace, aud)
+        runtime.failures = failures
+        yield runtime
+    assert broken or not failures, failures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,22 @@ from tests.fakes.daemons import LIMIT_SECONDS, InProcess, daemon_in
 from tests.fakes.home import LOG_ID, RUNTIME, USER
 
 
-def note(size: int, *, root: bytes = b"\1" * 32, boot: int = 1, key: SigningKey = RUNTIME, log: bytes = LOG_ID) -> bytes:
-    return sign_checkpoint(Checkpoint(log_id=log, size=size, root=root, tip=b"\2" * 32, boot=boot), key)
+def note(size: int, *, boot: int = 1, key: SigningKey = RUNTIME) -> bytes:
+    return sign_checkpoint(Checkpoint(log_id=LOG_ID, size=size, root=b"\1" * 32, tip=b"\2" * 32, boot=boot), key)
 
 
 def keep(home: Home, data: bytes) -> None:
     home.witness.write_bytes(data)
     home.witness.chmod(0o600)
+
+
+async def grow(daemon: InProcess) -> None:
+    """The log gets longer, and a checkpoint over all of it is signed and stored."""
+    async with connect(daemon.home) as client:
+        await client.call("tokensAdd", p.TokensAdd(token=daemon.grant()))
+        status = await client.call("status", p.Nothing())
+        assert isinstance(status, r.Status)
+        await client.call("auditProve", p.AuditRecordOf(seq=status.log_size))
 
 
 async def refusal(home: Home) -> str:
@@ -66,9 +76,11 @@ class TestDistrust:
 
     async def test_a_past_that_was_written_again(self, tmp_path: Path) -> None:
         async with daemon_in(tmp_path) as daemon:
+            await grow(daemon)
             keep(daemon.home, note(1))
+            before = len(daemon.told)
             assert await refusal(daemon.home) == "checkpoint.split-view"
-            assert not judged(daemon)
+            assert [line for line in daemon.told[before:] if line["event"] == "client-judged"] == []
 
     async def test_an_old_copy_that_went_on_growing(self, tmp_path: Path) -> None:
         async with daemon_in(tmp_path) as daemon:
@@ -99,8 +111,9 @@ async def test_what_the_daemon_stands_by_is_kept_and_only_moves_forward(tmp_path
     async with daemon_in(tmp_path) as daemon:
         sizes: list[int] = []
         for _ in range(2):
-            async with connect(daemon.home) as client:
-                await client.call("tokensAdd", p.TokensAdd(token=daemon.grant()))
+            await grow(daemon)
+            async with connect(daemon.home):
+                pass
             kept = kept_checkpoint(daemon.home, load_install(daemon.home))
             assert kept is not None
             sizes.append(kept.size)
@@ -123,8 +136,6 @@ def test_a_client_that_saw_less_does_not_set_back_what_another_kept(tmp_path: Pa
 async def test_where_no_daemon_runs_that_is_said(tmp_path: Path) -> None:
     home, _ = make_client_home(tmp_path / "home")
     assert await refusal(home) == "daemon.none"
-    import socket
-
     with socket.socket(socket.AF_UNIX) as left_over:
         left_over.bind(str(home.socket))
     assert await refusal(home) == "daemon.none"
@@ -137,21 +148,13 @@ async def test_a_socket_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
         assert await refusal(daemon.home) == "daemon.unreachable"
 
 
-async def test_a_socket_behind_which_nobody_speaks_is_given_up(tmp_path: Path) -> None:
+async def test_a_socket_behind_which_nobody_speaks_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, _ = make_client_home(tmp_path / "home")
-    import socket
-
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(home.socket))
         silent.listen(0)
-        from astrid.frontends import client
-
-        patch = pytest.MonkeyPatch()
-        patch.setattr(client, "CONNECT_SECONDS", 0.05)
-        try:
-            assert await refusal(home) == "daemon.full"
-        finally:
-            patch.undo()
+        monkeypatch.setattr("astrid.frontends.client.CONNECT_SECONDS", 0.05)
+        assert await refusal(home) == "daemon.full"
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ class Story(RuleBasedStateMachine):
         self.bench.proposals += 1
         message = msgspec.structs.replace(message, proposal=self.bench.proposals)
         self.made.append((sender, message.proposal))
-        self.bench.do(self.gate.propose(sender, message, self.bench.now_ns))
+        self.bench.do(self.gate.propose(sender, message))
 
     def life_goes_on(self, data: st.DataObject) -> None:
         possible = [self.log_writes] if self.bench.synced < len(self.bench.log) and not self.gate.suspended else []

@@ -11,17 +11,9 @@ from astrid.core.records import Kind
 from astrid.messages.gate import Done, Failed
 from astrid.messages.gateway import GiveAnswer
 from astrid.runtime.log import read_past
-from tests.fakes.runtime import running
+from tests.fakes.runtime import call, running, turn
 
 Json = dict[str, Any]
-
-
-def call(tool: str, **arguments: object) -> Json:
-    return {"name": tool, "arguments": arguments}
-
-
-def turn(*calls: Json, text: str = "go on") -> Json:
-    return {"text": text, "tool_calls": list(calls)} if calls else {"text": text}
 
 
 async def test_a_read_within_the_grant_is_recorded_before_it_runs(tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ LOST = st.frozensets(st.tuples(st.integers(0, 1), st.integers(0, 3)), max_size=4
 
 @MODEST
 @given(size=SIZES, lost=LOST, data=st.data())
-def test_every_record_is_proved_to_be_in_the_log(size: int, lost: frozenset[tuple[int, int]], data: st.DataObject) -> None:
+def test_every_record_is_proved_to_be_in_the_log(
+    size: int, lost: frozenset[tuple[int, int]], data: st.DataObject
+) -> None:
     reader = FakeReader(size, lost=lost)
     seq = data.draw(st.integers(1, size))
     signed = data.draw(st.integers(seq, size))

@@ -116,7 +116,10 @@ def leave_out(home: Home) -> None:
 
 
 def change_payload(home: Home) -> None:
-    edit(home, ("UPDATE payload SET sealed = CAST(sealed || x'00' AS BLOB) WHERE key = (SELECT min(key) FROM payload)", ()))
+    edit(
+        home,
+        ("UPDATE payload SET sealed = CAST(sealed || x'00' AS BLOB) WHERE key = (SELECT min(key) FROM payload)", ()),
+    )
 
 
 def change_salt(home: Home) -> None:

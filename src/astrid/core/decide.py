@@ -132,7 +132,7 @@ def decide(call: Call, digest: CallDigest, spec: ToolSpec, tokens: Sequence[Toke
     if best.code.startswith("budget."):
         # A person's yes adds authority, never money that a cap does not have.
         return Denied("budget", best.code, best.reason, "raise the budget or wait for running calls to settle")
-    return Ask(wanted.risk, fresh or best.reason, best, once_only=bool(fresh) or strong, strong=strong)
+    return Ask(wanted.risk, fresh or best.reason, best, once_only=bool(fresh), strong=strong)
 
 
 def risk_of(call: Call, spec: ToolSpec) -> Risk:

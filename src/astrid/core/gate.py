@@ -92,7 +92,7 @@ class Gate:
 
     # --- proposals
 
-    def propose(self, sender: int, message: Propose, now_ns: int) -> list[Effect]:
+    def propose(self, sender: int, message: Propose) -> list[Effect]:
         """A principal proposes a call."""
         principal = self.facts.principals.get(sender)
         if principal is None:

@@ -109,7 +109,7 @@ class Interceptor(Actor):
         match message:
             case Propose():
                 self._senders[sender.id] = sender
-                self._perform(gate.propose(sender.id, message, now_ns))
+                self._perform(gate.propose(sender.id, message))
             case Cancel():
                 self._perform(gate.cancel(sender.id, message))
             case Save() | Prompted():

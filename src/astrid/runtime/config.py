@@ -163,7 +163,8 @@ def _check(config: Config, path: Path) -> None:
             table.price()
         Mode(config.workspace.mode)
     except InputError as error:
-        raise ConfigError("config.invalid", error.message, where=str(path), advice=error.advice) from error
+        advice = error.advice or "correct the amount"
+        raise ConfigError("config.invalid", error.message, where=str(path), advice=advice) from error
     except ValueError as error:
         raise ConfigError(
             "config.invalid",

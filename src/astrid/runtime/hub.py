@@ -10,29 +10,36 @@ Source: the first Astrid (a bounded channel per session); architecture 5 (stream
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 
 import trio
 
 KEPT_EVENTS = 4096
+KEPT_BYTES = 16 * 1024 * 1024  # of one session
 QUEUE_EVENTS = 1024
+QUEUE_BYTES = 4 * 1024 * 1024
 
 
 class Subscription:
     """One listener's queue.  Iterate over ``wait_events``; ``lost`` tells that events were dropped."""
 
-    def __init__(self, session: bytes) -> None:
+    def __init__(self, session: bytes, kept: Iterable[bytes] = ()) -> None:
         self.session = session
         self.lost = False
         self.closed = False
-        self._queue: deque[bytes] = deque()
+        self._queue: list[bytes] = list(kept)
+        self._bytes = 0
         self._wake = trio.Event()
 
     def push(self, event: bytes, *, provisional: bool) -> None:
         """Queue one event, or drop it where there is no room."""
-        if len(self._queue) >= (QUEUE_EVENTS // 2 if provisional else QUEUE_EVENTS):
+        share = 2 if provisional else 1
+        if len(self._queue) * share >= QUEUE_EVENTS or self._bytes * share >= QUEUE_BYTES:
             self.lost = self.lost or not provisional
             return
         self._queue.append(event)
+        self._bytes += len(event)
         self._wake.set()
 
     def close(self) -> None:
@@ -47,49 +54,66 @@ class Subscription:
         while not self._queue and not self.closed:
             await self._wake.wait()
             self._wake = trio.Event()
-        events = list(self._queue)
-        self._queue.clear()
+        events, self._queue, self._bytes = self._queue, [], 0
         return events
+
+
+class _Kept:
+    """The latest events of one session."""
+
+    def __init__(self) -> None:
+        self.number = 0  # of the last event that counted
+        self._events: deque[bytes] = deque()
+        self._bytes = 0
+
+    def add(self, event: bytes) -> None:
+        self.number += 1
+        self._events.append(event)
+        self._bytes += len(event)
+        while len(self._events) > KEPT_EVENTS or (self._bytes > KEPT_BYTES and len(self._events) > 1):
+            self._bytes -= len(self._events.popleft())
+
+    def after(self, number: int) -> tuple[int, list[bytes]]:
+        """The events after ``number``, or after the first that is still there; and that number."""
+        begun = min(max(number, self.number - len(self._events)), self.number)
+        return begun, list(islice(self._events, len(self._events) - (self.number - begun), None))
 
 
 class Hub:
     """All sessions' events."""
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, deque[tuple[int, bytes]]] = {}
-        self._numbers: dict[bytes, int] = {}
+        self._kept: dict[bytes, _Kept] = {}
         self._listeners: dict[bytes, list[Subscription]] = {}
 
     def number(self, session: bytes) -> int:
-        """The number of the last event of ``session`` that counted."""
-        return self._numbers.get(session, 0)
+        """The number of the last event of ``session`` that counted; 0 if there was none, or the session is over."""
+        kept = self._kept.get(session)
+        return 0 if kept is None else kept.number
 
     def publish(self, session: bytes, event: bytes, *, provisional: bool = False) -> None:
         """Say ``event`` to whoever listens to ``session``; one that is not provisional must carry ``number(session)
         + 1``.
         """
         if not provisional:
-            number = self._numbers[session] = self.number(session) + 1
-            self._kept.setdefault(session, deque(maxlen=KEPT_EVENTS)).append((number, event))
+            self._kept.setdefault(session, _Kept()).add(event)
         for listener in self._listeners.get(session, ()):
             listener.push(event, provisional=provisional)
 
     def subscribe(self, session: bytes, after: int) -> tuple[Subscription, int]:
         """Listen to ``session`` from the event after number ``after`` on; also the number really begun after."""
-        subscription = Subscription(session)
-        kept = self._kept.get(session, deque())
-        first = kept[0][0] if kept else self.number(session) + 1
-        for number, event in kept:
-            if number > after:
-                subscription.push(event, provisional=False)
+        begun, events = self._kept.get(session, _Kept()).after(after)
+        subscription = Subscription(session, events)
         self._listeners.setdefault(session, []).append(subscription)
-        return subscription, max(after, first - 1)
+        return subscription, begun
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Listen no more."""
         listeners = self._listeners.get(subscription.session, [])
         if subscription in listeners:
             listeners.remove(subscription)
+        if not listeners:
+            self._listeners.pop(subscription.session, None)
         subscription.close()
 
     def listeners(self, session: bytes) -> int:
@@ -101,4 +125,3 @@ class Hub:
         for listener in self._listeners.pop(session, []):
             listener.close()
         self._kept.pop(session, None)
-        self._numbers.pop(session, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from astrid.errors import ConfigError, InputError, KeyFormatError
+from astrid.errors import ConfigError, InputError
 from astrid.frontends.cli import exec as command
 from astrid.frontends.cli.exec import read_tokens
 from tests.fakes.daemon_home import Mode, grant_workspace, make_client_home
@@ -54,7 +54,7 @@ def test_a_file_in_the_workspace_is_refused_however_it_is_reached(tmp_path: Path
 
 
 def test_a_file_that_others_can_read_or_that_is_a_link_is_refused(tmp_path: Path, token: bytes) -> None:
-    with pytest.raises(KeyFormatError):
+    with pytest.raises(ConfigError):
         read_tokens(file(tmp_path, token, mode=0o644), "/elsewhere")
     link = tmp_path / "link"
     link.symlink_to(file(tmp_path, token))
@@ -80,8 +80,9 @@ def test_at_a_terminal_the_person_is_asked_unless_they_say_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "_terminal", lambda: True)
-    assert job(tmp_path / "one", "go").asks if (tmp_path / "one").mkdir() is None else False
-    (tmp_path / "two").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    assert job(tmp_path / "one", "go").asks
     assert not job(tmp_path / "two", "go", "--approve", "never").asks
 
 

@@ -71,9 +71,7 @@ def test_help_loads_no_event_loop_and_no_vendor_library() -> None:
     ("arguments", "code", "said"),
     [([], 2, "usage"), (["--help"], 0, "usage"), (["-h"], 0, "usage"), (["--version"], 0, "astrid ")],
 )
-def test_what_needs_no_command(
-    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_needs_no_command(arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == code
     out, err = capsys.readouterr()
     assert said in (err if code else out)
@@ -93,7 +91,9 @@ def test_a_failure_is_one_line_and_1(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert capsys.readouterr().err == "astrid: nothing\\u{a}there \\u{202e} [home.missing]; run `astrid init`\n"
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt()])], ids=["bare", "group"])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt()])], ids=["bare", "group"]
+)
 def test_an_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def interrupted(_: argparse.Namespace) -> int:
         raise error

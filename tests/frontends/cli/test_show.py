@@ -104,7 +104,9 @@ def test_the_tally_counts_what_the_exit_code_rests_on() -> None:
     out, about = io.StringIO(), io.StringIO()
     tally.spent_micros = 1_250_000
     ForPeople(out, about).result(ID, tally, 3)
-    assert about.getvalue().startswith("= failed [model.x]; 1 tool calls, 1 denied, 1 deferred; 6 tokens in, 8 out; $1.25")
+    assert about.getvalue().startswith(
+        "= failed [model.x]; 1 tool calls, 1 denied, 1 deferred; 6 tokens in, 8 out; $1.25"
+    )
 
 
 def test_a_session_that_ends_under_way_is_no_good_end() -> None:

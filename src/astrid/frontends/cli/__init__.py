@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from astrid import __version__
-from astrid.errors import AstridError
-from astrid.frontends.launch import isolate
 
 DONE, FAILED, USAGE, DENIED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -41,6 +39,8 @@ def main() -> int:
     sys.excepthook = _say_where
     arguments = sys.argv[1:]
     if arguments[:1] not in ([], ["-h"], ["--help"], ["--version"]):
+        from astrid.frontends.launch import isolate
+
         isolate(arguments)
     return run(arguments)
 
@@ -72,6 +72,8 @@ def run(arguments: Sequence[str]) -> int:
 def _run(name: str, arguments: Sequence[str]) -> int:
     import argparse
     from importlib import import_module
+
+    from astrid.errors import AstridError
 
     module, says = COMMANDS[name]
     command = import_module(module)

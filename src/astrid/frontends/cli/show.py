@@ -166,8 +166,8 @@ class ForPrograms:
         self._out = out or sys.stdout
 
     def event(self, event: AnyEvent) -> None:
-        """One event, as the daemon sent it."""
-        self._write(encode_event(event).decode())
+        """One event, as the daemon sent it, in ASCII: some readers take more than a line feed for the end of a line."""
+        self._write(json.dumps(json.loads(encode_event(event))))
 
     def note(self, text: str) -> None:
         """For people only."""

@@ -1,0 +1,93 @@
+"""The holder key hands on what the user granted: narrower, to one session, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astrid.core.tokens import UNLIMITED_MICROS, Grant, Scope, Token, verify_chain
+from astrid.errors import TokenError
+from astrid.runtime.wallet import HolderWallet
+from tests.fakes.authority import CHILD_KEY, FILES, HOLDER, READ, ROOTS, SESSION, SESSION_KEY, STRANGER, token
+from tests.fakes.clock import FakeEntropy
+
+
+def wallet(entropy: FakeEntropy | None = None) -> HolderWallet:
+    return HolderWallet(HOLDER, ROOTS, entropy or FakeEntropy())
+
+
+def narrow(given_token: Token, **fields: Any) -> Token:
+    to = {"holder": SESSION_KEY.public, "session": SESSION, "purse_micros": 500} | fields
+    return verify_chain(wallet().narrow(given_token.raw, **to), ROOTS)
+
+
+@pytest.mark.parametrize("scope", [Scope.WORKSPACE, Scope.ALWAYS])
+def test_what_is_handed_on_is_for_one_session_and_its_key(scope: Scope) -> None:
+    standing = token(scope=scope, tainted_ok=scope != Scope.ALWAYS)
+    mine = narrow(standing)
+    assert (mine.holder, mine.leaf.session, mine.leaf.scope) == (SESSION_KEY.public, SESSION, Scope.SESSION)
+    assert mine.ids[:1] == standing.ids
+    assert mine.leaf.grants == standing.leaf.grants
+    assert mine.leaf.depth == standing.leaf.depth - 1
+
+
+@pytest.mark.parametrize(
+    ("purse", "asked", "gets"), [(1000, 500, 500), (100, 500, 100), (UNLIMITED_MICROS, 500, 500), (1000, 0, 0)]
+)
+def test_no_more_money_than_both_allow(purse: int, asked: int, gets: int) -> None:
+    assert narrow(token(purse=purse), purse_micros=asked).leaf.purse == gets
+
+
+def test_a_token_of_somebody_else_comes_back_as_it_is() -> None:
+    theirs = token(holder=CHILD_KEY.public)
+    assert wallet().narrow(theirs.raw, holder=SESSION_KEY.public, session=SESSION, purse_micros=1) == theirs.raw
+
+
+def test_a_token_that_may_not_be_passed_on_is_not() -> None:
+    with pytest.raises(TokenError):
+        narrow(token(depth=0))
+
+
+@pytest.mark.parametrize("raw", [b"", b"nonsense", token().raw[:-1]])
+def test_what_is_no_token_is_refused(raw: bytes) -> None:
+    with pytest.raises(TokenError):
+        wallet().narrow(raw, holder=SESSION_KEY.public, session=SESSION, purse_micros=1)
+
+
+def test_two_sessions_never_get_the_same_block() -> None:
+    purse = wallet()
+    made = [purse.narrow(token().raw, holder=SESSION_KEY.public, session=SESSION, purse_micros=1) for _ in range(2)]
+    assert verify_chain(made[0], ROOTS).id != verify_chain(made[1], ROOTS).id
+
+
+def test_a_part_of_it_is_handed_on_as_that_part() -> None:
+    less = (Grant("file://w/src/**", READ, 0, 0, b""),)
+    raw = wallet().pass_on(token(), less, holder=SESSION_KEY.public, session=SESSION, purse_micros=5)
+    assert verify_chain(raw, ROOTS).leaf.grants == less
+
+
+WIDER = st.sampled_from(
+    [
+        Grant("file://**", READ, 0, 1, b""),
+        Grant("file://w/**", 0xFF, 0, 1, b""),
+        Grant("file://w/**", READ, 0, 3, b""),
+        Grant("file://w/**", READ, READ, 1, b""),
+        Grant("exec://%2Fusr%2Fbin%2Fls", 4, 0, 0, b""),
+    ]
+)
+
+
+@given(st.sets(WIDER, min_size=1), st.booleans())
+def test_nothing_wider_can_be_handed_on(grants: set[Grant], beside: bool) -> None:
+    wanted = tuple(sorted({*grants, *([FILES] if beside else [])}))
+    with pytest.raises(TokenError):
+        wallet().pass_on(token(), wanted, holder=SESSION_KEY.public, session=SESSION, purse_micros=5)
+
+
+def test_with_another_key_nothing_is_handed_on() -> None:
+    other = HolderWallet(STRANGER, ROOTS, FakeEntropy())
+    with pytest.raises(TokenError):
+        other.pass_on(token(), (FILES,), holder=SESSION_KEY.public, session=SESSION, purse_micros=5)
