@@ -25,7 +25,7 @@ def refusal(data: bytes, *, max_bytes: int = LIMIT, max_depth: int = 64, floats:
     return None
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - a word of the tests, caught where it is raised
     """The reference reader says no."""
 
 

@@ -146,7 +146,7 @@ def test_a_log_that_was_set_back_to_an_older_one(place: Place) -> None:
     refused(place.exec("go"), "[chain.cut]")
 
 
-def test_a_log_that_was_set_back_with_its_anchor_is_noticed_by_the_command_line(place: Place) -> None:
+def test_a_log_that_was_set_back_with_its_anchor_is_noticed_by_what_the_client_kept(place: Place) -> None:
     recorded(place)
     kept = {path: path.read_bytes() for path in [*place.home.log.parent.iterdir(), place.home.anchor]}
     recorded(place)
@@ -156,7 +156,7 @@ def test_a_log_that_was_set_back_with_its_anchor_is_noticed_by_the_command_line(
     for path, data in kept.items():
         path.write_bytes(data)
         path.chmod(0o600)
-    refused(place.exec("go"), "[checkpoint.rollback]", "sign nothing")
+    refused(place.exec("go"), "[chain.cut]", "a checkpoint covers")
 
 
 def test_a_script_that_is_not_json(place: Place) -> None:

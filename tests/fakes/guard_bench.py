@@ -1,4 +1,5 @@
-"""The guard on a bench: audit, approvals and interceptor as they are, on a log in memory, between probes in the places of
+"""The guard on a bench: audit, approvals and interceptor as they are, on a log in memory, between probes in the
+places of
 the gateway, a session and two tool hosts.
 """
 
@@ -70,7 +71,8 @@ class Bench:
         interceptor: Probe | None = None,
         wall_ns: int = START_NS,
     ) -> None:
-        """``capacity`` is that of a host's mailbox; ``approvals`` and ``interceptor`` stand in for the real ones, with room
+        """``capacity`` is that of a host's mailbox; ``approvals`` and ``interceptor`` stand in for the real ones,
+        with room
         for one message.
         """
         self.store = FakeStore(log)
@@ -278,7 +280,8 @@ class Bench:
         """The host answers the last thing that it was to run."""
         probe = host or self.files
         asked = self.got(probe, Execute)[-1]
-        told = {"content": b"done", "is_error": False, "effect": "done", "spent_micros": 0} | fields
+        told: dict[str, Any] = {"content": b"done", "is_error": False, "effect": "done", "spent_micros": 0}
+        told |= fields
         executed = Executed(ref=asked.ref, permit_seq=asked.permit_seq, **told)
         probe.ctx.answer(self.ref("interceptor"), ("Execute", asked.ref), executed)
         await settle()

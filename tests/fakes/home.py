@@ -19,9 +19,7 @@ HOLDER = SigningKey.from_seed(b"\x03" * 32)
 LOG_ID = b"\x04" * 32
 
 
-def make_home(
-    root: Path, *, assurance: Assurance = Assurance.SEALED, now_s: int | None = None
-) -> tuple[Home, bytes]:
+def make_home(root: Path, *, assurance: Assurance = Assurance.SEALED, now_s: int | None = None) -> tuple[Home, bytes]:
     """A home at ``root`` and its install id."""
     home = open_home(root, make=True)
     created = int(time.time()) if now_s is None else now_s

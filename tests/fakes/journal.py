@@ -1,7 +1,7 @@
 """The log in memory: the ``Journal`` and ``LogReader`` ports, passing the same contract as the database.
 
-A ``FakeLog`` is the disk and outlives the writers on it.  A test may hold back commits, so that a batch stays in flight,
-make the next ones fail, and limit the room.
+A ``FakeLog`` is the disk and outlives the writers on it.  A test may hold back commits, so that a batch stays in
+flight, make the next ones fail, and limit the room.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Approvals around its machine: a question is durable before anybody sees it, an answer before it counts, and nobody who
+"""Approvals around its machine: a question is durable before anybody sees it, an answer before it counts, and
+nobody who
 waits is forgotten.
 """
 
@@ -311,14 +312,14 @@ async def put(bench: Bench, gate: Door, number: int) -> tuple[bytes, bytes]:
 
 
 PRIVATE: list[tuple[object, str]] = [
-        (Ask(ref=1, question=b"q"), "interceptor"),
-        (Leave(ref=1), "interceptor"),
-        (Recorded(id=1, records=(), watermark=1), "audit"),
-        (Respond(id=1, answer=b""), "gateway"),
-        (Attend(session=SESSION, present=True), "gateway"),
-        (SessionOver(session=SESSION), "gateway"),
-        (Tick(), "itself"),
-        ("nonsense", "nobody"),
+    (Ask(ref=1, question=b"q"), "interceptor"),
+    (Leave(ref=1), "interceptor"),
+    (Recorded(id=1, records=(), watermark=1), "audit"),
+    (Respond(id=1, answer=b""), "gateway"),
+    (Attend(session=SESSION, present=True), "gateway"),
+    (SessionOver(session=SESSION), "gateway"),
+    (Tick(), "itself"),
+    ("nonsense", "nobody"),
 ]
 
 
@@ -346,4 +347,3 @@ async def test_what_only_another_may_say_is_refused_loudly(
         await settle()
         assert bench.codes() == ["approvals.message"]
         assert bench.bodies(Kind.SETTLED) == []
-

@@ -1,4 +1,4 @@
-"""The interceptor around its gate: who may say what, in which order things happen, and what it does when others are full,
+"""The interceptor around its gate: who may say what, in which order, and what happens when others are full,
 gone or silent.
 """
 
@@ -668,7 +668,7 @@ async def test_what_the_old_hosts_say_after_it_broke_means_nothing_to_the_new_ga
 
 async def test_a_gate_that_keeps_breaking_ends_the_daemon(autojump_clock: MockClock) -> None:
     bench = Bench()
-    with pytest.raises(TooManyRestarts):
+    with pytest.raises(TooManyRestarts):  # noqa: PT012 - it is the context that raises
         async with open_system(bench.tree, on_failure=bench.failed):
             while True:
                 await trio.sleep(0.5)

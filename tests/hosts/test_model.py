@@ -116,7 +116,9 @@ async def test_more_than_was_reserved_is_paid_all_the_same() -> None:
     assert spent > CALL.max_micros
 
 
-@pytest.mark.parametrize("usage", [(), (Usage(input_tokens=-5, output_tokens=1),), (Usage(input_tokens=1, output_tokens=-1),)])
+@pytest.mark.parametrize(
+    "usage", [(), (Usage(input_tokens=-5, output_tokens=1),), (Usage(input_tokens=1, output_tokens=-1),)]
+)
 async def test_without_a_figure_that_can_be_one_the_worst_case_is_paid(usage: Sequence[Usage]) -> None:
     _, spent, _ = await run(model(TextDelta(text="hi"), *usage, END))
     assert spent == CALL.max_micros

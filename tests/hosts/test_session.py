@@ -96,7 +96,9 @@ class Bench:
                 context_tokens=500,
             )
 
-        sessions = SupervisorSpec("sessions", children=(ChildSpec("s", session, rank=40, restart="temporary"),), rank=40)
+        sessions = SupervisorSpec(
+            "sessions", children=(ChildSpec("s", session, rank=40, restart="temporary"),), rank=40
+        )
         gate = ChildSpec("interceptor", lambda: self.gate, rank=30, capacity=self._capacity)
         return SupervisorSpec("root", children=(gate, sessions, ChildSpec("gateway", lambda: self.gateway, rank=50)))
 
@@ -144,7 +146,8 @@ class Bench:
         await self.tell(self.outcome(self.proposed("model")[-1].proposal, answer(*events, **options)))
 
     def outcome(self, proposal: int, content: bytes = b"ok", **fields: Any) -> Outcome:
-        given = {"is_error": False, "effect": "done", "unknown": False, "first_party": True, "permit_seq": 7} | fields
+        given: dict[str, Any] = {"is_error": False, "effect": "done", "unknown": False, "first_party": True}
+        given |= {"permit_seq": 7} | fields
         return Outcome(proposal=proposal, content=content, **given)
 
     async def durable(self) -> None:
@@ -241,7 +244,10 @@ async def test_turns_are_counted_as_they_are_taken(autojump_clock: MockClock) ->
         assert [one.turn for one in bench.got(Prompted)] == [1, 2]
 
 
-@pytest.mark.parametrize(("text", "code"), [("  ", "turn.input-empty"), ("\ud800", "turn.input-malformed"), ("x" * 2**21, "turn.input-too-long")])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("  ", "turn.input-empty"), ("\ud800", "turn.input-malformed"), ("x" * 2**21, "turn.input-too-long")],
+)
 async def test_what_is_no_input_begins_no_turn_and_is_no_prompt(
     autojump_clock: MockClock, text: str, code: str
 ) -> None:
@@ -328,7 +334,13 @@ async def test_a_journal_that_cannot_be_kept_ends_the_session(autojump_clock: Mo
 
 @pytest.mark.parametrize(
     ("layer", "words"),
-    [("policy", "administrator"), ("capability", "signed"), ("budget", "budget"), ("approval", "person"), ("gate", "refused")],
+    [
+        ("policy", "administrator"),
+        ("capability", "signed"),
+        ("budget", "budget"),
+        ("approval", "person"),
+        ("gate", "refused"),
+    ],
 )
 async def test_a_refusal_is_told_to_people_in_full_and_to_the_model_by_a_constant_text(
     autojump_clock: MockClock, layer: str, words: str
@@ -520,7 +532,14 @@ async def test_while_the_gate_has_no_room_the_session_waits_and_nothing_is_lost(
         bench.gate.open.set()
         await trio.sleep(1)
         mine = [message for message in bench.gate.messages if not isinstance(message, str)]
-        assert [type(message).__name__ for message in mine] == ["Prompted", "Save", "Propose", "Save", "Propose", "Propose"]
+        assert [type(message).__name__ for message in mine] == [
+            "Prompted",
+            "Save",
+            "Propose",
+            "Save",
+            "Propose",
+            "Propose",
+        ]
         assert [one.args for one in bench.proposed("look")] == [b'{"a": 1 }'] * 2
 
 

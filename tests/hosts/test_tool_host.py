@@ -107,7 +107,8 @@ class Bench:
         await settle()
 
     async def execute(self, ref: int = 1, seq: int = 10, made: Call = CALL, **fields: Any) -> None:
-        message = {"ref": ref, "permit_seq": seq, "call": encode_call(made), "incarnation": self.front.incarnation}
+        message: dict[str, Any] = {"ref": ref, "permit_seq": seq, "call": encode_call(made)}
+        message["incarnation"] = self.front.incarnation
         self.gate.ctx.post(self.front, Execute(**(message | fields)), ("Execute", ref))
         await settle()
 
@@ -163,7 +164,9 @@ async def test_what_cannot_be_prepared_is_refused_with_its_reason(
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), InternalError("a.bug", "a bug")])
-async def test_a_bug_while_looking_is_a_refusal_and_the_host_goes_on(autojump_clock: MockClock, error: Exception) -> None:
+async def test_a_bug_while_looking_is_a_refusal_and_the_host_goes_on(
+    autojump_clock: MockClock, error: Exception
+) -> None:
     async with running(broken=True) as bench:
         bench.server.error = error
         await bench.prepare()
@@ -207,7 +210,8 @@ UNFIT: dict[str, dict[str, Any]] = {
 async def test_a_permit_that_does_not_fit_runs_nothing_and_costs_nothing(autojump_clock: MockClock, code: str) -> None:
     async with running() as bench:
         await bench.execute(1, 10)
-        await bench.execute(2, **({"seq": 11} | UNFIT[code]))
+        changed: dict[str, Any] = {"seq": 11} | UNFIT[code]
+        await bench.execute(2, **changed)
         told = bench.got(Executed)[-1]
         assert (told.ref, told.effect, told.spent_micros, told.is_error) == (2, "none", 0, True)
         assert told.content.startswith(code.encode() + b":")
@@ -345,7 +349,10 @@ async def test_what_is_withdrawn_before_it_began_did_nothing(autojump_clock: Moc
         bench.gate.ctx.post(bench.front, Withdraw(ref=1))
         await settle()
         [told] = bench.got(Executed)
-        assert (told.effect, told.spent_micros, bench.server.executed) in (("none", 0, []), ("maybe", 70, [b'{"path":"a.txt"}']))
+        assert (told.effect, told.spent_micros, bench.server.executed) in (
+            ("none", 0, []),
+            ("maybe", 70, [b'{"path":"a.txt"}']),
+        )
 
 
 async def test_a_withdrawal_of_what_is_not_running_is_nothing(autojump_clock: MockClock) -> None:

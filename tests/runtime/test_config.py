@@ -105,9 +105,7 @@ def test_the_users_word_counts_where_both_have_one(files: tuple[Path, Path]) -> 
         ("", 'session_max_usd = "500"', "500"),
     ],
 )
-def test_of_two_limits_the_lower_one_holds(
-    files: tuple[Path, Path], user: str, system: str, holds: Usd
-) -> None:
+def test_of_two_limits_the_lower_one_holds(files: tuple[Path, Path], user: str, system: str, holds: Usd) -> None:
     loaded = load(files, f"[budget]\n{user}", f"[budget]\n{system}")
     assert loaded.config.budget.session_max_usd == holds
 
@@ -133,7 +131,7 @@ def test_policies_are_stacked_and_never_merged(files: tuple[Path, Path]) -> None
 
 
 def test_an_empty_file_of_one_still_brings_its_policy(files: tuple[Path, Path]) -> None:
-    assert load(files, "", '[security.policy]\ndenied_paths = []').policies[1] == PolicyConfig()
+    assert load(files, "", "[security.policy]\ndenied_paths = []").policies[1] == PolicyConfig()
 
 
 # ---- money

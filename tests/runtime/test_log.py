@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from astrid.adapters.store import tamper
 from astrid.adapters.store.journal import SqliteReader
@@ -166,7 +167,9 @@ def test_an_older_witness_is_no_objection(past_life: World) -> None:
     assert read_past(past_life.home, past_life.keys).tip.size > 1
 
 
-async def test_a_daemon_does_not_start_on_a_log_that_was_rolled_back(past_life: World, tmp_path: Path) -> None:
+async def test_a_daemon_does_not_start_on_a_log_that_was_rolled_back(
+    autojump_clock: MockClock, past_life: World, tmp_path: Path
+) -> None:
     tamper.cut_tail(past_life.home.log, 4)
     before = past_life.home.log.read_bytes()
     with pytest.raises(TooManyRestarts) as caught:
@@ -248,4 +251,3 @@ async def test_one_token_does_not_stand_in_for_another(tmp_path: Path) -> None:
     shelf, _, spoilt = recalled(world)
     assert [one.seq for one in shelf.all()] == [wide.seq]
     assert len(spoilt) == 1
-

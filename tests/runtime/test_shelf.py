@@ -23,7 +23,7 @@ def shelf(*tokens: Token) -> Shelf:
 
 
 def live(tokens: Shelf, **fields: Any) -> list[bytes]:
-    asked = {"holder": HOLDER.public, "workspace": WORKSPACE, "time_s": NOW} | fields
+    asked: dict[str, Any] = {"holder": HOLDER.public, "workspace": WORKSPACE, "time_s": NOW} | fields
     return [one.id for one in tokens.live(**asked)]
 
 

@@ -100,7 +100,15 @@ def test_nothing_overtakes_and_nothing_leaves_before_its_save(steps: list[str]) 
 # ---- what can be sent
 
 
-HOSTILE = ("", "plain", "\0" * (2 * MAX_TEXT_BYTES), "\U0001f980" * MAX_TEXT_BYTES, "lone \ud800", "a\nb\u2028c\x1b[0m", "é" * 200_000)
+HOSTILE = (
+    "",
+    "plain",
+    "\0" * (2 * MAX_TEXT_BYTES),
+    "\U0001f980" * MAX_TEXT_BYTES,
+    "lone \ud800",
+    "a\nb\u2028c\x1b[0m",
+    "é" * 200_000,
+)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))

@@ -7,7 +7,8 @@ and offered from here too.
 Invariant:
   path_of(file_resource(p)) == p, and likewise for commands and endpoints: what is decided on is what is acted on.
 
-Source: architecture 6; a hole of the first Astrid (a path with glob characters became a wildcard grant); threats 7, 8, 19, 32.
+Source: architecture 6; a hole of the first Astrid (a path with glob characters became a wildcard grant); threats 7,
+8, 19, 32.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ Invariants:
   raised(risk, by) >= risk, and it is monotone in both.
   Along the classes, in the order they are written, base risk, being a sink and being never standing only grow.
 
-Source: architecture 6 (step 4, "Tool definitions"); protocol, "Keys and who holds them" (the four kinds); the first Astrid.
+Source: architecture 6 (step 4, "Tool definitions"); protocol, "Keys and who holds them" (the four kinds); the first
+Astrid.
 """
 
 from __future__ import annotations

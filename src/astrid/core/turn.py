@@ -25,7 +25,8 @@ Invariants:
 
 Never: runs what was not proposed, guesses arguments, or changes what the model wrote.
 
-Source: architecture 2, 5, 6; the first Astrid and its holes (no limit on turns, text before calls lost, one after another).
+Source: architecture 2, 5, 6; the first Astrid and its holes (no limit on turns, text before calls lost, one after
+another).
 """
 
 from __future__ import annotations

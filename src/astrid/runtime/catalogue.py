@@ -21,6 +21,7 @@ from astrid.core.canon import MAX_U64, Digest, Domain, digest, encode
 from astrid.core.decide import Limits
 from astrid.core.grants import Mode
 from astrid.core.money import Price
+from astrid.core.quoting import quote
 from astrid.core.turn_messages import Limits as TurnLimits
 from astrid.core.turn_messages import Setting
 from astrid.errors import ConfigError, InputError, WorkspaceError
@@ -134,7 +135,8 @@ class Catalogue:
         specs = [
             spec for server in (place.server, *(extra.server for extra in self._extras)) for spec in server.specs()
         ]
-        limits = TurnLimits(asks_per_input=max_asks or self._config.runtime.max_turns)
+        most = self._config.runtime.max_turns
+        limits = TurnLimits(asks_per_input=min(max_asks or most, most))
         return Setting(
             model=brain.name,
             system=system_prompt(load_agent(DEFAULT_AGENT), place.root),
@@ -187,4 +189,6 @@ def actors_folder() -> Path:
 def system_prompt(agent: tuple[AgentDefinition, str], root: str) -> str:
     """The definition's prompt and the facts of the environment."""
     _, prompt = agent
-    return f"{prompt.rstrip()}\n\nWorkspace: {root}\nPlatform: {sys.platform}\n"
+    # Quoted: whoever names a folder must not speak with the voice of this text.
+    where = quote(os.fsencode(root))
+    return f"{prompt.rstrip()}\n\nWorkspace: {where}\nPlatform: {sys.platform}\n"

@@ -78,10 +78,10 @@ class Opener:
         first = self._wallet.pass_on(base, grants, holder=key, session=session, purse_micros=limits.session_micros)
         setting = self._catalogue.setting(place, brain, message.max_turns)
         await self._up(f"workspace-{place.identity.hex()}", place.toolbox, place.server, ctx)
-        model_host = f"model-{brain.toolbox.partition(':')[2]}"
-        await self._up(model_host, brain.toolbox, brain.server, ctx)
         for extra in self._catalogue.extras():
             await self._up(extra.name, extra.toolbox, extra.server, ctx)
+        model_host = f"model-{brain.toolbox.partition(':')[2]}"
+        await self._up(model_host, brain.toolbox, brain.server, ctx)
         actor = Session(
             session=session,
             key=key,

@@ -16,7 +16,9 @@ NOBODY = 65534
 
 @pytest.fixture
 def plain_folder() -> Iterator[Path]:
-    """A folder of somebody who is bound by permissions: where the tests run as root, of nobody, who then runs this test."""
+    """A folder of somebody who is bound by permissions: where the tests run as root, of nobody, who then runs this
+    test.
+    """
     folder = Path(tempfile.mkdtemp())
     root = os.geteuid() == 0
     if root:

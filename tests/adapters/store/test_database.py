@@ -37,10 +37,14 @@ both = pytest.mark.parametrize("open_it", [open_writer, open_reader])
 
 def read_all(path: Path) -> str:
     """What reading a damaged file says."""
-    with pytest.raises(JournalError) as caught, translated(path, "read"):
-        connection = open_reader(path)
-        connection.execute("SELECT sum(length(frame)) FROM log").fetchall()
+    with pytest.raises(JournalError) as caught:
+        _read_all(path)
     return caught.value.code
+
+
+def _read_all(path: Path) -> None:
+    with translated(path, "read"):
+        open_reader(path).execute("SELECT sum(length(frame)) FROM log").fetchall()
 
 
 # ---- what is opened

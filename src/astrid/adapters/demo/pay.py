@@ -1,4 +1,6 @@
-"""``demo_pay``: books a payment in a file.  Everything about it but the bank is real: class, control arguments, price, approval.
+"""``demo_pay``: books a payment in a file.
+
+Everything about it but the bank is real: its class, its control arguments, its price, its approval.
 
 Source: architecture 6 ("Tool definitions"; the four kinds that can never have a standing grant).
 """
@@ -24,7 +26,8 @@ from astrid.ports import ToolOutcome
 TOOL = "demo_pay"
 _ZEROS = b"\0" * 32
 _SCHEMA = (
-    b'{"additionalProperties":false,"properties":{"amount_usd":{"description":"dollars, such as 12.50","type":"string"},'
+    b'{"additionalProperties":false,"properties":{'
+    b'"amount_usd":{"description":"dollars, such as 12.50","type":"string"},'
     b'"recipient":{"description":"account of the recipient","type":"string"}},'
     b'"required":["amount_usd","recipient"],"type":"object"}'
 )

@@ -8,7 +8,8 @@ Invariants:
   A later usage never counts less than an earlier one.
   ``Done`` comes once, last, and only after every block and a stop reason.
 
-Source: vendor's documentation (streaming, stop reasons, errors); the first Astrid (input not counted), 7.1 (one buffer for all).
+Source: vendor's documentation (streaming, stop reasons, errors); the first Astrid (input not counted), 7.1 (one
+buffer for all).
 """
 
 from __future__ import annotations
