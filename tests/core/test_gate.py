@@ -10,22 +10,18 @@ import pytest
 
 from astrid.core import decide as decide_module
 from astrid.core import gate as gate_module
-from astrid.core import gate_decide
 from astrid.core.budget import Purse
 from astrid.core.call import Need, call_digest, decode_call
 from astrid.core.canon import MAX_U64
 from astrid.core.decide import Limits
-from astrid.core.facts import DENIAL_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION
 from astrid.core.gate import MAX_PENDING_PER_PRINCIPAL, MAX_TOKENS_PER_PROPOSAL
-from astrid.core.gate_messages import Executed, Prepared, Send, SendApprovals
+from astrid.core.gate_messages import Executed, Prepared, Send
 from astrid.core.gate_state import Stage
-from astrid.core.question import decode_question
 from astrid.core.records import Kind
 from astrid.core.tokens import Grant, Scope
 from astrid.core.tools import ToolSpec
 from tests.fakes.authority import CHILD_KEY, DAY, NOW, SESSION, SESSION_KEY, USER, WORKSPACE, pass_on, token
 from tests.fakes.gate_bench import (
-    BANK,
     CHILD,
     FILES,
     MODEL,
@@ -42,12 +38,10 @@ from tests.fakes.gate_bench import (
     Deferred,
     Execute,
     Leave,
-    Minted,
     Outcome,
     Prepare,
     Refused,
     Withdraw,
-    body,
     preparation,
 )
 from tests.fakes.rules import config, policy
@@ -278,6 +272,14 @@ def test_a_dead_host_leaves_an_unknown_outcome_that_is_paid_in_full() -> None:
     assert not bench.executed(1)
 
 
+def test_a_host_that_does_not_run_a_call_is_not_told_to_stop_it() -> None:
+    for stage in (Stage.PREPARING, Stage.PERMITTING, Stage.ASKING):
+        bench = Bench()
+        bench.at(stage)
+        bench.cancel()
+        assert not bench.sent(Withdraw)
+
+
 # --- whose word counts
 
 
@@ -497,6 +499,33 @@ def test_what_runs_while_the_log_fails_is_still_settled() -> None:
     assert isinstance(bench.answer, Outcome)
 
 
+# --- time
+
+
+def test_the_gate_s_time_never_falls_behind_the_log() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    bench.now_ns -= 3600 * SECOND
+    assert bench.facts.time_s(bench.now_ns) == NOW
+    bench.executed()
+    bench.sync()
+    assert bench.facts.durable_ns == NOW * SECOND
+
+
+def test_while_the_clock_is_back_a_person_is_asked_and_only_their_yes_runs_a_call() -> None:
+    """Threat 31."""
+    bench = Bench()
+    bench.facts.standing = False
+    bench.propose()
+    bench.prepared()
+    (asked,) = bench.sent(Ask)
+    raw = bench.say_yes(asked.question, bench.ref)
+    bench.propose("read_file", STANDING, raw)
+    bench.prepared()
+    bench.sync()
+    assert bench.sent(Execute)
+
+
 # --- denials
 
 
@@ -573,150 +602,20 @@ def test_where_nobody_may_be_asked_what_is_not_covered_is_denied() -> None:
     assert not bench.sent(Ask)
 
 
-# --- floods (threat 24)
-
-
-def test_a_flood_of_denials_is_counted_and_the_log_grows_no_further() -> None:
+def test_as_many_tokens_as_are_allowed_are_looked_at() -> None:
     bench = Bench()
-    while not bench.facts.quota.spent(SESSION):
-        bench.propose("nonsense", args=b"x" * 5000)
-    size = len(bench.log)
-    for _ in range(5000):
-        bench.propose("nonsense", args=b"x" * 5000)
-    assert len(bench.log) - size <= 20
-    counted = bench.records(Kind.COALESCED)
-    assert [one.count for one in counted] == [2**n for n in range(13)]
-    assert {one.code for one in counted} == {"gate.paused"}
-    assert bench.answers()[-1].code == "gate.paused"
-
-
-def test_a_session_that_flooded_is_paused_and_another_one_works() -> None:
-    bench = Bench()
-    bench.facts.quota.wrote(SESSION, DENIAL_BYTES_PER_SESSION, denial=True)
-    bench.propose()
-    assert bench.answer.code == "gate.paused"
-    assert not bench.sent(Prepare)
-    bench.facts.principals[CHILD] = msgspec.structs.replace(bench.facts.principals[CHILD], session=b"T" * 16)
-    bench.propose(sender=CHILD)
+    bench.propose("read_file", *[STANDING] * MAX_TOKENS_PER_PROPOSAL)
     assert bench.sent(Prepare)
 
 
-def test_a_session_that_filled_its_share_with_what_was_permitted_is_paused_too() -> None:
+def test_a_tool_of_another_toolbox_does_not_exist() -> None:
     bench = Bench()
-    bench.at(Stage.RUNNING)
-    bench.executed(content=b"x" * LOG_BYTES_PER_SESSION)
-    bench.propose()
-    assert bench.answers()[-1].code == "gate.paused"
-
-
-def test_what_is_on_its_way_when_a_session_is_paused_still_ends_and_is_recorded() -> None:
-    bench = Bench()
-    bench.at(Stage.RUNNING)
-    bench.facts.quota.wrote(SESSION, DENIAL_BYTES_PER_SESSION, denial=True)
-    bench.executed()
-    assert bench.records(Kind.OUTCOME)
-    assert isinstance(bench.answer, Outcome)
-
-
-def test_a_flood_without_a_quota_would_fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("astrid.core.facts.DENIAL_BYTES_PER_SESSION", 1 << 60)
-    bench = Bench()
-    for _ in range(2000):
-        bench.propose("nonsense", args=b"x" * 5000)
-    assert sum(len(payload.data) for made in bench.log for payload in made.payloads) > DENIAL_BYTES_PER_SESSION
-
-
-# --- poison (threat 25)
-
-
-def test_a_bug_in_the_decision_is_a_recorded_denial_and_the_next_call_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench()
-
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("a bug")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(gate_decide, "decide", broken)
-        bench.propose()
-        bench.prepared()
-        bench.sync()
-    assert (bench.answer.layer, bench.answer.code) == ("gate", "gate.bug")
-    assert "ZeroDivisionError" in bench.answer.reason
-    assert bench.facts.ledger.purses == {}
-    bench.at(Stage.RUNNING)
-
-
-@pytest.mark.parametrize("broken", ["permitted", "question_for", "decode_question"])
-def test_a_bug_in_what_is_written_down_is_a_denial_too(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench()
-
-    def fails(*_: object) -> None:
-        raise KeyError("a bug")
-
-    monkeypatch.setattr(gate_decide, broken, fails)
-    bench.propose()
-    bench.prepared(made=preparation(fresh=broken != "permitted"))
+    made: ToolSpec = TOOLS["read_file"][0]
+    other = msgspec.structs.replace(bench.facts.tools["box", "read_file"], toolbox="other")
+    bench.facts.tools = {("other", made.name): other}
+    bench.propose("read_file")
     bench.sync()
-    assert bench.answer.code == "gate.bug"
-    assert bench.facts.ledger.purses == {}
-
-
-POISON: dict[str, Any] = {
-    "no needs": preparation(needs=()),
-    "a need that is a pattern": preparation(needs=(Need("file://w/*", READ),)),
-    "a need that is no resource": preparation(needs=(Need("nonsense", READ),)),
-    "needs out of order": preparation(needs=(Need("file://w/b", READ), Need("file://w/a", READ))),
-    "a need beyond ASCII": preparation(needs=(Need("file://w/\u00e9", READ),)),
-    "a lone surrogate": preparation(cwd_rel="\ud800"),
-    "a number beyond 64 bits": preparation(max_micros=MAX_U64 + 1),
-    "a negative price": preparation(max_micros=-1),
-    "a level that does not exist": preparation(risk=7),
-    "no preparation at all": preparation(needs=None),
-    "a control value that is no text": preparation(fresh=True, controls=(("path", None),)),
-    "a control value with half a character": preparation(fresh=True, controls=(("path", "\ud800"),)),
-    "a control name with half a character": preparation(fresh=True, controls=(("\ud800", "x"),)),
-}
-
-
-@pytest.mark.parametrize("what", POISON)
-def test_what_cannot_be_written_down_is_a_denial_of_that_call(what: str) -> None:
-    bench = Bench()
-    bench.propose()
-    bench.prepared(made=POISON[what])
-    bench.sync()
-    assert isinstance(bench.answer, Refused)
-    assert bench.records(Kind.DENIED)
-    assert (bench.gate.pending, bench.facts.ledger.purses) == ({}, {})
-
-
-@pytest.mark.parametrize("text", ["\ud800", "x" * 10**6, "\0\x1b[2J"], ids=["surrogate", "long", "escape"])
-def test_whatever_a_host_says_in_refusing_can_be_recorded(text: str) -> None:
-    bench = Bench()
-    bench.propose(args=b"\xff" * 10**6)
-    bench.unprepared(layer=text, code=text, reason=text, advice=text)
-    bench.sync()
-    assert isinstance(bench.answer, Refused)
-    (made,) = bench.log
-    assert len(made.body) < 1000
-    assert sum(len(payload.data) for payload in made.payloads) < 20_000
-
-
-def test_a_file_name_that_is_no_text_can_be_asked_about() -> None:
-    bench = Bench()
-    bench.propose()
-    bench.prepared(made=preparation(fresh=True, controls=(("path", "\udcff"),)))
-    (asked,) = bench.sent(Ask)
-    question, _ = decode_question(asked.question)
-    assert question.controls[0].value == b"\xff"
-
-
-def test_a_call_longer_than_any_host_would_read_is_a_denial(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_decide, "MAX_CALL_BYTES", 1000)
-    bench = Bench()
-    bench.propose(args=b"x" * 1000)
-    bench.prepared()
-    bench.sync()
-    assert (bench.answer.layer, bench.answer.code) == ("input", "call.too-long")
+    assert bench.answer.code == "tool.unknown"
 
 
 # --- money (threat 23)
@@ -809,322 +708,3 @@ def test_uses_counted_by_chain_would_be_multiplied_by_handing_the_token_on(monke
 
     monkeypatch.setattr(decide_module, "charge_of", by_chain)
     assert siblings_with_one_use_between_them(Bench()) == 2
-
-
-# --- questions
-
-
-def test_a_question_holds_the_call_and_what_a_yes_would_cover() -> None:
-    bench = Bench()
-    bench.propose("bash", args=b'{"command":"make"}', tainted=True)
-    bench.prepared(made=preparation(fresh=True, why="it runs a program", controls=(("command", "make"),)))
-    (asked,) = bench.sent(Ask)
-    question, call = decode_question(asked.question)
-    assert (question.asked, question.expires) == (NOW, NOW + bench.facts.question_seconds)
-    assert (question.why, question.once_only, question.strong) == (b"it runs a program", True, False)
-    assert [(one.argument, one.value, one.provenance) for one in question.controls] == [
-        ("command", b"make", "untrusted text in view")
-    ]
-    assert (call.tool, call.args, call.principal_key) == ("bash", b'{"command":"make"}', SESSION_KEY.public)
-
-
-@pytest.mark.parametrize(
-    ("tool", "host", "fresh", "why", "reason"),
-    [
-        ("bash", FILES, False, "", b"this tool asks each time"),
-        ("bash", FILES, True, "", b"this tool asks each time"),
-        ("read_file", FILES, True, "", b"this tool asks each time"),
-        ("read_file", FILES, True, "it is special", b"it is special"),
-    ],
-)
-def test_a_host_that_wants_a_fresh_yes_gets_one_even_if_it_does_not_say_why(
-    tool: str, host: int, fresh: bool, why: str, reason: bytes
-) -> None:
-    bench = Bench()
-    bench.propose(tool, args=b'{"command":"make"}')
-    bench.prepared(made=preparation(fresh=fresh, why=why), sender=host)
-    (asked,) = bench.sent(Ask)
-    assert decode_question(asked.question)[0].why == reason
-
-
-def test_a_yes_runs_the_very_call_after_a_second_decision() -> None:
-    bench = Bench()
-    bench.at(Stage.ASKING)
-    question = bench.sent(Ask)[0].question
-    raw = bench.say_yes(question, bench.ref)
-    assert bench.answer == Approved(proposal=1, token=raw)
-    assert not bench.sent(Execute)
-    bench.propose("read_file", raw, STANDING)
-    bench.prepared(made=preparation(fresh=True, why="a person has to see it"))
-    bench.sync()
-    assert bench.sent(Execute)[0].call == decode_question(question)[0].call
-
-
-def test_a_yes_that_came_while_something_changed_is_not_enough() -> None:
-    bench = Bench()
-    bench.at(Stage.ASKING)
-    raw = bench.say_yes(bench.sent(Ask)[0].question, bench.ref)
-    bench.facts.ledger.purses[b"session" + SESSION] = Purse(10**10, 0)
-    bench.propose("read_file", raw)
-    bench.prepared(made=preparation(fresh=True, why="a person has to see it"))
-    bench.sync()
-    assert bench.answers()[-1].code == "budget.frozen"
-
-
-def test_a_token_is_live_only_if_the_log_names_it_as_the_answer() -> None:
-    """Threat 17: two people answer; the one whose answer was recorded counts."""
-    bench = Bench()
-    bench.at(Stage.ASKING)
-    raw = bench.say_yes(bench.sent(Ask)[0].question, bench.ref)
-    bench.facts.settled = dict.fromkeys(bench.facts.settled, b"another block".ljust(32, b"."))
-    bench.propose("read_file", raw)
-    bench.prepared(made=preparation(fresh=True, why="a person has to see it"))
-    assert not bench.records(Kind.PERMIT)
-
-
-def test_everybody_who_waits_with_a_question_hears_its_answer() -> None:
-    bench = Bench()
-    for _ in range(2):
-        bench.at(Stage.ASKING)
-    bench.answered(1, 2)
-    assert [answer.proposal for answer in bench.answers()] == [1, 2]
-    assert not bench.sent(Minted)
-
-
-def test_an_answer_that_nobody_waits_for_goes_to_the_session_it_was_asked_for() -> None:
-    bench = Bench()
-    bench.facts.principals[CHILD] = msgspec.structs.replace(bench.facts.principals[CHILD], session=b"T" * 16)
-    bench.answered(99)
-    (sent,) = bench.effects
-    assert sent == Send(PARENT, Minted(qid=b"q" * 16, token=b"token"))
-
-
-def test_a_no_that_nobody_waits_for_makes_nothing_live() -> None:
-    bench = Bench()
-    assert bench.answered(99, token=b"", said_no=True) == []
-    assert bench.facts.settled == {}
-
-
-@pytest.mark.parametrize(("said_no", "code"), [(True, "approval.denied"), (False, "approval.expired")])
-def test_no_answer_is_no_permit(said_no: bool, code: str) -> None:
-    bench = Bench()
-    bench.at(Stage.ASKING)
-    bench.answered(token=b"", said_no=said_no)
-    bench.sync()
-    assert (bench.answer.layer, bench.answer.code) == ("approval", code)
-
-
-def test_a_question_that_is_not_put_ends_the_proposal_with_the_reason() -> None:
-    bench = Bench()
-    bench.at(Stage.ASKING)
-    bench.put(code="approval.too-many", reason="three are open")
-    bench.sync()
-    assert (bench.answer.layer, bench.answer.code, bench.answer.reason) == (
-        "approval",
-        "approval.too-many",
-        "three are open",
-    )
-
-
-def test_where_nobody_is_there_the_proposal_ends_when_that_is_durable_and_the_question_stays() -> None:
-    bench = Bench()
-    bench.at(Stage.ASKING)
-    left, _ = bench.put(attended=False, qid=b"z" * 16)
-    assert left == SendApprovals(Leave(ref=1))
-    assert not bench.answers()
-    bench.sync()
-    assert bench.answer == Deferred(proposal=1, qid=b"z" * 16)
-    assert [(one.ref, one.qid) for one in bench.records(Kind.DEFERRED)] == [(1, b"z" * 16)]
-
-
-def test_two_questions_have_two_ids() -> None:
-    bench = Bench()
-    for _ in range(2):
-        bench.at(Stage.ASKING)
-    qids = [decode_question(asked.question)[0].qid for asked in bench.sent(Ask)]
-    assert len(set(qids)) == 2
-
-
-# --- time
-
-
-def test_the_gate_s_time_never_falls_behind_the_log() -> None:
-    bench = Bench()
-    bench.at(Stage.RUNNING)
-    bench.now_ns -= 3600 * SECOND
-    assert bench.facts.time_s(bench.now_ns) == NOW
-    bench.executed()
-    bench.sync()
-    assert bench.facts.durable_ns == NOW * SECOND
-
-
-# --- a payment, end to end
-
-
-def test_money_is_spent_only_on_a_person_s_yes_to_that_payment() -> None:
-    bench = Bench()
-    payment = preparation(needs=(Need("tool://bank/pay", 16),), risk=3, max_micros=5, fresh=True, why="it spends money")
-    bench.propose("pay", args=b'{"to":"Ann"}')
-    bench.prepared(made=payment, sender=BANK)
-    question = bench.sent(Ask)[0].question
-    asked, _ = decode_question(question)
-    assert (asked.once_only, asked.strong) == (True, True)
-    assert [choice.scope for choice in asked.choices] == [Scope.ONCE]
-    raw = bench.say_yes(question, bench.ref)
-    bench.propose("pay", raw, args=b'{"to":"Bob"}')
-    bench.prepared(made=payment, sender=BANK)
-    assert not bench.records(Kind.PERMIT)
-    bench.propose("pay", raw, args=b'{"to":"Ann"}')
-    bench.prepared(made=payment, sender=BANK)
-    assert len(bench.records(Kind.PERMIT)) == 1
-
-
-def test_a_tool_of_another_toolbox_does_not_exist() -> None:
-    bench = Bench()
-    made: ToolSpec = TOOLS["read_file"][0]
-    other = msgspec.structs.replace(bench.facts.tools["box", "read_file"], toolbox="other")
-    bench.facts.tools = {("other", made.name): other}
-    bench.propose("read_file")
-    bench.sync()
-    assert bench.answer.code == "tool.unknown"
-
-
-def test_the_log_holds_neither_arguments_nor_results() -> None:
-    """Threat 26: they lie beside it, under a salted commitment."""
-    bench = Bench()
-    bench.propose("read_file", args=b'{"path":"CANARY-1"}')
-    bench.prepared()
-    bench.sync()
-    bench.executed(content=b"CANARY-2")
-    bench.propose("nonsense", args=b"CANARY-3")
-    assert not [made for made in bench.log if b"CANARY" in made.body]
-    assert sum(b"CANARY" in payload.data for made in bench.log for payload in made.payloads) == 3
-    assert body(bench.log[0]).bytes_.length == len(bench.log[0].payloads[0].data)
-
-
-def test_a_model_s_conversation_is_not_written_twice() -> None:
-    bench = Bench()
-    bench.propose("model", args=b"CANARY")
-    bench.prepared(made=preparation(needs=(Need("model://p/m", 16),)), sender=MODEL)
-    assert bench.records(Kind.PERMIT)
-    assert bench.log[0].payloads == ()
-
-
-# --- what the records hold
-
-
-def test_every_record_of_a_call_has_a_salt_of_its_own_and_no_question_tells_one() -> None:
-    """Equal bytes under one salt would show that they are equal; a salt that is known hides nothing."""
-    bench = Bench()
-    bench.at(Stage.RUNNING)
-    bench.executed()
-    bench.propose("nonsense")
-    bench.at(Stage.ASKING)
-    bench.put(code="approval.too-many")
-    salts = [payload.salt for made in bench.log for payload in made.payloads]
-    assert len(salts) == len(set(salts)) == 4
-    other = Bench()
-    other.propose("read_file")
-    other.unprepared()
-    salts += [payload.salt for made in other.log for payload in made.payloads]
-    assert len(set(salts)) == 5  # the same number, another kind of record
-    qid = decode_question(bench.sent(Ask)[0].question)[0].qid
-    assert not [salt for salt in salts if salt.startswith(qid)]
-
-
-def test_arguments_and_result_of_a_call_lie_beside_each_other() -> None:
-    bench = Bench()
-    bench.at(Stage.RUNNING)
-    bench.executed(content=b"the result")
-    assert [(one.slot, made.kind) for made in bench.log for one in made.payloads] == [
-        (0, Kind.PERMIT),
-        (1, Kind.OUTCOME),
-    ]
-    assert bench.log[1].payloads[0].data == b"the result"
-
-
-def test_a_permit_is_waited_for_and_an_outcome_may_ride_along() -> None:
-    bench = Bench()
-    bench.at(Stage.RUNNING)
-    bench.executed()
-    bench.propose("nonsense")
-    assert [made.urgent for made in bench.log] == [True, False, True]
-
-
-def test_the_record_of_a_denial_names_the_tool() -> None:
-    bench = Bench()
-    bench.propose("read_file")
-    bench.unprepared()
-    (denied,) = bench.records(Kind.DENIED)
-    assert (denied.host_kind, denied.tool, denied.principal) == ("workspace", "read_file", SESSION_KEY.public)
-
-
-def test_a_question_says_that_only_trusted_text_was_in_view() -> None:
-    bench = Bench()
-    bench.propose()
-    bench.prepared(made=preparation(fresh=True, controls=(("path", "a"),)))
-    (control,) = decode_question(bench.sent(Ask)[0].question)[0].controls
-    assert (control.provenance, control.origin) == ("trusted context", 0)
-
-
-def test_all_that_a_call_adds_to_the_disk_counts_to_its_session() -> None:
-    bench = Bench()
-    written = 0
-    for _ in range(3):
-        bench.at(Stage.RUNNING)
-        bench.executed(content=b"x" * 1000)
-    for made in bench.log:
-        written += len(made.body) + sum(len(one.data) + len(one.salt) for one in made.payloads)
-    assert bench.facts.quota._bytes == {SESSION: written}
-    bench.propose("nonsense")
-    made = bench.log[-1]
-    assert bench.facts.quota._denial_bytes == {
-        SESSION: len(made.body) + sum(len(one.data) + len(one.salt) for one in made.payloads)
-    }
-
-
-def test_what_ends_after_its_session_is_counted_to_nobody() -> None:
-    bench = Bench()
-    bench.at(Stage.RUNNING)
-    bench.gone()
-    bench.facts.quota.end(SESSION)
-    bench.executed(1)
-    assert bench.facts.quota._bytes == {}
-
-
-def test_a_host_that_does_not_run_a_call_is_not_told_to_stop_it() -> None:
-    for stage in (Stage.PREPARING, Stage.PERMITTING, Stage.ASKING):
-        bench = Bench()
-        bench.at(stage)
-        bench.cancel()
-        assert not bench.sent(Withdraw)
-
-
-def test_as_many_tokens_as_are_allowed_are_looked_at() -> None:
-    bench = Bench()
-    bench.propose("read_file", *[STANDING] * MAX_TOKENS_PER_PROPOSAL)
-    assert bench.sent(Prepare)
-
-
-def test_a_call_as_long_as_a_host_reads_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench()
-    bench.at(Stage.PERMITTING)
-    monkeypatch.setattr(gate_decide, "MAX_CALL_BYTES", len(bench.gate.pending[1].permit.call_bytes))
-    bench.at(Stage.PERMITTING)
-
-
-@pytest.mark.parametrize("what", POISON)
-def test_whoever_reads_a_denial_learns_what_to_do(what: str) -> None:
-    bench = Bench()
-    bench.propose()
-    bench.prepared(made=POISON[what])
-    bench.sync()
-    assert bench.answer.advice
-
-
-def test_the_advice_of_whatever_refused_is_handed_on() -> None:
-    bench = Bench()
-    bench.propose()
-    bench.prepared(made=preparation(needs=(Need("nonsense", READ),)))
-    bench.sync()
-    assert "file://" in bench.answer.advice

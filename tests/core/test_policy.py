@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from astrid.core.call import Call, Need, encode_call
 from astrid.core.policy import DEFAULT_BLOCKED_TOOLS, Allowed, Blocked, Fresh, Policy, PolicyConfig
+from astrid.core.protected import SECRET_READS
 from astrid.core.resources import exec_resource, file_resource, mcp_resource, net_resource
 from astrid.core.tokens import Permission
 from astrid.core.tools import ToolSpec
@@ -207,7 +208,7 @@ def test_one_denied_file_among_several_is_enough() -> None:
     assert isinstance(policy(PolicyConfig()).judge(both, spec()), Blocked)
 
 
-@pytest.mark.parametrize("name", [".ssh/id_ed25519", ".aws/credentials", ".astrid/keys/user.key", ".gnupg", ".netrc"])
+@pytest.mark.parametrize("name", [*SECRET_READS, ".ssh/id_ed25519", ".astrid/keys/user.key"])
 def test_keys_below_the_home_folder_are_out_of_reach_under_every_policy(name: str) -> None:
     judged = policy(config(allowed_paths=("/",)))
     assert isinstance(judged.judge(on_file(f"{HOME}/{name}"), spec()), Blocked)
@@ -386,6 +387,43 @@ def test_an_argument_that_is_no_command_is_not_read_as_one() -> None:
     assert policy(config(blocked_tools=("sudo",))).judge(shell("sudo ls"), tool) == Allowed()
 
 
+def test_arguments_beside_the_command_may_be_anything_that_json_holds() -> None:
+    made = msgspec.structs.replace(shell("ls"), args=b'{"command":"ls","timeout":1.5,"env":{"A":["b"]}}')
+    assert policy().judge(made, BASH) == Allowed()
+    deep = b'{"command":"ls","x":' + b"[" * 31 + b"]" * 31 + b"}"
+    assert policy().judge(msgspec.structs.replace(made, args=deep), BASH) == Allowed()
+    deeper = b'{"command":"ls","x":' + b"[" * 32 + b"]" * 32 + b"}"
+    assert isinstance(policy().judge(msgspec.structs.replace(made, args=deeper), BASH), Blocked)
+
+
+def test_whoever_wrote_a_line_that_cannot_be_judged_learns_how_to_write_it() -> None:
+    judged = policy().judge(shell("env -i ls"), BASH)
+    assert isinstance(judged, Blocked)
+    assert judged.advice == "run the inner program itself"
+
+
+# --- rules are about what they name, and nothing else
+
+
+def test_a_blocked_plugin_is_a_plugin() -> None:
+    judged = policy(config(blocked_plugins=("mail",)))
+    assert judged.judge(MCP_CALL, MCP) == Allowed()
+
+
+def test_lists_of_hosts_and_paths_concern_hosts_and_paths_alone() -> None:
+    judged = policy(config(allowed_hosts=("example.com",), allowed_paths=("/w",)))
+    assert judged.judge(shell("ls"), BASH) == Allowed()
+    assert judged.judge(MCP_CALL, MCP) == Allowed()
+    assert policy(config(allowed_hosts=("example.com",))).judge(on_file("/v/a"), spec()) == Allowed()
+    assert policy(config(allowed_paths=("/w",))).judge(on_host("example.com"), spec()) == Allowed()
+
+
+def test_one_need_among_several_is_enough_to_ask() -> None:
+    several = call(needs=(Need("file://w/a", READ), Need("file://w/b", DELETE), Need("net://443/com/example", INVOKE)))
+    for rule in ({"require_approval_for_delete": True}, {"require_approval_for_network": True}):
+        assert isinstance(policy(config(**rule)).judge(several, spec()), Fresh)
+
+
 # --- broken configurations
 
 
@@ -406,7 +444,7 @@ def test_an_argument_that_is_no_command_is_not_read_as_one() -> None:
         ),
         *(
             {"denied_hosts": (host,)}
-            for host in ("*.10.0.0.1", "*.*.com", "exa*.com", "example.com:4_3", "b\u00fccher.de")
+            for host in ("*.10.0.0.1", "*.[::1]", "*.*.com", "exa*.com", "example.com:4_3", "b\u00fccher.de")
         ),
         {"allowed_hosts": ("example.com:",)},
         *({"blocked_tools": (name,)} for name in ("", " ", "sudo ", " sudo", "rm  -rf", "a\tb")),

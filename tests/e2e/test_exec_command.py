@@ -128,48 +128,65 @@ def test_an_escape_sequence_of_the_model_does_not_reach_the_terminal(place: Plac
     assert done.stdout == "\\u{1b}[2Jgone\\u{1b}]0;title\\u{7} \\u{202e}fdp.exe\n"
 
 
+class Running:
+    """A task whose model asks for the same file again and again."""
+
+    def __init__(self, place: Place) -> None:
+        endless = place.script({"label": "a", "text": "again ", "tool_calls": [READ], "goto": "a"})
+        words = ["exec", "go", "--mode", "guided", "--approve", str(place.grants), "--model", endless]
+        self._out, self._about = place.root / "out", place.root / "about"
+        options = place.options()
+        for name in ("timeout", "capture_output"):
+            del options[name]
+        with open(self._out, "wb") as out, open(self._about, "wb") as about:
+            command = [*ASTRID, *words, "--max-turns", "100000"]
+            self.process = subprocess.Popen(command, stdout=out, stderr=about, **options)
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def about(self) -> str:
+        return self._about.read_text()
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def ends(self) -> int:
+        return self.process.wait(DEADLINE_SECONDS)
+
+
 class TestInterrupts:
     """Ctrl-C, once and twice."""
 
     @pytest.fixture
-    def running(self, place: Place) -> Iterator[subprocess.Popen[str]]:
-        """A task whose model asks for the same file again and again, and has begun to."""
-        options = place.options()
-        for name in ("timeout", "capture_output"):
-            del options[name]
-        endless = place.script({"label": "a", "text": "again ", "tool_calls": [READ], "goto": "a"})
-        command = ["exec", "go", "--mode", "guided", "--approve", str(place.grants), "--model", endless]
-        process = subprocess.Popen(
-            [*ASTRID, *command, "--max-turns", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-        )
+    def running(self, place: Place) -> Iterator[Running]:
+        made = Running(place)
         try:
-            assert process.stdout is not None
-            assert process.stdout.readline().startswith("again")
-            yield process
+            wait_until(lambda: "again" in made.out, "the model spoke")
+            yield made
         finally:
-            process.kill()
-            process.communicate()
+            made.process.kill()
+            made.process.wait()
 
-    def test_the_first_stops_the_turn_and_exits_with_130(self, place: Place, running: subprocess.Popen[str]) -> None:
-        running.send_signal(signal.SIGINT)
-        _, told = running.communicate(timeout=DEADLINE_SECONDS)
-        assert running.returncode == 130
-        assert "= cancelled; " in told
+    def test_the_first_stops_the_turn_and_exits_with_130(self, place: Place, running: Running) -> None:
+        running.interrupt()
+        assert running.ends() == 130
+        assert "= cancelled; " in running.about
         status = json.loads(place.astrid("daemon", "status", "--json").stdout)
         assert status["active_sessions"] == 0
         place.stop()
         assert json.loads(place.astrid("audit", "verify", "--json").stdout)["result"] == "sound"
 
-    def test_the_second_leaves_at_once(self, place: Place, running: subprocess.Popen[str]) -> None:
+    def test_the_second_leaves_at_once(self, place: Place, running: Running) -> None:
         daemon = int(place.home.lock.read_text())
         os.kill(daemon, signal.SIGSTOP)  # so that nothing can be stopped in order
         try:
-            running.send_signal(signal.SIGINT)
-            assert running.stderr is not None
-            while "Ctrl-C again" not in running.stderr.readline():
-                continue
-            running.send_signal(signal.SIGINT)
-            assert running.wait(DEADLINE_SECONDS) == 130
+            running.interrupt()
+            wait_until(lambda: "Ctrl-C again" in running.about, "the first was noticed")
+            running.interrupt()
+            assert running.ends() == 130
         finally:
             os.kill(daemon, signal.SIGCONT)
-        wait_until(lambda: json.loads(place.astrid("daemon", "status", "--json").stdout)["running"], "it goes on")
+        assert json.loads(place.astrid("daemon", "status", "--json").stdout)["running"]

@@ -99,6 +99,7 @@ class Runtime:
             self.session = answer.session
             self._turn = 0
             self.events, _ = self.world.hub.subscribe(answer.session, 0)
+            self._behind = []
         return answer
 
     async def say(self, text: str) -> Taken | Declined:
@@ -115,7 +116,9 @@ class Runtime:
                     seen.append(self._behind.pop(0))
                     if seen[-1]["event"] in names:
                         return seen
-                self._behind += [json.loads(raw) for raw in await self.events.wait_events()]
+                events = await self.events.wait_events()
+                assert events, f"the session is over, after {seen}"
+                self._behind += [json.loads(raw) for raw in events]
 
     async def attend(self, *, present: bool = True) -> None:
         self.system.post(self.gateway, Attended(session=self.session, present=present))

@@ -301,7 +301,7 @@ def _folder(path: str) -> Pattern:
 
 def _path_pattern(entry: str, home: str) -> Pattern:
     below_home = entry == "~" or entry.startswith("~/")
-    path = (entry[1:] if below_home else entry).removesuffix(_TREE).removesuffix("/")
+    path = entry.removesuffix(_TREE).removesuffix("/")
     try:
         if not below_home and not entry.startswith("/"):
             raise PatternError("pattern.relative", "the path is not absolute")
@@ -327,10 +327,7 @@ def _host_pattern(entry: str) -> Pattern:
         if entry == "*" or entry.startswith("*:"):
             return net_pattern("*", parse_port(entry[2:]) if entry != "*" else None)
         authority = parse_authority(entry.removeprefix("*."))
-        below = entry.startswith("*.")
-        if below and authority.address is not None:
-            raise PatternError("pattern.host", "an address has no subdomains")
-        return net_pattern(f"*.{authority.host}" if below else authority.host, authority.port)
+        return net_pattern(f"*.{authority.host}" if entry.startswith("*.") else authority.host, authority.port)
     except PatternError as error:
         raise ConfigError(
             "config.policy",

@@ -293,12 +293,11 @@ class Run:
         """Watch the session until its turn is over."""
         while True:
             event: AnyEvent | None = None
-            with interrupts.next() as interrupted:
+            with interrupts.next():
                 event = await client.next_event(session)
-            if event is None and interrupted.cancelled_caught:
+            if interrupts.take():
                 self._show.note("stopping; Ctrl-C again leaves at once")
                 await client.call("cancelTurn", p.OfSession(session_id=session), within=CANCEL_SECONDS)
-                continue
             if event is None:
                 continue
             self._tally.count(event)

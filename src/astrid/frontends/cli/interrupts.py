@@ -12,13 +12,16 @@ import trio
 
 
 class Interrupts:
-    """SIGINT, for as long as the context lasts.  To be entered inside the event loop."""
+    """SIGINT, for as long as the context lasts.  To be entered inside the event loop.
+
+    None is lost: one that comes while nothing is being waited for cancels the next wait.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self.leaving = trio.CancelScope()  # cancelled by the second
-        self._waiting: trio.CancelScope | None = None
-        self._seen = 0
+        self._taken = 0
+        self._waiting = trio.CancelScope()
 
     def __enter__(self) -> Interrupts:
         self._token = trio.lowlevel.current_trio_token()
@@ -29,22 +32,22 @@ class Interrupts:
         signal.signal(signal.SIGINT, self._before)
 
     def next(self) -> trio.CancelScope:
-        """A scope that the first interrupt cancels, once."""
+        """A scope that is cancelled by an interrupt that was not taken yet."""
         self._waiting = trio.CancelScope()
-        if self._seen < self.count:
-            self._cancel()
+        if self.count > self._taken:
+            self._waiting.cancel()
         return self._waiting
+
+    def take(self) -> bool:
+        """Whether there was an interrupt since the last time."""
+        new, self._taken = self.count > self._taken, self.count
+        return new
 
     def _take(self, _number: int, _frame: FrameType | None) -> None:
         self._token.run_sync_soon(self._interrupt)
 
     def _interrupt(self) -> None:
         self.count += 1
+        self._waiting.cancel()
         if self.count > 1:
             self.leaving.cancel()
-        self._cancel()
-
-    def _cancel(self) -> None:
-        if self._waiting is not None and self._seen == 0:
-            self._seen = self.count
-            self._waiting.cancel()
