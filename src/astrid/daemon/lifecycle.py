@@ -102,24 +102,29 @@ class Daemon:
         world = World(self._home, clock=SystemClock(), entropy=SystemEntropy(), extras=extras)
         directory = self._directory
         spec = _with_daemon(tree(world, directory), Caretaker(directory.by_path, world.hub, self._report))
-        async with open_system(spec, on_failure=self._failed) as system:
-            directory.system = system
-            self._starting = None
-            server = self._server = self._make_server(world, system)
-            if self._signals:
-                return
-            listener = bind(self._home)
-            try:
-                self._report.note("ready")
-                await server.serve(listener)
-            finally:
-                self._home.socket.unlink(missing_ok=True)
-                await trio.aclose_forcefully(listener)
-            self._report.note("stopping")
-            if self._signals < 2:
-                await server.say_goodbye(GOODBYE_SECONDS)
-        await server.close()
+        try:
+            async with open_system(spec, on_failure=self._failed) as system:
+                directory.system = system
+                self._starting = None
+                server = self._server = self._make_server(world, system)
+                if not self._signals:
+                    await self._serve(server)
+                if self._signals < 2:
+                    await server.say_goodbye(GOODBYE_SECONDS)
+        finally:
+            if self._server is not None:
+                await self._server.close()
         self._report.note("stopped")
+
+    async def _serve(self, server: Server) -> None:
+        listener = bind(self._home)
+        try:
+            self._report.note("ready")
+            await server.serve(listener)
+            self._report.note("stopping")
+        finally:
+            self._home.socket.unlink(missing_ok=True)
+            await trio.aclose_forcefully(listener)
 
     def _make_server(self, world: World, system: System) -> Server:
         options = self._options
