@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from typing import cast
 
 import msgspec
+import trio
 
 from astrid.core.grants import Mode
 from astrid.core.ids import parse_id
@@ -30,6 +31,7 @@ from astrid.wire import params as p
 from astrid.wire import results as r
 
 PASSPHRASE = "a passphrase for the demo alone"
+START_SECONDS = 20.0
 TASK = "Make the failing test pass."
 PERSON = (
     ("New passphrase.*:", PASSPHRASE),
@@ -70,7 +72,8 @@ async def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
         grant = await signer.grant_workspace(stage.workspace, Mode.GUIDED, days=1, purse_micros=parse_usd("20.00"))
         say("a person signed: read and write in the workspace, for a day, for at most $20")
         stack.enter_context(start_daemon(stage.home, demo=True))
-        client = await stack.enter_async_context(connect(stage.home, start_daemon=True))
+        await _wait_daemon(stage)
+        client = await stack.enter_async_context(connect(stage.home))
         await client.call("tokensAdd", p.TokensAdd(token=token_of(grant)))
         stage.copy_home("early")
         events = await _session(stage, client, signer, say)
@@ -79,6 +82,13 @@ async def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
     rows += [_attempt(attempt, events) for attempt in ATTEMPTS]
     rows += [Row(part="Afterwards", what=what, held=held) for what, held in stage.untouched()]
     return rows + hostile
+
+
+async def _wait_daemon(stage: Stage) -> None:
+    """Until the demo's own daemon listens; ``connect`` would start one without the demo's tool."""
+    with trio.move_on_after(START_SECONDS):
+        while not stage.home.socket.exists():  # noqa: ASYNC110 - another process makes it
+            await trio.sleep(0.02)
 
 
 async def _session(stage: Stage, client: Client, signer: Signer, say: Callable[[str], None]) -> list[e.AnyEvent]:
@@ -105,7 +115,10 @@ async def _session(stage: Stage, client: Client, signer: Signer, say: Callable[[
                 say("  a person is asked, by the signer, on its own terminal")
                 settled = await answer_question(client, signer, stage.home, event.question_id)
                 say(f"  the answer is signed and {settled.outcome}")
+            case e.ErrorRaised():
+                say(f"  error {event.code}: {event.message}")
             case e.TurnComplete():
+                say(f"the turn is over: {event.stop_reason}")
                 break
             case _:
                 pass
