@@ -34,6 +34,7 @@ from astrid.runtime.boot import World
 from astrid.runtime.tree import Directory, tree
 from tests.fakes.clock import StillClock
 from tests.fakes.home import HOLDER, USER, grant_workspace, make_home
+from tests.fakes.journal import FakeLog
 
 LIMIT_SECONDS = 30
 Json = dict[str, Any]
@@ -167,6 +168,11 @@ class Runtime:
     def records(self) -> list[tuple[Kind, object]]:
         """What is durable now."""
         return read_records(self.world.home)
+
+
+def kinds(log: FakeLog) -> list[Kind]:
+    """What a log in memory holds."""
+    return [Kind(decode_frame(frame).kind) for frame in log.log]
 
 
 def read_records(home: Home) -> list[tuple[Kind, object]]:
