@@ -40,6 +40,16 @@ def test_an_edit_changes_the_file(place: Place) -> None:
     model = place.script({"tool_calls": [READ]}, {"tool_calls": [edit]}, {"text": "done"})
     assert place.exec("edit it", "--model", model).returncode == 0
     assert (place.workspace / "a.txt").read_text() == "bye\nworld\n"
+    assert place.astrid("audit", "list", "--kind", "granted").stdout.rstrip().endswith("from file")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_a_new_file_has_the_mode_that_the_persons_umask_gives_it(place: Place, umask: int, mode: int) -> None:
+    write = {"name": "write_file", "arguments": {"file_path": "new.txt", "content": "x"}}
+    model = place.script({"tool_calls": [write]}, {"text": "done"})
+    assert place.exec("make it", "--model", model, umask=umask).returncode == 0
+    assert (place.workspace / "new.txt").stat().st_mode & 0o777 == mode
+    assert [path for path in place.home.root.rglob("*") if path.stat().st_mode & 0o077] == []
 
 
 def test_what_was_denied_is_told_with_layer_and_advice_and_exits_with_3(place: Place) -> None:

@@ -96,7 +96,7 @@ class TestDistrust:
         async with daemon_in(tmp_path) as daemon:
             install = Install(1, b"\x08" * 32, RUNTIME.public, (Root(USER.public, Assurance.SEALED),), 1)
             daemon.home.install.write_bytes(sign_statement(Domain.INSTALL, install, USER))
-            assert await refusal(daemon.home) == "client.other-daemon"
+            assert await refusal(daemon.home) == "client.other-install"
             assert not judged(daemon)
 
     async def test_an_install_statement_that_was_touched(self, tmp_path: Path) -> None:

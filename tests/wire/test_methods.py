@@ -143,7 +143,7 @@ class TestParamsBytes:
             b'{"mode":"safe","model":null,"options":{"budget_micros":null,"interactive":true,"max_turns":3},'
             b'"workspace":"/w"}'
         )
-        assert params_bytes(params.TokensAdd(token=b"\xff")) == b'{"token":"/w=="}'
+        assert params_bytes(params.TokensAdd(token=b"\xff")) == b'{"source":"client","token":"/w=="}'
 
     def test_no_parameters_are_an_empty_object(self) -> None:
         assert params_bytes(Nothing()) == params_bytes(params.ProvenNothing()) == b"{}"

@@ -24,8 +24,11 @@ _DARWIN_SOL_LOCAL, _DARWIN_PEERCRED, _DARWIN_XUCRED_BYTES = 0, 1, 76
 
 
 def harden() -> None:
-    """Nothing of this process may be read by another of the same user, or be left on disk."""
-    os.umask(0o077)
+    """Nothing of this process may be read by another of the same user, or be left on disk.
+
+    The umask stays the user's: what tools make in a workspace is theirs to share.  Everything of our own is made with
+    an explicit mode.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.excepthook = say_code_only
     threading.excepthook = _say_of_thread

@@ -330,7 +330,7 @@ class Service:
 
     async def _add_token(self, params: p.TokensAdd) -> r.TokenAdded:
         token = verify_chain(params.token, self._world.identity.roots)
-        await self._request(lambda ticket: g.AddToken(ticket=ticket, token=token.raw, source="client"), Done)
+        await self._request(lambda ticket: g.AddToken(ticket=ticket, token=token.raw, source=params.source), Done)
         return r.TokenAdded(token_id=show_id("token", token.id))
 
     async def _revoke(self, params: p.TokensRevoke) -> r.TokensRevoked:

@@ -19,6 +19,7 @@ import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from astrid import __version__
+from astrid.core.install import install_id
 from astrid.errors import AstridError, EdgeError, LaunchError, RemoteProtocolError
 from astrid.frontends import launch
 from astrid.frontends.meeting import (
@@ -40,7 +41,7 @@ from astrid.wire.pop import PopSigner
 from astrid.wire.states import Role, State
 
 START_SECONDS = 10.0
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 15.0
 CALL_SECONDS = 90.0
 LEAVE_SECONDS = 2.0
 LOOK_SECONDS = 0.02
@@ -179,6 +180,7 @@ class Client:
             client="astrid",
             protocol=p.PROTOCOL_VERSION,
             version=__version__,
+            aud=install_id(install),
             checkpoint_size=0 if kept is None else kept.size,
         )
         welcome = await self.call("hello", hello, within=CONNECT_SECONDS)
@@ -326,7 +328,7 @@ async def _reach(home: Home, *, start: bool) -> trio.SocketStream:
                     break
                 await trio.sleep(LOOK_SECONDS)
                 stream = await _try(home)
-        if stream is None:
+        if stream is None and daemon.ended():
             raise LaunchError(
                 "daemon.did-not-start",
                 f"the daemon did not start: {daemon.last_words() or 'it said nothing'}",
@@ -334,6 +336,14 @@ async def _reach(home: Home, *, start: bool) -> trio.SocketStream:
                 where=str(home.daemon_log),
                 advice="see its log",
             )
+    if stream is None:
+        raise LaunchError(
+            "daemon.slow-start",
+            f"the daemon is not up after {START_SECONDS:.0f} s",
+            effect="none",
+            where=str(home.daemon_log),
+            advice="a long log takes a while to verify: try again soon",
+        )
     return stream
 
 

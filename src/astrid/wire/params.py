@@ -11,7 +11,7 @@ Source: the first Astrid (names); protocol N2.d (proof), N5 to N7 (statements); 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -171,9 +171,10 @@ class TokensShow(Proven, frozen=True, kw_only=True):
 
 
 class TokensAdd(Proven, frozen=True, kw_only=True):
-    """A grant that the user signed: a whole chain."""
+    """A grant that the user signed: a whole chain; ``source`` is what the log says about where it came from."""
 
     token: ChainBytes
+    source: Literal["client", "file"] = "client"
 
 
 class TokensRevoke(Proven, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from astrid.core.resources import tool_resource
 from astrid.core.risk import EffectClass, Risk
 from astrid.core.tokens import Permission
 from astrid.core.tools import ControlKind, OutputTrust, ToolSpec
-from astrid.errors import InputError
+from astrid.errors import InputError, WorkspaceError
 from astrid.ports import ToolOutcome
 
 TOOL = "demo_pay"
@@ -84,7 +84,16 @@ class DemoPayments:
         """Book it."""
         payment, amount = _decode(call.args)
         line = msgspec.json.encode({"micros": amount, "recipient": payment.recipient}) + b"\n"
-        await trio.to_thread.run_sync(_append, self._ledger, line)
+        try:
+            await trio.to_thread.run_sync(_append, self._ledger, line)
+        except OSError as error:
+            raise WorkspaceError(
+                "demo.ledger",
+                "the demo's ledger cannot be written",
+                effect="maybe",
+                where=str(self._ledger),
+                advice="check the folder it lies in",
+            ) from error
         text = f"paid {format_usd(amount)} to {payment.recipient}"
         return ToolOutcome(content=text.encode(), is_error=False, effect="done", spent_micros=amount)
 

@@ -215,12 +215,12 @@ class Run:
                 with interrupts.leaving:
                     return await self._with(client, interrupts)
                 client.abandon()
-        self._show.note("left; the daemon ends what was under way")
+        self._show.note("left; what was under way may go on: see `astrid sessions list`")
         return INTERRUPTED
 
     async def _with(self, client: Client, interrupts: Interrupts) -> int:
         for token in self._job.tokens:
-            await client.call("tokensAdd", p.TokensAdd(token=token))
+            await client.call("tokensAdd", p.TokensAdd(token=token, source="file"))
         mode = self._job.mode or Mode(client.welcome.session_mode)
         session = (await self._open(client, mode)).session_id
         await client.subscribe(session, interactive=self._job.asks)
