@@ -139,8 +139,10 @@ class Journal(Protocol):
         nothing new should begin.  Looked at anew with each batch, also an empty one."""
         ...
 
-    anchor_trouble: str
-    """Why the last checkpoint could not be kept outside the database; empty if it was."""
+    @property
+    def anchor_trouble(self) -> str:
+        """Why the last checkpoint could not be kept elsewhere; empty if it was.  What was committed stands."""
+        ...
 
     def submit(self, batch: Batch, done: Callable[[JournalError | None], None]) -> None:
         """Commit ``batch`` durably, in the order of submission; then ``done`` is called once, on the caller's event

@@ -396,6 +396,7 @@ async def test_a_front_that_breaks_takes_its_calls_with_it_and_begins_anew(autoj
         assert bench.server.ended == ["cancelled"]
         assert len(bench.got(Down)) == 1
         assert len(bench.got(Offer)) == 2
+        assert bench.jobs() == 0
         assert bench.got(Executed) == []
         bench.server.wait = False
         await bench.execute(2, 5)

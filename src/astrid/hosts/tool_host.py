@@ -228,8 +228,8 @@ class ToolHost(Actor):
 
     def _from_job(self, message: Looked | Refused | Ran | Piece, sender: Sender) -> None:
         job = self._jobs.get(sender.id)
-        if job is None or job.ref != message.ref:
-            return  # it was given up before it could say this
+        if job is None:
+            return  # of an earlier start of this host, or nobody who works for it
         match message:
             case Piece():
                 self.ctx.post(self._interceptor, Progress(ref=message.ref, chunk=message.chunk))

@@ -143,6 +143,12 @@ class World:
         self.catalogue = Catalogue(self.config, home, hides=self.policy.hides, entropy=entropy, extras=extras)
         self.spoilt: list[str] = []
         self._past: Past | None = None
+        self._journal: Journal | None = None
+
+    @property
+    def anchor_trouble(self) -> str:
+        """Why the last checkpoint could not be kept outside the log's folder; empty if it was."""
+        return "" if self._journal is None else self._journal.anchor_trouble
 
     def _new_facts(self) -> Facts:
         return Facts(aud=self.keys.install, roots=self.identity.roots, policy=self.policy)
@@ -153,7 +159,7 @@ class World:
         past = read_past(self.home, self.keys, facts, self.store)
         shelf = Shelf(facts)
         spoilt = self._recall(lambda reader: recall_tokens(reader, past, shelf)) if past.tokens else []
-        journal = self.store.writer(self._keep)
+        journal = self._journal = self.store.writer(self._keep)
         self.facts, self.shelf, self.spoilt, self._past = facts, shelf, spoilt, past
         return ChainState(past.tip, past.tree), journal
 

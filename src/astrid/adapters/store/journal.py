@@ -83,7 +83,7 @@ class SqliteJournal:
     def __init__(self, path: Path, keep: Callable[[bytes], None], *, ballast_bytes: int = BALLAST_BYTES) -> None:
         self._path = path
         self._keep = keep
-        self.anchor_trouble = ""
+        self._anchor_trouble = ""
         self._jobs: queue.SimpleQueue[tuple[Batch, Done] | None] = queue.SimpleQueue()
         self._over = False
         self._token = trio.lowlevel.current_trio_token()
@@ -97,6 +97,11 @@ class SqliteJournal:
     def short_of_room(self) -> bool:
         """Whether the room that is kept for last words is in use."""
         return self._short
+
+    @property
+    def anchor_trouble(self) -> str:
+        """Why the last checkpoint could not be kept elsewhere."""
+        return self._anchor_trouble
 
     def submit(self, batch: Batch, done: Done) -> None:
         """Commit ``batch``; ``done`` is called on the event loop when it is durable or has failed."""
@@ -155,9 +160,9 @@ class SqliteJournal:
     def _anchor(self, note: bytes) -> None:
         try:
             self._keep(note)
-            self.anchor_trouble = ""
+            self._anchor_trouble = ""
         except ConfigError as error:
-            self.anchor_trouble = error.render()
+            self._anchor_trouble = error.render()
 
 
 def _ended(effect: Effect) -> JournalError:
