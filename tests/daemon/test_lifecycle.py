@@ -103,18 +103,18 @@ async def test_a_daemon_that_cannot_go_on_ends_and_says_so(tmp_path: Path, monke
     report = Report(home.daemon_log)
     daemon = Daemon(home, Options(), report)
 
-    async def broken(self: object, message: object, sender: object) -> object:
+    def broken(*_: object) -> bytes:
         raise LookupError("sk-canary")
 
     with trio.fail_after(LIMIT_SECONDS), pytest.RaisesGroup(LaunchError) as caught:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(daemon.run)
             await settled(home.socket.exists)
-            monkeypatch.setattr("astrid.guard.audit.Audit.receive", broken)
+            monkeypatch.setattr("astrid.guard.audit.sign_checkpoint", broken)
             while True:  # until the daemon gives up, and this with it
                 with suppress(AstridError):
                     async with connect(home) as client:
-                        await client.call("auditProve", p.AuditRecordOf(seq=10**6), within=1)  # needs a checkpoint
+                        await client.call("auditProve", p.AuditRecordOf(seq=10**6), within=0.2)  # needs a checkpoint
                 await trio.sleep(0.01)
     assert caught.value.exceptions[0].code == "daemon.gave-up"  # type: ignore[union-attr]
     report.close()

@@ -41,7 +41,7 @@ from astrid.wire.results import Answer, Done, Subscribed
 from astrid.wire.states import Role, State
 
 RANK = 60
-HANDSHAKE_SECONDS = 5.0
+HANDSHAKE_SECONDS = 10.0
 STRANGER_SECONDS = 30.0
 ANSWER_SECONDS = 60.0
 WRITE_SECONDS = 20.0
