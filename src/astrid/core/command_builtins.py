@@ -70,12 +70,9 @@ def check_segment(segment: Segment) -> None:
         case "test" | "[":
             _check_test(name, arguments)
         case "printf":
-            first = arguments[0] if arguments else Word(text="", prefix="")
-            if (first.literal or "").startswith("-v") or (first.literal is None and first.may_be_option):
-                raise CommandError("command.builtin", "`printf -v` sets a variable", advice=ADVICE_SCRIPT)
+            _check_printf(arguments)
         case "wait" | "jobs":
-            if any(word.literal is None or re.match(r"-\w*[px]", word.literal) for word in arguments):
-                raise CommandError("command.builtin", f"`{name}` with a variable or a command", advice=ADVICE_SCRIPT)
+            _check_jobs(name, arguments)
         case _:
             pass
 
@@ -108,6 +105,17 @@ def _check_names(builtin: str, arguments: tuple[Word, ...]) -> None:
             )
         literal = word.literal
         check_variable(match.group(), literal[match.end() + 1 :] if literal is not None and rest else None)
+
+
+def _check_printf(arguments: tuple[Word, ...]) -> None:
+    first = arguments[0] if arguments else Word(text="", prefix="")
+    if (first.literal or "").startswith("-v") or (first.literal is None and first.may_be_option):
+        raise CommandError("command.builtin", "`printf -v` sets a variable", advice=ADVICE_SCRIPT)
+
+
+def _check_jobs(name: str, arguments: tuple[Word, ...]) -> None:
+    if any(word.literal is None or re.match(r"-\w*[px]", word.literal) for word in arguments):
+        raise CommandError("command.builtin", f"`{name}` with a variable or a command", advice=ADVICE_SCRIPT)
 
 
 def _check_test(name: str, arguments: tuple[Word, ...]) -> None:
