@@ -87,7 +87,8 @@ async def test_nothing_of_our_environment_is_handed_on(tmp_path: Path, monkeypat
     env = tool_environment(tmp_path, {"EXTRA": "1"})
     done = await run_process(["/usr/bin/env"], cwd="/", env=env, seconds=PLENTY, max_bytes=10_000)
     names = {line.partition("=")[0] for line in done.stdout.decode().splitlines()}
-    assert names == {"PATH", "HOME", "LANG", "TERM", "TMPDIR", "EXTRA", MARK}
+    git = {"GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"}
+    assert names == {"PATH", "HOME", "LANG", "TERM", "TMPDIR", "EXTRA", MARK} | git
     assert b"canary" not in done.stdout
 
 
@@ -251,18 +252,19 @@ async def test_a_process_that_cannot_be_killed_is_said_to_be_there(monkeypatch: 
 def test_the_hunt_for_what_forks_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[bytes] = []
 
-    def kill(mark: bytes, group: bytes) -> bool:
+    def kill(mark: bytes, groups: set[bytes]) -> bool:
         passes.append(mark)
         return True
 
     monkeypatch.setattr(sweep, "_kill_marked", kill)
     sweep.hunt(b"mark", 1)
-    assert passes == [b"mark"] * sweep.SWEEP_PASSES
+    sweep.hunt_orphans(b"mark")
+    assert passes == [b"mark"] * 2 * sweep.SWEEP_PASSES
 
 
 def test_a_process_that_ends_while_they_are_listed_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep.os, "listdir", lambda path: ["999999999", "self"])
-    assert sweep._kill_marked(b"mark", b"1") is False
+    assert sweep._kill_marked(b"mark", {b"1"}) is False
 
 
 def test_a_process_without_pipes_is_a_bug() -> None:

@@ -55,6 +55,8 @@ _RECIPES = {
     **dict.fromkeys(("npm", "npx", "pnpm", "yarn", "bun"), (b"package.json",)),
     "just": (b"justfile", b"Justfile", b".justfile"),
     "rake": (b"Rakefile", b"rakefile", b"Rakefile.rb", b"rakefile.rb"),
+    # Even `git status` runs what its configuration names, and hooks.  A slash at the end: every file in there.
+    "git": (b".git", b".git/commondir", b".git/config", b".git/config.worktree", b".git/hooks/"),
 }
 _PLAIN_DEVICES = frozenset(
     f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "stdin", "stdout", "stderr")
@@ -218,7 +220,8 @@ class _Survey:
                     self._pin(path)
         for folder in folders:
             for name in names:
-                self._pin(os.path.join(folder, name))
+                for path in _files(os.path.join(folder, name)):
+                    self._pin(_real_path(path))
 
     def _meant(self, word: str) -> Iterator[bytes]:
         """The paths that ``word``, or what stands behind its option, may mean."""
@@ -323,6 +326,16 @@ def _without_climbing(word: str) -> bytes:
 
 def _literals(segment: Segment) -> list[str]:
     return [word.literal for word in segment.argv[1:] if word.literal]
+
+
+def _files(path: bytes) -> list[bytes]:
+    """``path`` itself; if it ends in a slash, every file in there but samples, which are for people to read."""
+    if not path.endswith(b"/"):
+        return [path]
+    try:
+        return [path + name for name in os.listdir(path) if not name.endswith(b".sample")]
+    except OSError:  # it is not there, or nothing in there can be run by us either
+        return []
 
 
 def _is_program(path: str) -> bool:

@@ -7,6 +7,7 @@ A program runs in a session and process group of its own.  However it ends (by i
 cancellation) the whole group is killed before its leader is reaped, so that the group's number cannot have become
 somebody else's.  What left the group by ``setsid`` still carries the mark that each run puts into the environment,
 and is found by it (Linux).  Who also wipes its environment escapes this: containing that is the sandbox's part.
+If this process is itself killed on the spot, nothing of the above happens; what it was running is then the watchman's.
 
 Invariants:
   after ``run_process`` returned or raised, no process of the group runs.
@@ -34,6 +35,7 @@ from astrid.errors import InternalError, LaunchError, WorkspaceError
 
 FIXED_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 MARK = "ASTRID_TOOL_RUN"
+OURS = f"{MARK}={secrets.token_hex(8)}."  # how the mark of every run of this process begins
 GRACE_SECONDS = 2.0
 DRAIN_SECONDS = 0.2
 REAP_SECONDS = 5.0
@@ -69,6 +71,8 @@ _REFUSED_VARIABLES = frozenset(
         "BROWSER",
     }
 )
+# A repository's own configuration names a program that even `git status` runs; what is set here outweighs it.
+_HARDENED = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.fsmonitor", "GIT_CONFIG_VALUE_0": "false"}
 _REFUSED_PREFIXES = ("LD_", "DYLD_", "BASH_", "PYTHON", "NODE_", "GIT_", "NPM_CONFIG_", "ASTRID_", "RUSTC_", "CARGO_")
 
 
@@ -100,8 +104,8 @@ class _Output:
 
 
 def tool_environment(home: Path, extra: Mapping[str, str], *, path: Sequence[str] = FIXED_PATH) -> dict[str, str]:
-    """The whole environment of a tool: a fixed ``PATH``, ``HOME``, and what the user's configuration adds.  Nothing
-    is inherited.
+    """The whole environment of a tool: a fixed ``PATH``, ``HOME``, what git must not do, and what the user's
+    configuration adds.  Nothing is inherited.
 
     Raises:
         WorkspaceError: ``extra`` names a variable that decides which code runs, or is no variable.
@@ -119,7 +123,7 @@ def tool_environment(home: Path, extra: Mapping[str, str], *, path: Sequence[str
                 effect="none",
                 advice="variables that decide which code runs are fixed",
             )
-    fixed = {"PATH": ":".join(path), "HOME": str(home)}
+    fixed = {"PATH": ":".join(path), "HOME": str(home), **_HARDENED}
     return {"LANG": "C.UTF-8", "TERM": "dumb", "TMPDIR": "/tmp", **extra, **fixed}  # noqa: S108 - no file of ours
 
 
@@ -142,7 +146,7 @@ async def run_process(
     Raises:
         LaunchError: it could not be started (``effect`` none), or would not die (``done``).
     """
-    mark = secrets.token_hex(8)
+    mark = f"{OURS}{secrets.token_hex(8)}"
     try:
         process = await trio.lowlevel.open_process(
             list(argv),
@@ -150,7 +154,7 @@ async def run_process(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
-            env={**env, MARK: mark},
+            env={**env, MARK: mark.partition("=")[2]},
             start_new_session=True,
             pass_fds=tuple(pass_fds),
         )
@@ -222,7 +226,7 @@ async def _end(process: trio.Process, mark: str, grace_seconds: float) -> int:
                 await _wait_exited(process)
         _signal_group(process.pid, signal.SIGKILL)
         if mark:
-            await trio.to_thread.run_sync(hunt, f"{MARK}={mark}".encode(), process.pid)
+            await trio.to_thread.run_sync(hunt, mark.encode(), process.pid)
         with trio.move_on_after(REAP_SECONDS):
             await process.wait()
         for stream in _pipes(process):

@@ -6,6 +6,11 @@ of it.
 A run marks its environment; what carries the mark, or is in the run's process group, is killed and waited for.  What
 wipes its environment after leaving the group is not found.
 
+It is a program of its own as well, which outlives the daemon by a moment (``watchman``), and imports nothing of Astrid
+since it runs without its environment:
+
+    sweep.py MARK        waits until its standard input ends, then hunts what carries a mark that begins with ``MARK``
+
 Source: pidfd_open(2), proc(5) (``setsid`` leaves the group).
 """
 
@@ -16,12 +21,14 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 GONE_SECONDS = 0.01
 GONE_CHECKS = 100
 SWEEP_PASSES = 16
+LATE_SECONDS = 0.1  # far more than lies between the birth of a process and its taking up the marked environment
 
 
 def watch(pid: int) -> int | None:
@@ -54,12 +61,25 @@ def hunt(mark: bytes, group: int) -> None:
         _wait_gone(group)
         return
     os.close(ourselves)
+    groups = {str(group).encode()}
     for _ in range(SWEEP_PASSES):
-        if not _kill_marked(mark, str(group).encode()):
+        if not _kill_marked(mark, groups):
             return
 
 
-def _kill_marked(mark: bytes, group: bytes) -> bool:
+def hunt_orphans(mark: bytes) -> None:
+    """Kill what the runs whose marks begin with ``mark`` left behind, and everything in their groups."""
+    groups: set[bytes] = set()
+    for _ in range(SWEEP_PASSES):
+        if _kill_marked(mark, groups):
+            continue
+        time.sleep(LATE_SECONDS)
+        if not _kill_marked(mark, groups):
+            return
+
+
+def _kill_marked(mark: bytes, groups: set[bytes]) -> bool:
+    """Whether there was any.  The groups of those that carry the mark are added to ``groups``."""
     found = False
     for entry in filter(str.isdigit, os.listdir("/proc")):
         # SAFETY: the descriptor is taken before anything is read; if the number changes hands in between, the signal
@@ -68,7 +88,7 @@ def _kill_marked(mark: bytes, group: bytes) -> bool:
         if watched is None:
             continue
         try:
-            if _belongs(entry, mark, group):
+            if _belongs(entry, mark, groups):
                 found = True
                 _kill(watched)
                 is_dead(watched, wait_ms=1000)
@@ -77,15 +97,20 @@ def _kill_marked(mark: bytes, group: bytes) -> bool:
     return found
 
 
-def _belongs(pid: str, mark: bytes, group: bytes) -> bool:
+def _belongs(pid: str, mark: bytes, groups: set[bytes]) -> bool:
     try:
         # After the name, which may hold anything: state, parent, process group.
-        state, _, its_group, *_ = Path("/proc", pid, "stat").read_bytes().rpartition(b")")[2].split()
+        state, _, group, *_ = Path("/proc", pid, "stat").read_bytes().rpartition(b")")[2].split()
         if state in (b"Z", b"X"):
             return False
-        return its_group == group or mark in Path("/proc", pid, "environ").read_bytes().split(b"\0")
+        if group in groups:
+            return True
+        if any(one.startswith(mark) for one in Path("/proc", pid, "environ").read_bytes().split(b"\0")):
+            groups.add(group)
+            return True
     except OSError:  # another user's, or gone
         return False
+    return False
 
 
 def _kill(watched: int) -> None:
@@ -102,3 +127,15 @@ def _wait_gone(group: int) -> None:
         except (ProcessLookupError, PermissionError):  # macOS forbids it for a group of zombies
             return
         time.sleep(GONE_SECONDS)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Be the watchman: wait for the end of the daemon, which holds the other end of our input, then hunt."""
+    while os.read(0, 4096):
+        continue
+    hunt_orphans(argv[0].encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
