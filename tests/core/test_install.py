@@ -17,8 +17,10 @@ from astrid.core.install import (
     CODE_BITS,
     MAX_ROOTS,
     MAX_STATEMENT_BYTES,
+    NO_LOSS,
     Device,
     Install,
+    Lost,
     Revocation,
     Root,
     SignedStatement,
@@ -39,7 +41,8 @@ VECTORS = Path(__file__).parent.parent / "vectors"
 MODEST = settings(max_examples=60, deadline=None)
 RUNTIME, PHONE = key(9), key(10)
 ROOTS = (Root(USER.public, Assurance.SEALED), Root(PLAIN_USER.public, Assurance.PLAIN))
-INSTALL = Install(1, b"L" * 32, RUNTIME.public, ROOTS, NOW)
+INSTALL = Install(1, b"L" * 32, RUNTIME.public, ROOTS, NOW, NO_LOSS)
+TIP = b"T" * 32
 TRUSTED = roots_of(INSTALL, epoch=3)
 ISSUABLE = (Grant("file://w/**", 0, 3, 1, b""),)
 DEVICE = Device(AUD, PHONE.public, "phone", Assurance.DEVICE, ISSUABLE, NOW + DAY)
@@ -92,6 +95,12 @@ def many(count: int) -> tuple[Root, ...]:
         ("statement.key", {"runtime_key": WEAK}),
         ("statement.key", {"roots": (*ROOTS, Root(WEAK, Assurance.SEALED))}),
         ("install.signature", {"roots": (ROOTS[1],)}),
+        ("install.malformed", {"lost": Lost(INSTALL.log_id, 1, TIP)}),
+        ("install.malformed", {"lost": Lost(b"O" * 32, 0, TIP)}),
+        ("install.malformed", {"lost": Lost(b"O" * 32, 1, NO_LOSS.tip)}),
+        ("install.malformed", {"lost": Lost(NO_LOSS.log_id, 1, TIP)}),
+        ("install.malformed", {"lost": Lost(NO_LOSS.log_id, 0, TIP)}),
+        ("install.malformed", {"lost": Lost(NO_LOSS.log_id, 1, NO_LOSS.tip)}),
     ],
     ids=str,
 )
@@ -104,6 +113,13 @@ def test_a_wrong_install_statement_is_refused(code: str, changes: dict[str, Any]
 )
 def test_an_install_has_one_to_eight_user_keys_kept_in_any_way_but_relayed(roots: tuple[Root, ...]) -> None:
     assert verify_install(install(roots=roots)).roots == roots
+
+
+@pytest.mark.parametrize("lost", [NO_LOSS, Lost(b"O" * 32, 1, TIP), Lost(b"O" * 32, 0, NO_LOSS.tip)])
+def test_an_install_names_a_log_that_was_lost_or_none_as_part_of_its_identity(lost: Lost) -> None:
+    raw = install(lost=lost)
+    assert verify_install(raw).lost == lost
+    assert (install_id(verify_install(raw)) == install_id(INSTALL)) == (lost == NO_LOSS)
 
 
 def test_a_log_signed_again_under_another_root_is_another_install() -> None:  # threat 12

@@ -21,6 +21,7 @@ from astrid.errors import CanonError, KeyFormatError, TokenError
 MAX_STATEMENT_BYTES = 16 * 1024
 MAX_ROOTS = 8
 CODE_BITS = 30
+_NOTHING = bytes(32)
 _T = TypeVar("_T")
 
 
@@ -31,14 +32,30 @@ class Root(Signed, frozen=True, array_like=True, order=True):
     assurance: U8
 
 
+class Lost(Signed, frozen=True, array_like=True):
+    """A log that the user gave up: its id, and how long it was and where it ended, as far as a checkpoint shows that
+    was kept outside it.
+    """
+
+    log_id: Bytes32
+    size: U64
+    tip: Bytes32
+
+
+NO_LOSS = Lost(_NOTHING, 0, _NOTHING)
+
+
 class Install(Signed, frozen=True, array_like=True):
-    """``I`` of N7: the log, the key that signs its checkpoints, and the keys that may grant."""
+    """``I`` of N7: the log, the key that signs its checkpoints, the keys that may grant, and the log before this one,
+    if that was lost (N11).
+    """
 
     version: U8
     log_id: Bytes32
     runtime_key: Bytes32
     roots: tuple[Root, ...]
     created_s: U64
+    lost: Lost
 
 
 class SignedStatement(Signed, frozen=True, array_like=True):
@@ -103,11 +120,20 @@ def verify_install(raw: bytes) -> Install:
         raise TokenError("install.malformed", "a user key is plain, sealed or a device")
     if len({*keys, install.runtime_key}) != len(keys) + 1:
         raise TokenError("install.keys", "the keys of an install are pairwise distinct")
+    if not _makes_sense(install.lost, install.log_id):
+        raise TokenError("install.malformed", "an install statement names another, whole log as lost, or none")
     for key in (*keys, install.runtime_key):
         _key(key)
     if signed.signer not in keys or not verify(_key(signed.signer), Domain.INSTALL, signed.payload, signed.signature):
         raise TokenError("install.signature", "the install statement is not signed by a key it names")
     return install
+
+
+def _makes_sense(lost: Lost, log_id: bytes) -> bool:
+    """One spelling for no loss, and one for a log of which no checkpoint was found."""
+    if lost.log_id == _NOTHING:
+        return lost == NO_LOSS
+    return lost.log_id != log_id and (lost.size == 0) == (lost.tip == _NOTHING)
 
 
 def roots_of(install: Install, *, epoch: int, devices: Sequence[Device] = ()) -> Roots:

@@ -79,6 +79,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "anchor" / "cli"
 
     @property
+    def lost(self) -> Path:
+        """Logs that the user gave up, each in a folder of its own."""
+        return self.root / "lost"
+
+    @property
     def socket(self) -> Path:
         """Where the daemon listens."""
         return self.root / "run" / "astridd.sock"

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrid.core.answers import MAX_ANSWER_BYTES, Answer, SignedAnswer, Verdict, decode_answer, verify_answer
-from astrid.core.call import Call, Need, encode_call
+from astrid.core.blocks import MAX_PAYLOAD_BYTES, Block
+from astrid.core.call import Call, Need, decode_call, encode_call
 from astrid.core.canon import MAX_U64, decode, encode
 from astrid.core.display import display_digest, render_question
 from astrid.core.keys import SigningKey, unseal
 from astrid.core.merkle import leaf_hash
-from astrid.core.question import Choice, Question, question_bytes, question_digest
+from astrid.core.question import MAX_QUESTION_BYTES, Choice, Question, choices_for, question_bytes, question_digest
 from astrid.core.tokens import Scope, SignedBlock, Token
 from astrid.errors import TokenError
 from astrid.frontends.signer.protocol import AnswerQuestion, Failure, SignedReply
@@ -237,6 +238,36 @@ def test_a_question_that_lies_is_not_shown_and_nothing_is_signed(bench: Bench, l
     person = Person("o")
     told = put(bench, raw, person)
     assert (code(told), person.seen, person.prompts) == (refusal, "", [])
+
+
+class _Agrees(tuple[Choice, ...]):
+    """Equal to whatever it is compared with."""
+
+    __slots__ = ()
+    __hash__ = tuple.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    "lie", ["a wider pattern", "more permissions", "a later end", "another call under the choices"]
+)
+def test_a_signer_that_believed_the_choices_it_is_given_would_sign_the_lie(
+    bench: Bench, lie: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threat 6.  The control removed: the choices are not computed again from the call."""
+    raw, _ = lies(bench)[lie]
+    monkeypatch.setattr("astrid.core.question.choices_for", lambda *_, **__: _Agrees())
+    told = put(bench, raw, Person("o"))
+    assert isinstance(told, SignedReply)
+    signed = decode(told.payload, Block, max_bytes=MAX_PAYLOAD_BYTES, what="a block")
+    offered = decode(raw, Question, max_bytes=MAX_QUESTION_BYTES, what="a question")
+    rightful = choices_for(decode_call(offered.call), offered.risk, offered.asked, offered.expires, once_only=False)[0]
+    assert (signed.grants, signed.expires) != (rightful.grants, rightful.expires)
 
 
 def test_every_lie_is_told(bench: Bench) -> None:

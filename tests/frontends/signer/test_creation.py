@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,23 @@ def test_what_can_be_made_anew_is(bench: Bench, lost: str) -> None:
     assert bench.home.holder_public.read_bytes() == bench.key(bench.home.holder_key).public
     token = verify_chain(bench.home.client_token.read_bytes(), bench.roots)
     assert token.holder == bench.key(bench.home.client_key).public
+
+
+@pytest.mark.parametrize("stale", ["of another install", "damaged"])
+def test_a_token_that_is_of_no_use_is_made_anew(bench: Bench, tmp_path: Path, stale: str) -> None:
+    create(bench)
+    token = b"damaged"
+    if stale == "of another install":  # the same user's, as after a loss
+        other = Bench(tmp_path / "other")
+        for name in ("user.key", "client.key"):
+            shutil.copy(bench.home.user_key.with_name(name), other.home.user_key.with_name(name))
+        other.now, other.entropy = bench.now + 1, bench.entropy
+        create(other)
+        token = other.home.client_token.read_bytes()
+    bench.home.client_token.write_bytes(token)
+    bench.home.holder_public.unlink()  # whole homes are left alone
+    assert isinstance(create(bench), KeyState)
+    assert verify_chain(bench.home.client_token.read_bytes(), bench.roots).leaf.aud == bench.aud
 
 
 def test_another_runtime_key_than_the_statement_names_is_refused(bench: Bench) -> None:

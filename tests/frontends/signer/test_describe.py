@@ -29,7 +29,7 @@ def text(**fields: Any) -> str:
         ({"tainted_ok": False}, "while untrusted text is in view: no"),
         ({"session": b"s" * 16}, f"session: session:{(b's' * 16).hex()}"),
         ({"workspace": b""}, "install: install:"),
-        ({"call": b"c" * 32}, f"call: call:{(b'c' * 32).hex()}"),
+        ({"call": b"c" * 32}, f"call: {(b'c' * 32).hex()}"),
         ({"question": b"q" * 32}, f"answers question: {(b'q' * 32).hex()}"),
         (
             {"grants": (Grant("file://w/**", 0, 6, 2, b"t" * 32),)},

@@ -12,6 +12,7 @@ MAY_NAME_IT = {
     "astrid.frontends.signer.creation",  # whether it is there
     "astrid.frontends.cli.keys",  # whether it is there, and its mode
     "astrid.frontends.cli.doctor",  # likewise
+    "astrid.frontends.demo.stage",  # leaves it out of its copies
 }
 
 

@@ -10,6 +10,7 @@ from astrid.frontends.signer.protocol import (
     HEADER_BYTES,
     MAX_FRAME_BYTES,
     REQUESTS,
+    AcceptLoss,
     AnswerQuestion,
     Create,
     Failure,
@@ -40,6 +41,7 @@ EVERY = (
     GrantPatterns(("file://w/**",), 1, 1, 3, 5, 7, b"", tainted_ok=False),
     Revoke(b"t" * 32, "token"),
     SignPrompt(b"a" * 32, b"s" * 16, 1, b"text"),
+    AcceptLoss(),
 )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from astrid.core.canon import Domain
-from astrid.core.install import Install, Root, roots_of, sign_statement
+from astrid.core.install import NO_LOSS, Install, Root, roots_of, sign_statement
 from astrid.core.keys import KEY_BYTES, PublicKey, SigningKey, load_public_key
 from astrid.core.tokens import Assurance, issue, verify_chain
 from astrid.errors import ConfigError, TokenError
@@ -92,16 +92,26 @@ def _complete(home: Home, vault: Vault, *, plain: bool, entropy: _Entropy, now_s
     if len({user.public, runtime.public, holder.public, client.public}) != 4:
         raise TokenError("install.keys", "two keys of this home are the same", advice="choose another, empty home")
     if identity is None:
-        install = Install(1, entropy(32), runtime.public, (Root(user.public, assurance),), now_s)
+        install = Install(1, entropy(32), runtime.public, (Root(user.public, assurance),), now_s, NO_LOSS)
         write_guarded(home.install, sign_statement(Domain.INSTALL, install, user), what="the install statement")
         identity = load_identity(home)
     elif identity.install.runtime_key != runtime.public:
         raise _lost(home.runtime_key, "the runtime key that the install statement names")
-    if not _is_token_of(home, identity, client.public):
-        signing = Signing(user.public, assurance, client.public, identity.aud, now_s, entropy(16))
-        token = issue(client_block(signing), user)
-        write_guarded(home.client_token, token, what="the client token", replace=True)  # no key: it may be made anew
+    renew_client(home, identity, lambda: user, entropy=entropy, now_s=now_s)
     return identity
+
+
+def renew_client(
+    home: Home, identity: Identity, open_key: Callable[[], SigningKey], *, entropy: _Entropy, now_s: int
+) -> None:
+    """The client's token, made anew unless there is one of this install for the client's key."""
+    client = _key(home.client_key, "the client key", entropy, may_make=True)
+    if _is_token_of(home, identity, client.public):
+        return
+    user = open_key()
+    signing = Signing(user.public, identity.assurance_of(user), client.public, identity.aud, now_s, entropy(16))
+    token = issue(client_block(signing), user)
+    write_guarded(home.client_token, token, what="the client token", replace=True)  # no key: it may be made anew
 
 
 def _user(home: Home, vault: Vault, identity: Identity | None, *, plain: bool) -> tuple[SigningKey, Assurance]:
@@ -139,7 +149,11 @@ def _is_token_of(home: Home, identity: Identity, client: PublicKey) -> bool:
     if not os.path.lexists(home.client_token):
         return False
     raw = read_guarded(home.client_token, what="the client token")
-    return verify_chain(raw, roots_of(identity.install, epoch=0)).holder == client
+    try:
+        token = verify_chain(raw, roots_of(identity.install, epoch=0))
+    except TokenError:
+        return False
+    return (token.holder, token.leaf.aud) == (client, identity.aud)
 
 
 def _lost(path: Path, what: str) -> ConfigError:

@@ -54,7 +54,7 @@ def _lines(block: Block) -> Iterator[tuple[str, str]]:
     if block.workspace:
         yield "workspace", show_id("workspace", block.workspace)
     if block.call:
-        yield "call", show_id("call", block.call)
+        yield "call", block.call.hex()
     if block.question:
         yield "answers question", block.question.hex()
     yield "held by", block.holder.hex()

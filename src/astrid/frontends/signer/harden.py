@@ -9,6 +9,7 @@ Source: threats 5, 46; prctl(2).
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import resource
 import signal
@@ -30,6 +31,8 @@ def harden() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
     sys.excepthook = _say_nothing
+    sys.unraisablehook = _say_nothing_of_nobodys
+    logging.disable()  # what libraries report, tracebacks with the text of exceptions included
     # An interrupt at the keyboard is for whoever started us; while a person is asked, the screen takes it itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
@@ -56,3 +59,9 @@ def _leave(_number: int, _frame: object) -> None:
 def _say_nothing(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
     # SAFETY: the text of an exception may hold what it was handling; its kind does not.
     sys.stderr.write(f"astrid: the signer failed [internal.error] {type(error).__name__}\n")
+
+
+def _say_nothing_of_nobodys(broken: sys.UnraisableHookArgs) -> None:
+    """The same, of an error that nobody can catch: of an object that is cleared away."""
+    if broken.exc_value is not None:
+        _say_nothing(broken.exc_type, broken.exc_value, broken.exc_traceback)

@@ -103,6 +103,10 @@ class Revoke(Signed, frozen=True, array_like=True):
     kind: str
 
 
+class AcceptLoss(Signed, frozen=True, array_like=True):
+    """Give the log of this home up, since it was lost, and open another one."""
+
+
 class SignPrompt(Signed, frozen=True, array_like=True):
     """Sign what the person typed as turn ``turn`` of a session."""
 
@@ -126,6 +130,20 @@ class SignedReply(Signed, frozen=True, array_like=True):
     token_signature: bytes
 
 
+class LossAccepted(Signed, frozen=True, array_like=True):
+    """The install from now on, its log, and the log that was given up: how long it had been seen to be, where it had
+    ended then, and in which folder it is kept.  ``resumed``: that had been signed before, and was only finished now.
+    """
+
+    install: Bytes32
+    log_id: Bytes32
+    old_log_id: Bytes32
+    old_size: U64
+    old_tip: Bytes32
+    kept: bytes
+    resumed: bool
+
+
 class KeyState(Signed, frozen=True, array_like=True):
     """The user's key: its public half, the assurance that the install statement states, and whether it is open now."""
 
@@ -139,11 +157,12 @@ REQUESTS: dict[str, type[Signed]] = {
     "unlock": Unlock,
     "create": Create,
     "reseal": Reseal,
-    "answer": AnswerQuestion,  # -> SignedReply, as the rest
+    "answer": AnswerQuestion,  # -> SignedReply, as the next four
     "grant-workspace": GrantWorkspace,
     "grant": GrantPatterns,
     "revoke": Revoke,
     "sign-prompt": SignPrompt,
+    "accept-loss": AcceptLoss,  # -> LossAccepted
 }
 """Every operation by name."""
 

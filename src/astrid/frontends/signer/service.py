@@ -8,6 +8,7 @@ Source: protocol, "Keys and who holds them", N6, N11; threats 5, 6, 9, 11.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,25 +18,28 @@ import msgspec
 
 from astrid.core.blocks import check_block
 from astrid.core.canon import Domain, Signed, encode
-from astrid.core.install import sign_statement
+from astrid.core.install import install_id, sign_statement
 from astrid.core.keys import PublicKey, SigningKey
 from astrid.core.prompt import PromptStatement, sign_prompt
 from astrid.core.quoting import quote
 from astrid.core.tokens import Assurance, Block
 from astrid.errors import AstridError, EdgeError, InputError, InternalError, TokenError
+from astrid.frontends.signer import losing
 from astrid.frontends.signer.answering import Display, choose, examine, sign_answer, sign_block
-from astrid.frontends.signer.creation import create, only_one
+from astrid.frontends.signer.creation import create, only_one, renew_client
 from astrid.frontends.signer.describe import as_rows, describe_block
 from astrid.frontends.signer.granting import Signing, patterns_block, revocation, workspace_block
 from astrid.frontends.signer.identity import Identity, check_log, load_identity, load_keeper
 from astrid.frontends.signer.passphrases import Handed, Nobody, Passphrases, Typed, no_terminal
 from astrid.frontends.signer.protocol import (
+    AcceptLoss,
     AnswerQuestion,
     Create,
     Failure,
     GrantPatterns,
     GrantWorkspace,
     KeyState,
+    LossAccepted,
     Reply,
     Reseal,
     Revoke,
@@ -46,12 +50,13 @@ from astrid.frontends.signer.protocol import (
     unpack,
 )
 from astrid.frontends.signer.vault import Vault
-from astrid.home import Home, identify_workspace, workspace_id
+from astrid.home import Home, HomeLock, identify_workspace, workspace_id
 from astrid.wire.errors import error_data
 
 Clock = Callable[[], int]
 Entropy = Callable[[int], bytes]
 _AGREE = (b"y", b"yes")
+_PROMPT = "Type yes or no, and Enter:"
 
 
 class Terminal(Display, Protocol):
@@ -70,6 +75,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     open_terminal: Callable[[], Terminal | None]
     assume_yes: bool = False
     passphrases: Handed | None = None
+    try_log: Callable[[Home], losing.Standing] = losing.try_log
 
 
 class Service:
@@ -118,6 +124,8 @@ class Service:
                 return self._grant(asked)
             case Revoke():
                 return self._revoke(asked)
+            case AcceptLoss():
+                return self._accept_loss()
             case SignPrompt():
                 return self._prompt(asked)
             case _:
@@ -209,6 +217,39 @@ class Service:
         key = self._vault.open(identity, ask=False)
         return SignedReply(encode(statement), sign_prompt(statement, key), key.public, b"")
 
+    def _accept_loss(self) -> LossAccepted:
+        home = self._home
+        with contextlib.closing(HomeLock(home)), only_one(home):
+            identity = load_identity(home)
+            found = self._around.try_log(home)
+            resumed = losing.is_unfinished(home, identity)
+            if resumed and found.in_use:
+                losing.settle(home, identity.install)
+                resumed = False
+            if not resumed:
+                identity = self._give_up(identity, found)
+            losing.finish(home, identity.install, lambda: self._renew_client(identity))
+        new = identity.install
+        kept = os.fsencode(losing.kept_folder(home, new))
+        return LossAccepted(
+            identity.aud, new.log_id, new.lost.log_id, new.lost.size, new.lost.tip, kept, resumed=resumed
+        )
+
+    def _give_up(self, identity: Identity, found: losing.Standing) -> Identity:
+        losing.check_lost(found)
+        around, home = self._around, self._home
+        kept = losing.witnesses(home, identity.install)
+        new = losing.successor(identity.install, kept, log_id=around.entropy(32), now_s=around.clock())
+        self._agree(losing.QUESTION, as_rows(losing.describe(home, found, kept, new)), losing.PROMPT, losing.AGREED)
+        key = self._vault.open(identity)
+        losing.change(home, new, sign_statement(Domain.INSTALL, new, key))
+        return Identity(new, install_id(new))
+
+    def _renew_client(self, identity: Identity) -> None:
+        around = self._around
+        now_s = around.clock()
+        renew_client(self._home, identity, lambda: self._vault.open(identity), entropy=around.entropy, now_s=now_s)
+
     def _sign_grant(self, identity: Identity, block: Block, above: list[str]) -> SignedReply:
         check_block(block)
         self._agree("sign this grant?", as_rows(above) + describe_block(block))
@@ -245,7 +286,7 @@ class Service:
             self._terminal = self._around.open_terminal()
         return self._terminal
 
-    def _agree(self, question: str, text: str) -> None:
+    def _agree(self, question: str, text: str, prompt: str = _PROMPT, agreed: tuple[bytes, ...] = _AGREE) -> None:
         """Nothing, if the person wants this: they said so at the terminal, or on their own command line.
 
         Raises:
@@ -260,7 +301,7 @@ class Service:
         terminal.say(f"Astrid signer: {question}", strong=True)
         terminal.say(f"home: {quote(os.fsencode(self._home.root))}")
         terminal.show(text)
-        if not self._around.assume_yes and terminal.ask("Type yes or no, and Enter:").strip().lower() not in _AGREE:
+        if not self._around.assume_yes and terminal.ask(prompt).strip().lower() not in agreed:
             raise InputError("signer.refused", "the person said no; nothing was signed")
 
 
