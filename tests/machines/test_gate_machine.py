@@ -15,11 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from astrid.core import gate_decide
 from astrid.core.budget import EMPTY
-from astrid.core.call import Need, Preparation, call_digest
+from astrid.core.call import Need, Preparation
 from astrid.core.decide import Limits
-from astrid.core.gate_messages import Durable, Propose, Send
+from astrid.core.gate_messages import Durable, Propose, Record, Send
 from astrid.core.gate_state import Stage
-from astrid.core.records import Kind
+from astrid.core.records import Kind, is_sealed
 from astrid.core.tokens import Scope, Token
 from tests.fakes.authority import CHILD_KEY, DAY, NOW, SESSION, SESSION_KEY, WORKSPACE, pass_on, token
 from tests.fakes.gate_bench import (
@@ -97,7 +97,7 @@ class Story(RuleBasedStateMachine):
         tool = data.draw(st.sampled_from((*("read_file",) * 4, "write_file", "model", "bash", "nonsense")))
         mine = ("standing", "few", "both", "none") if sender == PARENT else ("child", "few")
         which = data.draw(st.sampled_from(mine))
-        raws = tuple(one.raw for one in TOKENS[which])
+        raws = tuple(one.raw for one in TOKENS[which]) + data.draw(st.sampled_from(((), (), (b"junk",))))
         tainted = data.draw(st.booleans())
         self.say(sender, Propose(proposal=0, tool=tool, args=b'{"command":"ls"}', tokens=raws, tainted=tainted))
 
@@ -203,6 +203,8 @@ class Story(RuleBasedStateMachine):
         if before is not Stage.ASKING:
             assert bench.put(ref) == bench.defer(ref) == bench.answered(ref, token=b"") == []
         assert bench.cancel(10**6) == []
+        stray = bench.do(self.gate.strayed(data.draw(st.sampled_from((PARENT, CHILD, FILES))), "nonsense"))
+        assert all(isinstance(one, Record) for one in stray)
         assert (before is None) == (ref not in self.gate.pending)
 
     def log_fails_or_recovers(self, data: st.DataObject) -> None:
@@ -266,7 +268,8 @@ class Story(RuleBasedStateMachine):
             assert execute.permit_seq <= self.bench.synced
             record = self.bench.log[execute.permit_seq - 1]
             permit = body(record)
-            assert (record.kind, permit.ref, permit.call) == (Kind.PERMIT, execute.ref, call_digest(execute.call))
+            assert (record.kind, permit.ref) == (Kind.PERMIT, execute.ref)
+            assert is_sealed(permit.bytes_, self.gate._salt(permit.ref, 0), execute.call)
             assert execute.permit_seq not in self.executed
             self.executed.add(execute.permit_seq)
             pending = self.gate.pending[execute.ref]
@@ -334,7 +337,8 @@ class Story(RuleBasedStateMachine):
             bench.executed(ref, sender=gate.pending[ref].tool.host, effect="none")
         bench.sync()
         assert not gate.pending
-        assert not gate._waiting
+        assert not gate._denials._held
+        assert not gate._denials._on_way
         assert not gate._of
         assert set(self.made) - self.answered() <= self.given_up
         self.a_denied_call_goes_no_further_and_a_permitted_one_ends_once()
