@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionRejected
 
+from astrid.adapters.system import SystemEntropy
 from astrid.core.tokens import issue, verify_chain
 from astrid.daemon import server
 from astrid.frontends.client import connect
@@ -150,6 +151,23 @@ async def test_a_captured_handshake_does_not_open_another_connection(tmp_path: P
             await thief.say(captured)
             assert code(await thief.hear()) == "wire.unproven"
             assert await gone(thief)
+
+
+async def test_a_daemon_that_greets_everybody_alike_would_let_the_captured_handshake_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threat 1.  The control removed: a nonce of its own for each connection."""
+    monkeypatch.setattr(SystemEntropy, "random_bytes", lambda self, count: b"\1" * count)
+    async with daemon_in(tmp_path) as daemon:
+        async with raw_client(daemon.home) as client:
+            await admitted(client, daemon)
+            captured = client.sent[-1]
+        async with raw_client(daemon.home) as thief:
+            await thief.greet()
+            await thief.say(captured)
+            answer = await thief.hear()
+            assert answer is not None
+            assert "result" in answer
 
 
 async def test_a_captured_request_does_not_count_twice_nor_elsewhere(tmp_path: Path) -> None:

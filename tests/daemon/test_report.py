@@ -108,7 +108,7 @@ def test_a_bug_ends_the_process_with_a_code_and_an_id(capfd: pytest.CaptureFixtu
 
 def test_a_person_is_told_what_to_do_on_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     r.complain(ConfigError("home.missing", "there is no home yet \udcff", where="/h", advice="run `astrid init`"))
-    assert capfd.readouterr().err == "astridd: there is no home yet \\udcff (/h) [home.missing]; run `astrid init`\n"
+    assert capfd.readouterr().err == "astridd: there is no home yet \\u{dcff} (/h) [home.missing]; run `astrid init`\n"
 
 
 def test_ours_go_by_their_code_and_others_by_their_type() -> None:

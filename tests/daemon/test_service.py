@@ -364,7 +364,7 @@ def test_every_method_but_the_handshakes_own_is_served(request: pytest.FixtureRe
     """The names that the tests here ask for are the table's."""
     source = request.path.read_text()
     asked = {name for name in METHODS if f'"{name}"' in source}
-    by_the_client_itself = {"hello", "authenticate", "subscribeEvents"}
+    by_the_client_itself = {"hello", "authenticate", "auditCosign", "subscribeEvents"}
     assert set(METHODS) - asked == by_the_client_itself - asked
 
 

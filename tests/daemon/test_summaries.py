@@ -40,11 +40,11 @@ def test_whatever_a_record_holds_it_has_a_line_that_can_be_sent(kind: Kind, data
     ("body", "kind", "expected"),
     [
         (
-            r.DeniedRecord(1, NOTHING, "workspace", "bash", NOTHING, "policy", "policy.command", SEALED),
+            r.DeniedRecord(1, "workspace", "bash", NOTHING, "policy", "policy.command", SEALED),
             Kind.DENIED,
             "deny",
         ),
-        (r.AskedRecord(1, NOTHING, NOTHING, b"\2" * 16, "bash", 2, 9, SEALED), Kind.ASKED, "ask"),
+        (r.AskedRecord(1, b"\2" * 16, "bash", 2, 9, SEALED), Kind.ASKED, "ask"),
         (r.Stop("ordered"), Kind.STOP, None),
     ],
     ids=lambda value: "",
@@ -59,22 +59,23 @@ def test_only_what_is_about_a_tool_names_one() -> None:
     assert tool_of(r.Stop("x")) == ""
 
 
-CALL, QID, BLOCK = b"\3" * 32, b"\4" * 16, b"\6" * 32
+ASKED, DONE, REFUSED = (number.to_bytes(8, "big") for number in (1, 2, 3))
+QID, BLOCK = b"\4" * 16, b"\6" * 32
 STORY: list[tuple[Kind, Signed]] = [
     (Kind.GRANTED, r.GrantedRecord(BLOCK, NOTHING, NOTHING, NOTHING, 2, 2**64 - 1, "client", SEALED)),
-    (Kind.ASKED, r.AskedRecord(1, CALL, NOTHING, QID, "bash", 2, 9, SEALED)),
+    (Kind.ASKED, r.AskedRecord(1, QID, "bash", 2, 9, SEALED)),
     (Kind.DEFERRED, r.DeferredRecord(1, QID)),
-    (Kind.SETTLED, r.SettledRecord(NOTHING, QID, 1, BLOCK, b"\7" * 32, 2, "once", SEALED)),
+    (Kind.SETTLED, r.SettledRecord(QID, 1, BLOCK, b"\7" * 32, 2, "once", SEALED)),
     (
         Kind.PERMIT,
         r.PermitRecord(
-            2, CALL, "workspace", "w", "bash", NOTHING, NOTHING, NOTHING, BLOCK, 2, True, 1, NOTHING, 1,
+            2, "workspace", "w", "bash", NOTHING, NOTHING, NOTHING, BLOCK, 2, True, 1, NOTHING, 1,
             (r.ChargeRow(BLOCK, 5),), 5, SEALED,
         ),
     ),
-    (Kind.OUTCOME, r.OutcomeRecord(2, 5, CALL, "done", False, False, 4, True, SEALED)),
+    (Kind.OUTCOME, r.OutcomeRecord(2, 5, "done", False, False, 4, True, SEALED)),
     (Kind.REVOKED, r.RevokedRecord(BLOCK, "token", NOTHING, SEALED)),
-    (Kind.DENIED, r.DeniedRecord(3, CALL, "workspace", "bash", NOTHING, "capability", "token.none", SEALED)),
+    (Kind.DENIED, r.DeniedRecord(3, "workspace", "bash", NOTHING, "capability", "token.none", SEALED)),
 ]  # fmt: skip
 FRAMES = [(frame(kind, body, seq), body) for seq, (kind, body) in enumerate(STORY, 1)]
 
@@ -92,9 +93,11 @@ def found(kind: str, wanted: bytes) -> list[tuple[Frame, Signed]]:
     [
         ("session", SESSION, [1, 2, 3, 4, 5, 6, 7, 8]),
         ("question", QID, [2, 3, 4]),
-        ("call", CALL, [2, 3, 4, 5, 6, 8]),
+        ("call", ASKED, [2, 3, 4, 5, 6]),
+        ("call", DONE, [5, 6]),
+        ("call", REFUSED, [8]),
         ("token", BLOCK, [1, 4, 5, 7]),
-        ("call", b"\x09" * 32, []),
+        ("call", b"\x09" * 8, []),
     ],
 )
 def test_what_is_asked_about_is_found_everywhere_it_is_mentioned(kind: str, wanted: bytes, numbers: list[int]) -> None:
@@ -102,13 +105,14 @@ def test_what_is_asked_about_is_found_everywhere_it_is_mentioned(kind: str, want
 
 
 def test_an_explanation_says_what_decided_in_order() -> None:
-    lines = explain("call", found("call", CALL))
+    lines = explain("call", found("call", ASKED))
     assert lines[0].startswith("record 2: `bash` needs a person's yes, so question:0404")
     assert "nobody was there to answer" in lines[1]
     assert "yes, once by 0707070707070707" in lines[2]
     assert "record 5: `bash` was allowed" in lines[3]
     assert "effect: done" in lines[4]
-    assert lines[5].endswith("the layer `capability` refused it with `token.none`")
+    (line,) = explain("call", found("call", REFUSED))
+    assert line.endswith("the layer `capability` refused it with `token.none`")
 
 
 def test_a_question_without_an_end_is_said_to_be_open() -> None:
@@ -116,6 +120,6 @@ def test_a_question_without_an_end_is_said_to_be_open() -> None:
 
 
 def test_an_outcome_that_a_crash_cut_off_is_said_to_be_unknown() -> None:
-    lost = r.OutcomeRecord(2, 5, CALL, "maybe", True, True, 4, True, SEALED)
+    lost = r.OutcomeRecord(2, 5, "maybe", True, True, 4, True, SEALED)
     (line,) = explain("call", [(frame(Kind.OUTCOME, lost), lost)])
     assert "how far it came is not known" in line

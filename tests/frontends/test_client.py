@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -11,10 +12,10 @@ import trio
 
 from astrid.core.canon import Domain
 from astrid.core.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
-from astrid.core.install import Install, Root, sign_statement
+from astrid.core.install import NO_LOSS, Install, Root, sign_statement
 from astrid.core.keys import SigningKey, load_public_key
 from astrid.core.tokens import Assurance
-from astrid.errors import AstridError, ConfigError
+from astrid.errors import AstridError, ChainError, ConfigError
 from astrid.frontends.client import connect, run_client
 from astrid.frontends.meeting import keep_checkpoint, kept_checkpoint, load_install
 from astrid.home import Home
@@ -94,7 +95,7 @@ class TestDistrust:
 
     async def test_a_daemon_of_another_install(self, tmp_path: Path) -> None:
         async with daemon_in(tmp_path) as daemon:
-            install = Install(1, b"\x08" * 32, RUNTIME.public, (Root(USER.public, Assurance.SEALED),), 1)
+            install = Install(1, b"\x08" * 32, RUNTIME.public, (Root(USER.public, Assurance.SEALED),), 1, NO_LOSS)
             daemon.home.install.write_bytes(sign_statement(Domain.INSTALL, install, USER))
             assert await refusal(daemon.home) == "client.other-install"
             assert not judged(daemon)
@@ -118,6 +119,39 @@ async def test_what_the_daemon_stands_by_is_kept_and_only_moves_forward(tmp_path
             assert kept is not None
             sizes.append(kept.size)
     assert sizes[0] < sizes[1]
+
+
+async def test_what_was_done_on_a_connection_is_kept_when_it_ends(tmp_path: Path) -> None:
+    async with daemon_in(tmp_path) as daemon:
+        async with connect(daemon.home) as client:
+            await client.call("tokensAdd", p.TokensAdd(token=daemon.grant()))
+            status = await client.call("status", p.Nothing())
+            assert isinstance(status, r.Status)
+        kept = kept_checkpoint(daemon.home, load_install(daemon.home))
+        assert kept is not None
+        assert kept.size >= status.log_size
+
+
+async def test_a_log_that_is_another_one_at_the_end_of_a_connection_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forked(self: object) -> tuple[int, bytes]:
+        return 9, note(9)
+
+    monkeypatch.setattr("astrid.daemon.service.Service._fresh_checkpoint", forked)
+    monkeypatch.setattr("astrid.daemon.books.Books.consistency", lambda *_: no_path())
+    async with daemon_in(tmp_path) as daemon:
+        with pytest.raises(ChainError) as caught:
+            async with connect(daemon.home):
+                pass
+        assert caught.value.code == "checkpoint.split-view"
+        kept = kept_checkpoint(daemon.home, load_install(daemon.home))
+        assert kept is not None
+        assert kept.root != b"\1" * 32
+
+
+async def no_path() -> tuple[bytes, ...]:
+    return ()
 
 
 def test_a_client_that_saw_less_does_not_set_back_what_another_kept(tmp_path: Path) -> None:
@@ -192,6 +226,43 @@ async def test_every_call_ends_when_the_daemon_does(tmp_path: Path) -> None:
             assert caught.value.code in ("daemon.gone", "daemon.stopping")
             with pytest.raises(AstridError):
                 await client.next_event("session:" + "0" * 32)
+
+
+async def test_what_a_person_is_waited_for_with_is_given_up_when_the_daemon_goes(tmp_path: Path) -> None:
+    with trio.fail_after(LIMIT_SECONDS):
+        async with daemon_in(tmp_path) as daemon, connect(daemon.home) as client:
+            daemon.daemon._stop()
+            for _ in range(2):  # under way, and when it is gone already
+                with pytest.raises(AstridError) as caught, client.attended():
+                    await trio.sleep_forever()
+                assert caught.value.code in ("daemon.gone", "daemon.stopping")
+                assert caught.value.where == str(daemon.home.daemon_log)
+
+
+async def test_what_is_done_inside_comes_out_while_the_daemon_is_there(tmp_path: Path) -> None:
+    async with daemon_in(tmp_path) as daemon, connect(daemon.home) as client:
+        with pytest.raises(ConfigError), client.attended():
+            raise ConfigError("exec.task", "not this")
+        with client.attended():
+            await client.call("status", p.Nothing())
+
+
+@pytest.mark.parametrize(("number", "goes_on"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False)])
+async def test_a_full_disk_keeps_nobody_from_the_daemon_and_any_other_failure_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, goes_on: bool
+) -> None:
+    def fail(*_: object) -> None:
+        cause = OSError(number, os.strerror(number))
+        raise ConfigError("file.unwritable", "it cannot be written", where="there", advice="make room") from cause
+
+    async with daemon_in(tmp_path) as daemon:
+        monkeypatch.setattr("astrid.frontends.meeting.keep_checkpoint", fail)
+        if goes_on:
+            async with connect(daemon.home) as client:
+                assert isinstance(await client.call("status", p.Nothing()), r.Status)
+            assert capsys.readouterr().err == "astrid: it cannot be written (there) [file.unwritable]; make room\n"
+        else:
+            assert await refusal(daemon.home) == "file.unwritable"
 
 
 async def test_a_failure_of_ours_comes_out_as_itself(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from astrid import __version__
-from astrid.errors import AstridError
+from astrid.errors import AstridError, plain
 from astrid.home import home_folder, open_home
 
 USAGE_EXIT = 2
@@ -43,8 +44,15 @@ def _top(given: Sequence[str]) -> Sequence[str]:
     return given if {"-h", "--help", "--version"} & set(given) else ["run", *given]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complaints about words on the command line repeat them, wherever the words came from."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(plain(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="astridd", description="The Astrid daemon.", allow_abbrev=False)
+    parser = _Parser(prog="astridd", description="The Astrid daemon.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"astridd {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     run = commands.add_parser("run", help="be the daemon of $ASTRID_HOME (the default)", allow_abbrev=False)
@@ -65,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--witness", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint kept elsewhere"
     )
+    verify.add_argument("--start", action="store_true", help="only what a daemon looks at when it starts in this home")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -90,12 +99,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from astrid.runtime.trial import try_start
     from astrid.runtime.verify import Trust, verify_home
 
     own = home_folder(os.environ)
     trust = Trust(key=options.key, install=options.install, witnesses=tuple(options.witness))
     root: Path = own if options.home is None else options.home.resolve()
-    finding = verify_home(root, trust, is_own=root == own.resolve() or root == own)
+    is_own = root == own.resolve() or root == own
+    finding = try_start(root) if options.start else verify_home(root, trust, is_own=is_own)
     sys.stdout.write((finding.to_json() if options.json else finding.to_text()) + "\n")
     sys.stdout.flush()
     return finding.exit_code

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from astrid.core.blocks import UNLIMITED_USES
 from astrid.core.facts import Facts
-from astrid.core.resources import matches, rpc_resource
-from astrid.core.tokens import Moment, Permission, Roots, Token, check_live, verify_chain
+from astrid.core.tokens import Moment, Roots, Token, check_live, lets_ask, verify_chain
 from astrid.errors import TokenError
 
 _ADVICE = "remove the file `keys/client.token` of the home and run `astrid init`"
@@ -49,9 +48,5 @@ def check_method(token: Token, method: str) -> None:
     Raises:
         TokenError: it does not.
     """
-    wanted = rpc_resource(method)
-    if not any(
-        grant.perms & Permission.INVOKE and not grant.tooldef and matches(pattern, wanted)
-        for pattern, grant in token.patterns
-    ):
+    if not lets_ask(token, method):
         raise TokenError("client.not-covered", f"the client's token does not cover `{method}`", advice=_ADVICE)

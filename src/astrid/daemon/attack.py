@@ -28,7 +28,7 @@ from astrid.core.facts import Tool
 from astrid.core.gate_messages import Outcome, Propose, Refused
 from astrid.core.gate_records import question_for
 from astrid.core.grants import GrantTerms, Mode, session_block, workspace_grant
-from astrid.core.install import Install, Root, install_id, sign_statement
+from astrid.core.install import NO_LOSS, Install, Root, install_id, sign_statement
 from astrid.core.keys import SigningKey
 from astrid.core.question import answer_block
 from astrid.core.risk import Risk
@@ -154,7 +154,7 @@ async def _attack(folder: Path) -> list[Attempt]:
 
 def _install(home: Home, keys: Keys) -> None:
     root = Root(keys.user.public, Assurance.SEALED)
-    install = Install(1, os.urandom(32), keys.runtime.public, (root,), 1)
+    install = Install(1, os.urandom(32), keys.runtime.public, (root,), 1, NO_LOSS)
     write_guarded(home.install, sign_statement(Domain.INSTALL, install, keys.user), what="the install statement")
     for path, seed in ((home.runtime_key, keys.runtime_seed), (home.holder_key, keys.holder_seed)):
         write_guarded(path, seed, what="a key")

@@ -33,7 +33,15 @@ from astrid.wire.events import AnyEvent, ErrorRaised, decode_event
 from astrid.wire.happenings import Happening, Noticed, Refused, Requested
 from astrid.wire.jsonrpc import MAX_MESSAGE_BYTES
 from astrid.wire.methods import METHODS
-from astrid.wire.params import PROTOCOL_VERSION, Authenticate, ByeNotice, NonceNotice, OfSession, SubscribeEvents
+from astrid.wire.params import (
+    PROTOCOL_VERSION,
+    AuditCosign,
+    Authenticate,
+    ByeNotice,
+    NonceNotice,
+    OfSession,
+    SubscribeEvents,
+)
 from astrid.wire.peer import Peer
 from astrid.wire.pop import PopVerifier
 from astrid.wire.proof import PopAccepted
@@ -237,6 +245,9 @@ class Connection(Actor):
             case Authenticate() as presented:
                 self._present(presented)
                 return Done()
+            case AuditCosign(note=note) if self._token is not None:
+                self._check(asked.method)
+                return await self._service.cosign(note, self._token)
             case OfSession() as named if asked.method == "unsubscribeEvents":
                 self._check(asked.method)
                 self._unsubscribe(parse_id("session", named.session_id))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from astrid.core import records as r
+from astrid.core.answers import Verdict
 from astrid.core.canon import Signed
 from astrid.core.chain import Frame
 from astrid.core.ids import show_id
@@ -27,18 +28,30 @@ def mentions(kind: str, wanted: bytes, frame: Frame, body: Signed, before: Found
         case "question":
             return isinstance(body, r.AskedRecord | r.SettledRecord | r.DeferredRecord) and body.qid == wanted
         case "call":
-            if isinstance(body, r.PermitRecord | r.DeniedRecord | r.AskedRecord | r.OutcomeRecord):
-                return body.call == wanted
-            if isinstance(body, r.SettledRecord | r.DeferredRecord):
-                return any(isinstance(asked, r.AskedRecord) and asked.qid == body.qid for _, asked in before)
-            return False
+            return _mentions_call(int.from_bytes(wanted, "big"), body, before)
         case _:
             return _mentions_token(wanted, body)
 
 
+def _mentions_call(ref: int, body: Signed, before: Found) -> bool:
+    """A yes to one call makes its session propose it again, under another number."""
+    match body:
+        case r.AskedRecord() | r.DeferredRecord() | r.DeniedRecord():
+            return body.ref == ref
+        case r.SettledRecord():
+            return any(isinstance(asked, r.AskedRecord) and asked.qid == body.qid for _, asked in before)
+        case r.PermitRecord():
+            said = {one.block for _, one in before if isinstance(one, r.SettledRecord) and one.decision == Verdict.ONCE}
+            return body.ref == ref or body.token in said
+        case r.OutcomeRecord():
+            return any(isinstance(permit, r.PermitRecord) and permit.ref == body.ref for _, permit in before)
+        case _:
+            return False
+
+
 def _mentions_token(wanted: bytes, body: Signed) -> bool:
     match body:
-        case r.GrantedRecord() | r.SettledRecord():
+        case r.GrantedRecord() | r.SettledRecord() | r.CosignedRecord():
             return body.block == wanted
         case r.RevokedRecord():
             return body.target == wanted

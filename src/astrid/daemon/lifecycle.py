@@ -19,15 +19,15 @@ import trio
 
 from astrid.adapters.demo.pay import DemoPayments
 from astrid.adapters.system import SystemClock, SystemEntropy
+from astrid.adapters.workspace.watchman import watchman
 from astrid.daemon.books import Books
 from astrid.daemon.health import RANK as CARETAKER_RANK
 from astrid.daemon.health import Caretaker
-from astrid.daemon.process import HomeLock
 from astrid.daemon.report import Report
 from astrid.daemon.server import CONNECTIONS, Server, bind
 from astrid.daemon.service import Shared
 from astrid.errors import AstridError, LaunchError
-from astrid.home import Home
+from astrid.home import Home, HomeLock
 from astrid.kernel import ChildSpec, Misuse, Reason, Ref, SupervisorSpec, System, TooManyRestarts, open_system
 from astrid.runtime.boot import World
 from astrid.runtime.parts import Extra
@@ -56,7 +56,8 @@ def run_daemon(home: Home, options: Options) -> None:
     try:
         report = Report(home.daemon_log, verbose=options.verbose)
         try:
-            trio.run(Daemon(home, options, report).run)
+            with watchman():
+                trio.run(Daemon(home, options, report).run)
         finally:
             report.close()
     finally:

@@ -1,12 +1,12 @@
-"""The process around the daemon: closed to debuggers, without core dumps, and alone in its home.
+"""The process around the daemon: closed to debuggers, and without core dumps.
 
-Source: threats 30, 43, 46; architecture 4 ("one per home, by flock").
+Source: threats 30, 43, 46.
 """
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
+import logging
 import os
 import resource
 import socket
@@ -16,8 +16,7 @@ import threading  # noqa: TID251 - for its hook only: a thread that breaks shows
 from typing import Protocol
 
 from astrid.daemon.report import say_code_only
-from astrid.errors import ConfigError, LaunchError
-from astrid.home import Home
+from astrid.errors import ConfigError
 
 _PR_SET_DUMPABLE = 4
 _DARWIN_SOL_LOCAL, _DARWIN_PEERCRED, _DARWIN_XUCRED_BYTES = 0, 1, 76
@@ -31,7 +30,11 @@ def harden() -> None:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.excepthook = say_code_only
+    sys.unraisablehook = _say_of_nobodys
     threading.excepthook = _say_of_thread
+    # SAFETY: where nobody handles them, records of libraries go to the standard error output, tracebacks with the text
+    # of the exception included: Trio's, of a generator that fails while it is cleared away.
+    logging.disable()
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
@@ -49,42 +52,6 @@ def check_environment() -> None:
             f"`{named[0]}` chooses what code runs here",
             advice=f"unset it, or start `{sys.executable} -I -m astrid.daemon`",
         )
-
-
-class HomeLock:
-    """The right to be the daemon of a home, for as long as this object is open."""
-
-    def __init__(self, home: Home) -> None:
-        self._path = home.lock
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            self._descriptor = os.open(home.lock, flags, 0o600)
-        except OSError as error:
-            raise LaunchError(
-                "daemon.no-lock",
-                f"the daemon's lock cannot be opened: {error.strerror}",
-                effect="none",
-                where=str(home.lock),
-                advice="check the owner and mode of the home, and that its disk can be written",
-            ) from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._descriptor)
-            raise LaunchError(
-                "daemon.running",
-                f"another daemon (process {holder}) serves this home",
-                effect="none",
-                where=str(home.root),
-                advice="use that one, or stop it with `astrid daemon stop`",
-            ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)  # for people: what counts is the lock
-
-    def close(self) -> None:
-        """Let go of the home."""
-        os.close(self._descriptor)
 
 
 class Connected(Protocol):
@@ -105,6 +72,12 @@ def peer_user(connected: Connected) -> int | None:
         return struct.unpack_from("II", data)[1]
     except (OSError, struct.error):
         return None
+
+
+def _say_of_nobodys(broken: sys.UnraisableHookArgs) -> None:
+    """An error that nobody can catch, as one of an object that is cleared away."""
+    if broken.exc_value is not None:
+        say_code_only(broken.exc_type, broken.exc_value, broken.exc_traceback)
 
 
 def _say_of_thread(broken: threading.ExceptHookArgs) -> None:

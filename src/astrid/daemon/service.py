@@ -19,10 +19,11 @@ from astrid.core.answers import SignedAnswer
 from astrid.core.canon import encode
 from astrid.core.ids import parse_id, show_id
 from astrid.core.question import decode_question
-from astrid.core.tokens import SignedBlock, verify_chain
+from astrid.core.tokens import SignedBlock, Token, verify_chain
 from astrid.daemon.books import Books
 from astrid.daemon.checkup import check_up
 from astrid.daemon.describing import describe_token, list_keys
+from astrid.daemon.greeting import Greeting
 from astrid.errors import AstridError, EdgeError, InternalError, TokenError
 from astrid.kernel import KernelError, Message, Posted
 from astrid.messages import gateway as g
@@ -75,6 +76,7 @@ class Service:
         self._world = shared.world
         self._books = shared.books
         self._actors = actors
+        self._greeting = Greeting(shared.world, shared.books, self._checkpoint)
 
     async def answer(self, method: str, params: p.Params) -> r.Answer:
         """What ``method`` answers.
@@ -92,7 +94,7 @@ class Service:
     async def _answer(self, method: str, params: p.Params) -> r.Answer:
         match params:
             case p.Hello():
-                return await self._hello(params)
+                return await self._greeting.welcome(params, self._mode())
             case p.CreateSession():
                 return await self._create_session(params)
             case p.ListSessions():
@@ -126,7 +128,7 @@ class Service:
             case p.AuditRecordOf() if method == "auditProve":
                 return await self._prove(params.seq)
             case p.AuditConsistency():
-                size, note = await self._checkpoint()
+                size, note = await self._fresh_checkpoint()  # over all that its caller has seen done
                 path = await self._books.consistency(params.from_size, size)
                 return r.Consistency(from_size=params.from_size, size=size, path=path, checkpoint=note)
             case p.AuditExplain():
@@ -158,25 +160,14 @@ class Service:
 
     # --- who we are
 
-    async def _hello(self, params: p.Hello) -> r.Welcome:
-        if params.aud is not None and params.aud != self._world.keys.install:
-            raise TokenError(
-                "client.other-install",
-                "this daemon is of another install than the client",
-                where=str(self._world.home.root),
-                advice="check ASTRID_HOME on both sides",
-            )
-        size, note = await self._checkpoint()
-        return r.Welcome(
-            protocol=p.PROTOCOL_VERSION,
-            version=__version__,
-            aud=self._world.keys.install,
-            home=str(self._world.home.root),
-            mode=self._mode(),
-            session_mode=cast("Mode", self._world.config.workspace.mode),
-            checkpoint=note,
-            consistency=await self._books.consistency(params.checkpoint_size, size),
-        )
+    async def cosign(self, note: bytes, token: Token) -> r.Done:
+        """Record what the client cosigned that ``token`` admits.
+
+        Raises:
+            AstridError: it is not recorded; the code says why.
+        """
+        await self._request(self._greeting.take(note, token), Done)
+        return r.Done()
 
     async def _status(self) -> r.Status:
         lines = await self._lines()

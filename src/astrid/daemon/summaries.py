@@ -8,10 +8,12 @@ Source: architecture 7; protocol N9.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from astrid.core import records as r
 from astrid.core.canon import MAX_U64, Signed
 from astrid.core.chain import Frame, decode_body
-from astrid.core.ids import show_id
+from astrid.core.ids import show_call, show_id
 from astrid.core.labels import Integrity
 from astrid.core.money import Micros, format_usd
 from astrid.core.records import Kind
@@ -56,7 +58,8 @@ def tool_of(body: Signed) -> str:
 def _say(body: Signed) -> str:
     match body:
         case r.Genesis():
-            return f"the log of {show_id('install', body.install)} begins"
+            after = f", after one that was given up at {body.old_tip.hex()}" if any(body.old_tip) else ""
+            return f"the log of {show_id('install', body.install)} begins{after}"
         case r.Boot():
             return f"astrid {body.version} started"
         case r.Stop():
@@ -83,7 +86,7 @@ def _say_of_call(body: Signed) -> str:
         case r.PermitRecord():
             money = f", at most {format_usd(Micros(body.micros))}" if body.micros else ""
             tainted = ", untrusted text in view" if body.tainted else ""
-            return f"{body.tool}: risk {_risk(body.risk)}{money}{tainted}, {show_id('call', body.call)}"
+            return f"{body.tool}: risk {_risk(body.risk)}{money}{tainted}, {show_call(body.ref)}"
         case r.DeniedRecord():
             return f"{body.tool}: {body.code} ({body.layer})"
         case r.AskedRecord():
@@ -95,17 +98,28 @@ def _say_of_call(body: Signed) -> str:
             said = _ANSWERS[body.decision] if who and body.decision < len(_ANSWERS) else body.reason
             return f"{show_id('question', body.qid)}: {said}{who}"
         case r.OutcomeRecord():
-            said = "unknown" if body.unknown else f"effect {body.effect}{', an error' if body.is_error else ''}"
             spent = f", {format_usd(Micros(body.spent))}" if body.spent else ""
+            if body.unknown:
+                return f"of permit {body.permit_seq}: unknown{spent}, the daemon ended before it did"
+            said = f"effect {body.effect}{', an error' if body.is_error else ''}"
             return f"of permit {body.permit_seq}: {said}{spent}, {body.result.length} bytes"
         case r.GrantedRecord():
-            until = "without end" if body.expires_s == MAX_U64 else f"until second {body.expires_s}"
+            until = "without end" if body.expires_s == MAX_U64 else f"until {_time(body.expires_s)}"
             scope = Scope(body.scope).name.lower() if body.scope in _SCOPES else str(body.scope)
             return f"{show_id('token', body.block)}: {scope}, {until}, from {body.source}"
+        case r.CosignedRecord():
+            return f"the client {body.key.hex()[:16]} saw the log of {body.size} records"
         case r.RevokedRecord():
             return f"the {body.kind} {body.target.hex()}"
         case _:
             return ""
+
+
+def _time(seconds: int) -> str:
+    try:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except OverflowError:  # beyond the year 9999
+        return f"second {seconds}"
 
 
 def _risk(level: int) -> str:

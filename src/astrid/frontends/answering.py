@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import Protocol, cast
 
-from astrid.core.checkpoint import Checkpoint, verify_checkpoint
-from astrid.core.keys import load_public_key
+from astrid.core.checkpoint import Checkpoint
 from astrid.errors import AstridError
-from astrid.frontends.meeting import keep_checkpoint, kept_checkpoint, load_install
+from astrid.frontends.meeting import keep_if_room, kept_checkpoint, load_install, stated_checkpoint
 from astrid.frontends.signing import SignedReply
 from astrid.home import Home
 from astrid.wire import params as p
@@ -71,8 +70,7 @@ async def _signed(client: Caller, signer: Answerer, home: Home, question: bytes)
                 raise
             attempt += 1
         else:
-            stated = verify_checkpoint(note, load_public_key(install.runtime_key), install.log_id)
-            keep_checkpoint(home, install, stated, note)
+            keep_if_room(home, install, stated_checkpoint(install, note), note)  # on a full disk, `Client` says so
             return signed
 
 

@@ -1,35 +1,40 @@
-"""A frontend's end of a connection to the daemon: find it or start it, check it, show who we are; then ask and listen.
+"""A frontend's end of a connection to the daemon: check it, show who we are; then ask and listen.
 
 Never: shows what the daemon says as a question, holds the user's key, or sends anything to a daemon that ``meeting``
 has not found to be this home's.
 
 Invariant: each call ends exactly once, also when the connection does.
 
-Source: architecture 2 (``wire/peer``), 4; protocol N2 d, N11; threats 1, 11, 30.
+Source: architecture 2 (``wire/peer``), 4; protocol N2 d, N11; threats 1, 11, 30, 50.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeVar
 
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from astrid import __version__
-from astrid.core.install import install_id
-from astrid.errors import AstridError, EdgeError, LaunchError, RemoteProtocolError
-from astrid.frontends import launch
+from astrid.core.checkpoint import Checkpoint, check_consistent
+from astrid.core.install import Install, install_id
+from astrid.errors import AstridError, EdgeError, LaunchError, RemoteProtocolError, plain
 from astrid.frontends.meeting import (
     Credentials,
     check_server,
-    keep_checkpoint,
+    cosign_stated,
+    keep_if_room,
     kept_checkpoint,
     load_credentials,
     load_install,
+    stated_checkpoint,
 )
+from astrid.frontends.reaching import reach
 from astrid.home import Home
 from astrid.wire import params as p
 from astrid.wire import results as r
@@ -40,11 +45,10 @@ from astrid.wire.peer import Peer
 from astrid.wire.pop import PopSigner
 from astrid.wire.states import Role, State
 
-START_SECONDS = 10.0
 CONNECT_SECONDS = 15.0
 CALL_SECONDS = 90.0
+COSIGN_SECONDS = 5.0
 LEAVE_SECONDS = 2.0
-LOOK_SECONDS = 0.02
 _T = TypeVar("_T")
 
 
@@ -72,13 +76,15 @@ class Client:
         self._news = trio.Event()  # replaced each time that something happened
         self._nonce = b""
         self._broken: AstridError | None = None
+        self._attended: set[trio.CancelScope] = set()
+        self._said_full = False
         self._welcome: r.Welcome | None = None
 
     @property
     def welcome(self) -> r.Welcome:
         """What the daemon said of itself, checked."""
         if self._welcome is None:
-            raise _gone()
+            raise _gone(self._home)
         return self._welcome
 
     async def call(self, method: str, params: p.Params, *, within: float = CALL_SECONDS) -> r.Answer:
@@ -105,7 +111,7 @@ class Client:
         finally:
             del self._waiting[number]
             if not sent:  # half a frame may be out: nothing that follows could be understood
-                self._end(_gone())
+                self._end(_gone(self._home))
         if waiting.error is not None:
             raise waiting.error
         if waiting.answer is None:
@@ -152,9 +158,27 @@ class Client:
             if isinstance(event, SessionEnded):
                 return
 
+    @contextlib.contextmanager
+    def attended(self) -> Iterator[None]:
+        """What is waited for inside, such as a person's answer, is given up when the daemon goes.
+
+        Raises:
+            EdgeError: it went.
+        """
+        with trio.CancelScope() as scope:
+            if self._broken is not None:
+                scope.cancel()
+            self._attended.add(scope)
+            try:
+                yield
+            finally:
+                self._attended.discard(scope)
+        if scope.cancelled_caught:
+            raise self._broken or _gone(self._home)
+
     def abandon(self) -> None:
         """Do not say goodbye: there is no time for it."""
-        self._end(_gone())
+        self._end(_gone(self._home))
 
     async def wait_gone(self) -> None:
         """Return when the daemon has ended the connection."""
@@ -173,7 +197,7 @@ class Client:
             while not self._nonce and self._broken is None:
                 await self._news.wait()
         if self._broken is not None or not self._nonce:
-            raise self._broken or _gone()
+            raise self._broken or _gone(self._home)
         install = load_install(self._home)
         kept = kept_checkpoint(self._home, install)
         hello = p.Hello(
@@ -185,12 +209,28 @@ class Client:
         )
         welcome = await self.call("hello", hello, within=CONNECT_SECONDS)
         if not isinstance(welcome, r.Welcome):
-            raise _gone()
+            raise _gone(self._home)
         stated = check_server(install, kept, welcome)
-        keep_checkpoint(self._home, install, stated, welcome.checkpoint)
+        self._keep_checkpoint(install, stated, welcome.checkpoint)
         self._welcome = welcome
         if authenticate:
-            await self.present(load_credentials(self._home))
+            mine = load_credentials(self._home)
+            await self.present(mine)
+            cosigned = cosign_stated(install, mine, welcome, stated, now_s=int(time.time()))
+            if cosigned is not None:
+                await self._have_recorded(cosigned)
+
+    def _keep_checkpoint(self, install: Install, stated: Checkpoint, note: bytes) -> None:
+        trouble = keep_if_room(self._home, install, stated, note)
+        if trouble and not self._said_full:
+            sys.stderr.write(f"astrid: {plain(trouble)}\n")
+            self._said_full = True
+
+    async def _have_recorded(self, cosigned: bytes) -> None:
+        # A log that cannot be written, or a token that does not cover this, keeps nobody from stopping the daemon or
+        # revoking a grant.  That it stays away, `astrid doctor` shows; that the daemon is gone, the next call says.
+        with contextlib.suppress(AstridError):
+            await self.call("auditCosign", p.AuditCosign(note=cosigned), within=COSIGN_SECONDS)
 
     async def present(self, mine: Credentials) -> None:
         """Show a token, and that we hold its key.
@@ -210,24 +250,45 @@ class Client:
                     self._take(happening)
                 self._tell()
         except ConnectionClosed:
-            self._end(_gone())
+            self._end(_gone(self._home))
         except RemoteProtocolError as error:
             self._end(error)
 
     async def leave(self) -> None:
-        """Say goodbye."""
-        if self._broken is not None:
-            return
+        """Say goodbye.
+
+        Raises:
+            ChainError: the log does not continue what it was when we met.
+        """
         with trio.move_on_after(LEAVE_SECONDS), contextlib.suppress(EdgeError):  # it may be gone already
+            if self._peer.state is State.AUTHENTICATED:
+                await self._keep_up()
+            if self._broken is not None:
+                return
             if self._peer.state is not State.CLOSING:
                 await self._send(self._peer.notify("bye", p.ByeNotice()))
             await self._web.aclose()
+
+    async def _keep_up(self) -> None:
+        """Keep the checkpoint that the daemon stands by now, so that what was done on this connection cannot be undone
+        unseen.
+        """
+        install = load_install(self._home)
+        begun = stated_checkpoint(install, self.welcome.checkpoint)
+        try:
+            grown = await self.call("auditConsistency", p.AuditConsistency(from_size=begun.size))
+        except AstridError:
+            return  # it stops, or cannot write; then the one that was kept at the beginning stays
+        if isinstance(grown, r.Consistency):
+            stated = stated_checkpoint(install, grown.checkpoint)
+            check_consistent(begun, stated, grown.path)
+            self._keep_checkpoint(install, stated, grown.checkpoint)
 
     async def _send(self, data: bytes) -> None:
         try:
             await self._web.send_message(data.decode())
         except ConnectionClosed as error:
-            raise _gone() from error
+            raise _gone(self._home) from error
 
     def _take(self, happening: Happening) -> None:
         match happening:
@@ -236,7 +297,7 @@ class Client:
             case Failed(id=number, error=error):
                 self._settle(number, None, error)
             case Abandoned(id=number):
-                self._settle(number, None, self._broken or _gone())
+                self._settle(number, None, self._broken or _gone(self._home))
             case Noticed(params=p.NonceNotice(nonce=nonce)):
                 self._nonce = nonce
             case Noticed(params=Event()):
@@ -262,6 +323,8 @@ class Client:
         self._broken = self._broken or error
         for happening in self._peer.close():
             self._take(happening)
+        for scope in self._attended:
+            scope.cancel()
         self._tell()
 
     def _tell(self) -> None:
@@ -276,7 +339,7 @@ async def connect(home: Home, *, start_daemon: bool = False, authenticate: bool 
     Raises:
         AstridError: there is none, it is not to be trusted, or it does not admit us.
     """
-    stream = await _reach(home, start=start_daemon)
+    stream = await reach(home, start=start_daemon)
     failure: AstridError | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -290,7 +353,7 @@ async def connect(home: Home, *, start_daemon: bool = False, authenticate: bool 
                 failure = error  # raised below, where no nursery makes a group of it
             nursery.cancel_scope.cancel()
     except* HandshakeError:
-        failure = failure or _gone()
+        failure = failure or _gone(home)
     finally:
         await trio.aclose_forcefully(stream)
     if failure is not None:
@@ -308,60 +371,6 @@ async def _wrap(nursery: trio.Nursery, stream: trio.SocketStream) -> WebSocketCo
     )
 
 
-async def _reach(home: Home, *, start: bool) -> trio.SocketStream:
-    stream = await _try(home)
-    if stream is not None:
-        return stream
-    if not start:
-        raise LaunchError(
-            "daemon.none",
-            "no daemon runs for this home",
-            effect="none",
-            where=str(home.root),
-            advice="start one with `astrid daemon run`",
-        )
-    with launch.start_daemon(home) as daemon:
-        with trio.move_on_after(START_SECONDS):
-            while stream is None:
-                # Another one may have been faster: then ours has ended, and that one can be reached soon.
-                if daemon.ended() and not daemon.was_late():
-                    break
-                await trio.sleep(LOOK_SECONDS)
-                stream = await _try(home)
-        if stream is None and daemon.ended():
-            raise LaunchError(
-                "daemon.did-not-start",
-                f"the daemon did not start: {daemon.last_words() or 'it said nothing'}",
-                effect="none",
-                where=str(home.daemon_log),
-                advice="see its log",
-            )
-    if stream is None:
-        raise LaunchError(
-            "daemon.slow-start",
-            f"the daemon is not up after {START_SECONDS:.0f} s",
-            effect="none",
-            where=str(home.daemon_log),
-            advice="a long log takes a while to verify: try again soon",
-        )
-    return stream
-
-
-async def _try(home: Home) -> trio.SocketStream | None:
-    try:
-        return await trio.open_unix_socket(str(home.socket))
-    except (FileNotFoundError, ConnectionRefusedError):
-        return None
-    except OSError as error:
-        raise LaunchError(
-            "daemon.unreachable",
-            f"the daemon's socket cannot be opened: {error.strerror}",
-            effect="none",
-            where=str(home.socket),
-            advice="check the owner and mode of the home",
-        ) from error
-
-
 def run_client(work: Callable[[], Awaitable[_T]]) -> _T:
     """What ``work`` comes to, in an event loop of its own.
 
@@ -375,7 +384,11 @@ def run_client(work: Callable[[], Awaitable[_T]]) -> _T:
     raise KeyboardInterrupt
 
 
-def _gone() -> EdgeError:
+def _gone(home: Home) -> EdgeError:
     return EdgeError(
-        "daemon.gone", "the daemon ended the connection", effect="maybe", advice="see its log, and try again"
+        "daemon.gone",
+        "the daemon ended the connection",
+        effect="maybe",
+        where=str(home.daemon_log),
+        advice="see its log, and `astrid audit list` for what was done",
     )

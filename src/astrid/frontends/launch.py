@@ -1,7 +1,8 @@
 """The one place of the frontends that starts processes: the daemon, the signer, and ourselves again, isolated.
 
 Whatever is started is this very Python, isolated (``-I``): neither the working folder nor ``PYTHON*`` variables choose
-what code it runs.  The variables of the dynamic linker are not handed on either.
+what code it runs.  The variables of the dynamic linker are not handed on either, nor those by which OpenSSL is told
+to load a module.
 
 Never: starts anything through a shell, or hands a secret over in an argument or a variable.
 
@@ -30,7 +31,7 @@ CLI = "astrid.frontends.cli"
 MAX_LOG_BYTES = 1024 * 1024
 RUNNING_CODE = "[daemon.running]"
 SPEAKER = "astridd: "
-_DROPPED = ("PYTHON", "LD_", "DYLD_")
+_DROPPED = ("PYTHON", "LD_", "DYLD_", "OPENSSL_")
 
 
 def isolate(arguments: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ Source: protocol N7, N10, N11; threats 11, 12, 50.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -15,13 +16,16 @@ from collections.abc import Iterator
 import msgspec
 
 from astrid.core.canon import decode
-from astrid.core.checkpoint import Checkpoint, check_consistent, verify_checkpoint
+from astrid.core.checkpoint import Checkpoint, check_consistent, cosign, verify_checkpoint
+from astrid.core.cosignature import client_name, is_due, read_cosigned
 from astrid.core.install import Install, install_id, verify_install
 from astrid.core.keys import KEY_BYTES, SigningKey, load_public_key
 from astrid.core.tokens import MAX_CHAIN_BYTES, MAX_PAYLOAD_BYTES, Block, SignedBlock, block_id
-from astrid.errors import ConfigError, KeyFormatError, TokenError
+from astrid.errors import ChainError, ConfigError, KeyFormatError, TokenError
 from astrid.home import Home, read_guarded, write_guarded
-from astrid.wire.results import Welcome
+from astrid.wire.results import Cosigned, Welcome
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -81,11 +85,20 @@ def kept_checkpoint(home: Home, install: Install) -> Checkpoint | None:
         if error.code != "file.missing":
             raise
         return None
+    return stated_checkpoint(install, note)
+
+
+def stated_checkpoint(install: Install, note: bytes) -> Checkpoint:
+    """What the daemon of ``install`` states by ``note``.
+
+    Raises:
+        ChainError: it is not its note.
+    """
     return verify_checkpoint(note, load_public_key(install.runtime_key), install.log_id)
 
 
 def check_server(install: Install, kept: Checkpoint | None, welcome: Welcome) -> Checkpoint:
-    """The checkpoint that the daemon stands by, which continues ``kept``.
+    """The checkpoint that the daemon stands by, which continues ``kept`` and what other clients cosigned.
 
     SAFETY: with a log that was set back, spent grants and revoked tokens would be live again; so nothing is sent to a
     daemon that cannot show that its log only grew.
@@ -100,10 +113,41 @@ def check_server(install: Install, kept: Checkpoint | None, welcome: Welcome) ->
             "the daemon belongs to another install than this home",
             advice="stop it, and check ASTRID_HOME",
         )
-    stated = verify_checkpoint(welcome.checkpoint, load_public_key(install.runtime_key), install.log_id)
+    stated = stated_checkpoint(install, welcome.checkpoint)
     if kept is not None:
         check_consistent(kept, stated, welcome.consistency)
+    for one in welcome.cosigned:
+        _check_other(_seen(install, one), stated, one)
     return stated
+
+
+def _check_other(seen: Checkpoint, stated: Checkpoint, one: Cosigned) -> None:
+    try:
+        check_consistent(seen, stated, one.consistency)
+    except ChainError as error:
+        raise ChainError(
+            "client.split-view",
+            f"the client {one.key.hex()} was shown another log than this one: {error.message}",
+            advice="sign nothing; compare both logs by `astrid audit verify`",
+        ) from error
+
+
+def _seen(install: Install, one: Cosigned) -> Checkpoint:
+    runtime_key = load_public_key(install.runtime_key)
+    return read_cosigned(one.note, one.key, runtime_key=runtime_key, log_id=install.log_id).checkpoint
+
+
+def cosign_stated(
+    install: Install, mine: Credentials, welcome: Welcome, stated: Checkpoint, *, now_s: int
+) -> bytes | None:
+    """The checkpoint that ``check_server`` found good, cosigned, for the daemon to record; ``None`` if this client has
+    done that of late, so that asking again and again does not make the log grow.
+    """
+    own = [_seen(install, one) for one in welcome.cosigned if one.key == mine.key.public]
+    if not is_due(own[0] if own else None, stated):
+        return None
+    runtime_key, name = load_public_key(install.runtime_key), client_name(mine.key.public)
+    return cosign(welcome.checkpoint, mine.key, name, now_s, runtime_key=runtime_key, log_id=install.log_id)
 
 
 def keep_checkpoint(home: Home, install: Install, stated: Checkpoint, note: bytes) -> None:
@@ -116,6 +160,23 @@ def keep_checkpoint(home: Home, install: Install, stated: Checkpoint, note: byte
         kept = kept_checkpoint(home, install)
         if kept is None or kept.size < stated.size:
             write_guarded(home.witness, note, what="the last checkpoint seen", replace=True)
+
+
+def keep_if_room(home: Home, install: Install, stated: Checkpoint, note: bytes) -> str:
+    """As ``keep_checkpoint``; on a full disk, why it was not done: that keeps nobody from revoking a grant.
+
+    The one that was kept before stays, and the log is measured by that the next time.
+
+    Raises:
+        ConfigError, ChainError: anything else is in the way.
+    """
+    try:
+        keep_checkpoint(home, install, stated, note)
+    except ConfigError as error:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in _NO_ROOM:
+            raise
+        return error.render()
+    return ""
 
 
 @contextlib.contextmanager

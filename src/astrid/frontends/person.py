@@ -30,7 +30,7 @@ from astrid.home import Home
 _CHUNK_BYTES = 64 * 1024
 _NEXT_PAGE = re.compile(r"-- page [0-9]+ of [0-9]+: Enter shows the next -- $")
 _PROMPT = re.compile(
-    r"(?:\) and Enter|yes or no, and Enter|Passphrase of your Astrid key|characters\)|The same once more): $"
+    r"(?:\) and Enter|yes or no, and Enter|the loss. and Enter|Passphrase of your Astrid key|characters\)|once more): $"
 )
 
 

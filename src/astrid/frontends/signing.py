@@ -27,12 +27,14 @@ from astrid.errors import InputError, InternalError, LaunchError
 from astrid.frontends.launch import start_signer
 from astrid.frontends.signer.protocol import (
     HEADER_BYTES,
+    AcceptLoss,
     AnswerQuestion,
     Create,
     Failure,
     GrantPatterns,
     GrantWorkspace,
     KeyState,
+    LossAccepted,
     Reseal,
     Revoke,
     Show,
@@ -46,7 +48,7 @@ from astrid.frontends.signer.protocol import (
 from astrid.home import Home
 from astrid.wire.errors import ErrorData, ErrorObject, from_wire, number_of
 
-__all__ = ["KeyState", "SignedReply", "Signer", "Terms", "token_of"]
+__all__ = ["KeyState", "LossAccepted", "SignedReply", "Signer", "Terms", "token_of"]
 
 END_SECONDS = 5.0
 _CHUNK_BYTES = 64 * 1024
@@ -204,6 +206,14 @@ class Signer:
         """The revocation of a token or a key; ``statement`` is what the daemon takes."""
         return await self._ask(Revoke(target, kind), SignedReply)
 
+    async def accept_loss(self) -> LossAccepted:
+        """The log of this home given up for another one, after the person agreed to all that it means.
+
+        Raises:
+            AstridError: nothing was lost, a daemon runs, or the person did not agree.
+        """
+        return await self._ask(AcceptLoss(), LossAccepted)
+
     async def sign_prompt(self, aud: bytes, session: bytes, turn: int, text: str) -> SignedReply:
         """What the person typed as turn ``turn``, signed; only while the key is unlocked, or if it is plain."""
         return await self._ask(SignPrompt(aud, session, turn, text.encode()), SignedReply)
@@ -290,7 +300,7 @@ def _handed_on(fd: int | None) -> Iterator[tuple[int, ...]]:
 
 @contextlib.contextmanager
 def _terminal() -> Iterator[Callable[[], None]]:
-    """How to put the terminal back as it is now, should the signer die while it asks."""
+    """How to put the terminal back as it is now, at the start of a line, should the signer die while it asks."""
     tty = -1
     with contextlib.suppress(OSError):  # there is none
         tty = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
@@ -299,7 +309,13 @@ def _terminal() -> Iterator[Callable[[], None]]:
         return
     try:
         before = termios.tcgetattr(tty)
-        yield lambda: termios.tcsetattr(tty, termios.TCSANOW, before)
+
+        def put_back() -> None:
+            with contextlib.suppress(OSError, termios.error):  # hung up: nobody looks at it any more
+                termios.tcsetattr(tty, termios.TCSANOW, before)
+                os.write(tty, b"\n")
+
+        yield put_back
     finally:
         os.close(tty)
 

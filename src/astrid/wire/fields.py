@@ -33,12 +33,13 @@ U64Text = Annotated[str, Meta(pattern=_decimal_up_to(str(2**64 - 1)))]
 Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Bytes64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
 ChainBytes = Annotated[bytes, Meta(min_length=1, max_length=16 * 1024)]
+NoteBytes = Annotated[bytes, Meta(min_length=1, max_length=1024)]  # a checkpoint with two signatures has 600
 StatementBytes = Annotated[bytes, Meta(min_length=1, max_length=8 * 1024)]  # an answer holds a whole block
 
 SessionText = Annotated[str, Meta(pattern=r"^session:[0-9a-f]{32}\Z")]
 QuestionText = Annotated[str, Meta(pattern=r"^question:[0-9a-f]{32}\Z")]
 TokenText = Annotated[str, Meta(pattern=r"^token:[0-9a-f]{64}\Z")]
-AnyIdText = Annotated[str, Meta(pattern=r"^[a-z]{1,16}:[0-9a-f]{32,64}\Z")]
+AnyIdText = Annotated[str, Meta(pattern=r"^[a-z]{1,16}:[0-9a-f]{16,64}\Z")]
 
 Name = Annotated[str, Meta(pattern=r"^[!-~]{1,128}\Z")]
 Line = Annotated[str, Meta(max_length=4096)]

@@ -91,6 +91,7 @@ _METHODS = (
     _proven("auditShow", p.AuditRecordOf, r.AuditShown, "One record in full."),
     _proven("auditProve", p.AuditRecordOf, r.AuditProof, "Prove that a record is in the log."),
     _proven("auditStats", p.ProvenNothing, r.AuditStats, "How many records of which kind."),
+    _proven("auditCosign", p.AuditCosign, r.Done, "Have a cosignature of the stated checkpoint recorded."),
     _proven("auditExplain", p.AuditExplain, r.Explanation, "Why something was allowed, asked or denied."),
     _proven("shutdown", p.ProvenNothing, r.Done, "Save all sessions and stop the daemon."),
 )

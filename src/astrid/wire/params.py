@@ -26,6 +26,7 @@ from astrid.wire.fields import (
     Mode,
     ModelText,
     Name,
+    NoteBytes,
     PathText,
     QuestionText,
     ResourceText,
@@ -205,6 +206,12 @@ class AuditConsistency(Params, frozen=True, kw_only=True):
     """The size of an earlier log, of which the client holds a checkpoint."""
 
     from_size: Safe
+
+
+class AuditCosign(Proven, frozen=True, kw_only=True):
+    """The checkpoint that was stated at the beginning of this connection, with the client's cosignature on it."""
+
+    note: NoteBytes
 
 
 class AuditExplain(Proven, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from astrid.wire.fields import (
     Mode,
     ModelText,
     Name,
+    NoteBytes,
     PathText,
     QuestionText,
     Safe,
@@ -41,8 +42,18 @@ class Done(Answer, frozen=True, kw_only=True):
     """It happened; there is nothing else to say."""
 
 
+class Cosigned(Wire, frozen=True, kw_only=True):
+    """What the client with ``key`` cosigned last, and the proof that the log grew from there."""
+
+    key: Bytes32
+    note: NoteBytes
+    consistency: tuple[Bytes32, ...]
+
+
 class Welcome(Answer, frozen=True, kw_only=True):
-    """Who the server is, and its log's signed note with the proof that it grew from what the client saw."""
+    """Who the server is, and its log's signed note with the proof that it grew from what the client saw, and from what
+    other clients did.
+    """
 
     protocol: Safe
     version: Name
@@ -52,6 +63,7 @@ class Welcome(Answer, frozen=True, kw_only=True):
     session_mode: Mode  # of a session for which none is named
     checkpoint: bytes
     consistency: tuple[Bytes32, ...] = ()
+    cosigned: tuple[Cosigned, ...] = ()
 
 
 class SessionInfo(Answer, frozen=True, kw_only=True):

@@ -51,6 +51,30 @@ def test_the_answer_is_printed_whole_whatever_of_it_streamed_in(events: list[e.A
     assert shown(*events) == (expected, "")
 
 
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_screen_what_is_about_the_answer_begins_a_line() -> None:
+    screen = Screen()
+    show = ForPeople(screen, screen)
+    for event in (text("I look."), e.ApprovalNeeded(session_id=ID, seq=1, question_id=QUESTION, expires_s=9)):
+        show.event(event)
+    show.event(message("I look."))
+    show.event(text("It is\n"))
+    show.event(message("It is\n"))
+    show.note("stopping")
+    assert screen.getvalue() == f"I look.\n? {QUESTION} waits for an answer\nIt is\nstopping\n"
+
+
+def test_in_a_pipe_the_answer_is_not_broken_by_what_is_about_it() -> None:
+    asked = e.ApprovalNeeded(session_id=ID, seq=1, question_id=QUESTION, expires_s=9)
+    assert shown(text("I lo"), asked, text("ok."), message("I look."))[0] == "I look.\n"
+
+
 @settings(max_examples=100, deadline=None)
 @given(event=values_of(e.AnyEvent))
 def test_no_event_steers_the_terminal(event: e.AnyEvent) -> None:
@@ -105,7 +129,7 @@ def test_the_tally_counts_what_the_exit_code_rests_on() -> None:
     tally.spent_micros = 1_250_000
     ForPeople(out, about).result(ID, tally, 3)
     assert about.getvalue().startswith(
-        "= failed [model.x]; 1 tool calls, 1 denied, 1 deferred; 6 tokens in, 8 out; $1.25"
+        "= failed [model.x]; 1 tool call, 1 denied, 1 deferred; 6 tokens in, 8 out; $1.25"
     )
 
 

@@ -15,8 +15,10 @@ import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
+from typing import NoReturn
 
 from astrid import __version__
+from astrid.errors import AstridError, plain
 
 DONE, FAILED, USAGE, DENIED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -25,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "exec": ("astrid.frontends.cli.exec", "have a task done in a folder, and watch it"),
     "approvals": ("astrid.frontends.cli.approvals", "see and answer the questions that wait for you"),
     "tokens": ("astrid.frontends.cli.tokens", "sign, list, show and revoke what you granted"),
-    "audit": ("astrid.frontends.cli.audit", "look through the log, verify it, prove and explain what is in it"),
+    "audit": ("astrid.frontends.cli.audit", "look through the log, verify, prove and explain it, or give it up"),
     "sessions": ("astrid.frontends.cli.sessions", "list and end the sessions of the daemon"),
     "daemon": ("astrid.frontends.cli.daemon", "run, look at and stop the daemon of this home"),
     "keys": ("astrid.frontends.cli.keys", "show your keys, and how they are kept"),
@@ -37,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 def main() -> int:
     """``astrid``: what the process exits with."""
     sys.excepthook = _say_where
+    sys.unraisablehook = _say_where_of_nobodys
     arguments = sys.argv[1:]
     if arguments[:1] not in ([], ["-h"], ["--help"], ["--version"]):
         from astrid.frontends.launch import isolate
@@ -71,20 +74,24 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     import argparse
+    import logging
     from importlib import import_module
 
-    from astrid.errors import AstridError
+    class Parser(argparse.ArgumentParser):
+        """Complaints about words on the command line repeat them, wherever the words came from."""
 
+        def error(self, message: str) -> NoReturn:
+            super().error(plain(message))
+
+    logging.disable()  # what libraries report, with the text of exceptions, is not for a terminal
     module, says = COMMANDS[name]
     command = import_module(module)
-    parser = argparse.ArgumentParser(
-        prog=f"astrid {name}", description=f"{says[0].upper()}{says[1:]}.", allow_abbrev=False
-    )
+    parser = Parser(prog=f"astrid {name}", description=f"{says[0].upper()}{says[1:]}.", allow_abbrev=False)
     command.add_arguments(parser)
     try:
         return command.run(parser.parse_args(arguments))
     except AstridError as error:
-        _complain(plain(error.render()))
+        _complain(error.render())
         return FAILED
 
 
@@ -95,9 +102,17 @@ def help_text() -> str:
     return "\n".join([*_USAGE, *lines, *_AFTER, ""])
 
 
-def plain(text: str) -> str:
-    """``text`` on one line, without anything that steers a terminal."""
-    return "".join(char if char.isprintable() else f"\\u{{{ord(char):x}}}" for char in text)
+def counted(number: int, what: str) -> str:
+    """``number`` of ``what``, which takes an s where there are several."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def lasting(seconds: int) -> str:
+    """About how long that is."""
+    for size, name in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return counted(seconds // size, name)
+    return counted(seconds, "second")
 
 
 _USAGE = [
@@ -120,3 +135,9 @@ def _say_where(kind: type[BaseException], _error: BaseException, trace: Tracebac
         trace = trace.tb_next
     where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
     _complain(f"a bug in astrid: {kind.__qualname__}{where}")
+
+
+def _say_where_of_nobodys(broken: sys.UnraisableHookArgs) -> None:
+    """The same, of an error that nobody can catch: of an object that is cleared away."""
+    if broken.exc_value is not None:
+        _say_where(broken.exc_type, broken.exc_value, broken.exc_traceback)

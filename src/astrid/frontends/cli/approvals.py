@@ -66,7 +66,8 @@ async def _answer(home: Home, args: argparse.Namespace) -> int:
         connect(home, start_daemon=True) as client,
         Signer.start(home, passphrase_fd=args.passphrase_fd) as signer,
     ):
-        settled = await answer_question(client, signer, home, args.id)
+        with client.attended():
+            settled = await answer_question(client, signer, home, args.id)
     if settled.outcome != "settled":
         raise TokenError(
             "approvals.not-settled",

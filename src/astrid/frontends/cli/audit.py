@@ -1,4 +1,5 @@
-"""``astrid audit``: look through the log, verify it, have a record proved, and ask why something happened.
+"""``astrid audit``: look through the log, verify it, have a record proved, ask why something happened; and give up a
+log that was lost.
 
 What a record says is read here from its own bytes, and a proof is checked here; the daemon is asked for bytes only.
 
@@ -15,21 +16,24 @@ import json
 import os
 import re
 import time
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-from astrid.core.canon import MAX_U64, Signed, commitment
+from astrid.core.canon import MAX_U64, Signed
 from astrid.core.chain import Frame, decode_body, decode_frame
 from astrid.core.checkpoint import verify_checkpoint
-from astrid.core.ids import parse_id, show_id
+from astrid.core.ids import parse_id, show_call, show_id
 from astrid.core.keys import load_public_key
 from astrid.core.merkle import leaf_hash, verify_inclusion
 from astrid.core.quoting import quote
-from astrid.core.records import Kind, Sealed
+from astrid.core.records import Kind, Sealed, is_sealed
 from astrid.errors import ChainError, InputError
 from astrid.frontends.cli import DONE, plain
+from astrid.frontends.cli.loss import run_accept_loss
+from astrid.frontends.cli.signed import signing_options
 from astrid.frontends.client import Client, connect, run_client
 from astrid.frontends.launch import run_verifier
 from astrid.frontends.meeting import load_install
@@ -68,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--install", type=Path, metavar="FILE", help="the install statement, kept elsewhere")
     verify.add_argument("--witness", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint, too")
     verify.add_argument("--json", action="store_true", help="print JSON")
+    signing_options(actions.add_parser("accept-loss", help="give up a log that was lost, and begin another"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.action == "verify":
         return _verify(args)
+    if args.action == "accept-loss":
+        return run_accept_loss(args)
     home = open_home(home_folder(os.environ))
     return run_client(lambda: _run(home, args))
 
@@ -216,7 +223,10 @@ def _printed(name: str) -> str:
 def _subject(frame: Frame) -> str:
     """What a record is about: the call, the question, the token, or else its session."""
     body = decode_body(frame)
-    for kind, field in (("call", "call"), ("question", "qid"), ("token", "block")):
+    ref: int = getattr(body, "ref", 0)
+    if ref:
+        return show_call(ref)
+    for kind, field in (("question", "qid"), ("token", "block")):
         value: bytes = getattr(body, field, b"")
         if any(value):
             return show_id(kind, value)
@@ -245,7 +255,8 @@ async def _show(client: Client, args: argparse.Namespace) -> int:
     for name, value in _said(body):
         print(plain(f"  {name}: {value}"))
     for one in beside:
-        print(plain(f"  beside it ({one['length']} bytes, {one['state']}): {one['text']}"))
+        said = one["text"] if one["readable"] else "no text; --json shows it"
+        print(plain(f"  beside it ({one['length']} bytes, {one['state']}): {said}"))
     return DONE
 
 
@@ -270,11 +281,18 @@ def _value(value: object) -> str:
 
 def _beside(payload: r.PayloadBytes, body: Signed) -> dict[str, object]:
     whole = payload.length == len(payload.data)
-    made = commitment(payload.salt, payload.data)
     sealed = [value for value in (getattr(body, name) for name in body.__struct_fields__) if isinstance(value, Sealed)]
-    state = "as committed" if any(one.commitment == made for one in sealed) else "NOT what the record commits to"
-    state = state if whole else "only its beginning"
-    return {"slot": payload.slot, "length": payload.length, "state": state, "text": quote(payload.data)}
+    sound = any(is_sealed(one, payload.salt, payload.data) for one in sealed)
+    state = "only its beginning" if not whole else "as committed" if sound else "NOT what the record commits to"
+    told = {"slot": payload.slot, "length": payload.length, "state": state, "text": quote(payload.data)}
+    return {**told, "readable": _is_text(payload.data)}
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return not any(unicodedata.category(char) == "Cc" and char not in "\n\r\t" for char in data.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 async def _prove(client: Client, home: Home, args: argparse.Namespace) -> int:

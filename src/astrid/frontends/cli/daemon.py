@@ -14,7 +14,7 @@ from typing import cast
 import trio
 
 from astrid.errors import AstridError, LaunchError
-from astrid.frontends.cli import DONE, FAILED
+from astrid.frontends.cli import DONE, FAILED, counted, lasting
 from astrid.frontends.client import connect, run_client
 from astrid.frontends.launch import run_daemon
 from astrid.home import Home, home_folder, open_home
@@ -68,9 +68,9 @@ async def _status(home: Home, *, as_json: bool) -> int:
         fields = {name: getattr(status, name) for name in status.__struct_fields__}
         print(json.dumps({"running": True, **fields, "uptime_ns": int(status.uptime_ns)}))
         return DONE
-    print(f"astrid {status.version}, {status.mode}, up for {int(status.uptime_ns) // 10**9} s")
-    print(f"{status.active_connections} connections, {status.active_sessions} sessions")
-    print(f"{status.pending_approvals} open questions, {status.log_size} records in the log")
+    print(f"astrid {status.version}, {status.mode}, up for {lasting(int(status.uptime_ns) // 10**9)}")
+    print(f"{counted(status.active_connections, 'connection')}, {counted(status.active_sessions, 'session')}")
+    print(f"{counted(status.pending_approvals, 'open question')}, {counted(status.log_size, 'record')} in the log")
     return DONE
 
 

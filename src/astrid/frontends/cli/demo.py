@@ -10,11 +10,12 @@ import json
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import msgspec
-import trio
 
+from astrid.frontends.client import run_client
 from astrid.frontends.demo.play import play
 from astrid.frontends.demo.proof import damages, hostile_child, inclusion
 from astrid.frontends.demo.stage import Stage
@@ -60,7 +61,7 @@ def _perform(stage: Stage, *, quiet: bool) -> list[Row]:
 
     say(INTRODUCTION)
     stage.enter()
-    rows = trio.run(play, stage, say)
+    rows = run_client(partial(play, stage, say))
     rows += hostile_child(say)
-    rows += trio.run(inclusion, stage, say)
+    rows += run_client(partial(inclusion, stage, say))
     return rows + damages(stage, say)

@@ -23,10 +23,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+from astrid.core.checkpoint import parse_note_body
+from astrid.core.cosignature import DUE_RECORDS
 from astrid.core.install import Install
+from astrid.core.note import parse_note
 from astrid.core.tokens import Assurance
 from astrid.errors import AstridError, LaunchError
-from astrid.frontends.cli import DONE, FAILED, plain
+from astrid.frontends.cli import DONE, FAILED, counted, lasting, plain
 from astrid.frontends.client import connect, run_client
 from astrid.frontends.launch import verify_home
 from astrid.frontends.meeting import kept_checkpoint, load_credentials, load_install
@@ -180,12 +183,15 @@ def _log(home: Home) -> Finding:
         found = cast("dict[str, object]", json.loads(said))
     except json.JSONDecodeError:
         found = {"says": "the verifier said nothing that can be read"}
-    detail = f"{found.get('says')}: {found.get('records', 0)} records, signed up to {found.get('signed', 0)}"
+    detail = str(found.get("says"))
     if code == DONE:
+        detail += f": {found.get('records', 0)} records, signed up to {found.get('signed', 0)}"
         return Finding(name="log", state="ok", detail=detail)
     if not home.log.exists() and code != FAILED:
         return Finding(name="log", state="ok", detail="nothing is recorded yet")
     advice = str(found.get("advice", "")) or "see `astrid audit verify`"
+    if code == FAILED:
+        advice += "; where the daemon refuses it and no copy is whole: `astrid audit accept-loss`"
     where = f" at {found['where']}" if found.get("where") else ""
     return Finding(name="log", state="fail", detail=f"{detail}{where}"[:4000], advice=advice[:4000])
 
@@ -203,7 +209,7 @@ def _witness(home: Home, install: Install) -> Finding:
             advice="it will be kept at the first connection; keep a copy of it elsewhere",
         )
     age = max(0, int(time.time() - os.stat(home.witness).st_mtime))
-    detail = f"the last checkpoint seen covers {kept.size} records and is {age // 3600} hours old"
+    detail = f"the last checkpoint seen covers {counted(kept.size, 'record')} and is {lasting(age)} old"
     if age > OLD_ANCHOR_SECONDS:
         advice = "what was restored since could go unnoticed: keep checkpoints elsewhere too"
         return Finding(name="witness", state="warn", detail=detail, advice=advice)
@@ -225,7 +231,8 @@ def _disk(home: Home) -> Finding:
 def _daemon(home: Home) -> Iterator[Finding]:
     async def ask() -> tuple[Finding, ...]:
         async with connect(home, authenticate=False) as client:
-            return cast("r.Findings", await client.call("doctor", p.Nothing())).findings
+            found = cast("r.Findings", await client.call("doctor", p.Nothing())).findings
+            return (*found, _cosigned(home, client.welcome))
 
     try:
         found = run_client(ask)
@@ -237,3 +244,22 @@ def _daemon(home: Home) -> Iterator[Finding]:
         return
     yield Finding(name="daemon", state="ok", detail="one runs and is this home's")
     yield from found
+
+
+def _cosigned(home: Home, welcome: r.Welcome) -> Finding:
+    """Whether the daemon has it on record, for other clients to compare, what this client saw of the log."""
+    try:
+        mine = load_credentials(home).key.public
+    except AstridError as error:
+        return _bad("cosigned", error)
+    size = _size(welcome.checkpoint)
+    own = max((_size(one.note) for one in welcome.cosigned if one.key == mine), default=0)
+    detail = f"this client cosigned {own} of {size} records; cosignatures of {len(welcome.cosigned)} clients are known"
+    if size - own < 2 * DUE_RECORDS:
+        return Finding(name="cosigned", state="ok", detail=detail)
+    advice = "run `astrid sessions list`, which does that; if this stays, the daemon's log says why it is refused"
+    return Finding(name="cosigned", state="warn", detail=detail, advice=advice)
+
+
+def _size(note: bytes) -> int:
+    return parse_note_body(parse_note(note).text).size

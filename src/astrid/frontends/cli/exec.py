@@ -39,6 +39,7 @@ from astrid.wire.params import MAX_INPUT_CHARS
 SCRIPTED = "scripted:"
 GRANT_DAYS = 30
 CANCEL_SECONDS = 10.0
+ASKED_TIMES = 2  # should the signer die under a question
 _GOOD_ENDS = frozenset({"end_turn", "stop_sequence"})
 
 
@@ -311,18 +312,29 @@ class Run:
                     continue
 
     async def _answer(self, client: Client, session: str, question_id: str) -> None:
-        try:
-            settled = await answer_question(client, await self._person(), self._home, question_id)
-        except AstridError as error:
-            if error.code == "signer.aborted":
-                await client.call("cancelTurn", p.OfSession(session_id=session), within=CANCEL_SECONDS)
-                return
-            if error.code != "approval.unknown":
-                raise
-            self._show.note("the question was settled meanwhile")
+        for _ in range(ASKED_TIMES):
+            try:
+                with client.attended():
+                    settled = await answer_question(client, await self._person(), self._home, question_id)
+            except AstridError as error:
+                match error.code:
+                    case "signer.aborted":
+                        await client.call("cancelTurn", p.OfSession(session_id=session), within=CANCEL_SECONDS)
+                        return
+                    case "approval.unknown":
+                        self._show.note("the question was settled meanwhile")
+                        return
+                    case "signer.gone":
+                        self._show.note(error.render())
+                        await self._signers.aclose()
+                        self._signer = None
+                        continue
+                    case _:
+                        raise
+            if settled.outcome != "settled":
+                self._show.note(f"your answer did not count: {settled.outcome} {settled.reason}")
             return
-        if settled.outcome != "settled":
-            self._show.note(f"your answer did not count: {settled.outcome} {settled.reason}")
+        self._show.note(f"the question stays open: `astrid approvals answer {question_id}`")
 
     async def _spent(self, client: Client, session: str) -> int:
         known = cast("r.Sessions", await client.call("listSessions", p.ListSessions()))

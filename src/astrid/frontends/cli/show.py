@@ -19,7 +19,7 @@ from typing import Protocol, TextIO
 import msgspec
 
 from astrid.core.money import Micros, format_usd
-from astrid.frontends.cli import plain
+from astrid.frontends.cli import counted, plain
 from astrid.wire.events import (
     AnyEvent,
     ApprovalNeeded,
@@ -95,6 +95,8 @@ class ForPeople:
         self._out = out or sys.stdout
         self._about = about or sys.stderr
         self._streamed = ""
+        self._mid_line = False  # where the answer stands
+        self._one_screen = self._out.isatty() and self._about.isatty()
         self._columns = min(shutil.get_terminal_size().columns, MAX_COLUMNS)
 
     def event(self, event: AnyEvent) -> None:
@@ -109,8 +111,8 @@ class ForPeople:
                 self._line(f"> {event.name} {event.args}")
             case ToolCallResult():
                 lines = event.result.splitlines() or [""]
-                more = f" (+{len(lines) - 1} lines)" if len(lines) > 1 else ""
-                self._line(f"< {'error: ' if event.is_error else ''}{lines[0]}", more)
+                more = f" (+{counted(len(lines) - 1, 'line')})" if len(lines) > 1 else ""
+                self._line(f"< {'error: ' if event.is_error else ''}{lines[0].strip()}", more)
             case Denied():
                 self._whole(f"! {event.tool} denied by {event.layer}: {event.reason} [{event.code}]", event.advice)
             case Deferred():
@@ -131,7 +133,7 @@ class ForPeople:
     def result(self, session_id: str, tally: Tally, exit_code: int) -> None:
         """How it ended."""
         parts = [f"{tally.stop_reason or 'unfinished'}{f' [{tally.code}]' if tally.code else ''}"]
-        parts.append(f"{tally.calls} tool calls, {tally.denied} denied, {tally.deferred} deferred")
+        parts.append(f"{counted(tally.calls, 'tool call')}, {tally.denied} denied, {tally.deferred} deferred")
         parts.append(f"{tally.input_tokens} tokens in, {tally.output_tokens} out")
         parts.append(f"{format_usd(Micros(tally.spent_micros))} spent")
         self._whole(f"= {'; '.join(parts)}; {session_id}")
@@ -141,22 +143,32 @@ class ForPeople:
         streamed, self._streamed = self._streamed, ""
         if streamed != whole:
             self._say(whole.removeprefix(streamed) if whole.startswith(streamed) else f"\n{whole}")
-        self._say("" if whole.endswith("\n") else "\n")
+        self._end_line()
 
     def _say(self, text: str) -> None:
         self._out.write("".join(char if char in "\n\t" else plain(char) for char in text))
         self._out.flush()
+        self._mid_line = not text.endswith("\n") if text else self._mid_line
+
+    def _end_line(self) -> None:
+        if self._mid_line:
+            self._say("\n")
+
+    def _tell(self, line: str) -> None:
+        """A line about the session.  On a screen it begins one; in a pipe the answer stays as it is."""
+        if self._one_screen:
+            self._end_line()
+        self._about.write(f"{line}\n")
+        self._about.flush()
 
     def _line(self, text: str, end: str = "") -> None:
         """One line, cut to the width of the terminal: the whole of it is in the log."""
         room = self._columns - len(end)
         text = plain(text.expandtabs(1).strip())
-        self._about.write(f"{text if len(text) <= room else f'{text[: room - 3]}...'}{end}\n")
-        self._about.flush()
+        self._tell(f"{text if len(text) <= room else f'{text[: room - 3]}...'}{end}")
 
     def _whole(self, text: str, advice: str = "") -> None:
-        self._about.write(f"{plain(text)}{f'; {plain(advice)}' if advice else ''}\n")
-        self._about.flush()
+        self._tell(f"{plain(text)}{f'; {plain(advice)}' if advice else ''}")
 
 
 class ForPrograms:

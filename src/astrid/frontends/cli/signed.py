@@ -5,12 +5,13 @@ Source: the first Astrid (exit codes).
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Awaitable, Callable
 
 from astrid.errors import AstridError
-from astrid.frontends.cli import DENIED, INTERRUPTED, plain
+from astrid.frontends.cli import DENIED, INTERRUPTED
 from astrid.frontends.client import run_client
 
 _EXITS = {"signer.refused": DENIED, "signer.aborted": INTERRUPTED}
@@ -27,8 +28,15 @@ def run_signed(work: Callable[[], Awaitable[int]]) -> int:
     except AstridError as error:
         if error.code not in _EXITS:
             raise
-        sys.stderr.write(f"astrid: {plain(error.render())}\n")
+        sys.stderr.write(f"astrid: {error.render()}\n")
         return _EXITS[error.code]
+
+
+def signing_options(parser: argparse.ArgumentParser) -> None:
+    """The options of whatever the person signs."""
+    parser.add_argument("--yes", action="store_true", help="do not ask again at the terminal")
+    parser.add_argument("--passphrase-fd", type=int, metavar="N", help="read the passphrase from descriptor N")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def print_json(value: object) -> None:

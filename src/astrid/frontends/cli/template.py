@@ -9,7 +9,7 @@ TEMPLATE = """\
 # What the administrator of this machine forbids in /etc/astrid/config.toml stays forbidden.
 
 [model]
-# model = ""                     # provider/name, such as "anthropic/claude-sonnet-4-5"
+# model = ""                     # provider/name, such as "anthropic/claude-sonnet-5"
 # max_tokens = 4096              # the longest answer
 # api_url = ""                   # empty: the vendor's own
 
@@ -29,13 +29,16 @@ TEMPLATE = """\
 
 # What may never happen, whatever you sign.
 [security.policy]
+# blocked_tools = ["rm -rf /", "rm -rf /*", "sudo", "su", "mkfs", "dd", "chmod 777", "shutdown", "reboot", "init"]
 # approval_required_tools = []   # ask about these tools each single time
 # allowed_paths = []             # if not empty, nothing outside of these
 # denied_paths = ["/etc/**", "/boot/**", "/sys/**", "/proc/**", "/dev/**"]
 # allowed_hosts = []             # if not empty, no other host
 # denied_hosts = []
+# max_argument_size = 1048576    # the longest arguments of a call, in bytes; 0: no limit
 # require_approval_for_delete = true
 # require_approval_for_network = true
+# blocked_plugins = []
 
 [workspace]
 # mode = "safe"                  # of a session that names none: safe, guided or autonomous

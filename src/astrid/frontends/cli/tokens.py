@@ -32,7 +32,7 @@ from astrid.core.tokens import (
 )
 from astrid.errors import InputError, TokenError
 from astrid.frontends.cli import DONE
-from astrid.frontends.cli.signed import print_json, run_signed
+from astrid.frontends.cli.signed import print_json, run_signed, signing_options
 from astrid.frontends.client import connect
 from astrid.frontends.signer.describe import describe_block, permissions_text, purse_text, time_text
 from astrid.frontends.signing import SignedReply, Signer, Terms, token_of
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     grant.add_argument(
         "--out", type=Path, metavar="FILE", help="write the token there, and do not hand it to the daemon"
     )
-    _signing_options(grant)
+    signing_options(grant)
     listing = actions.add_parser("list", help="the tokens this home knows")
     listing.add_argument("--json", action="store_true", help="print JSON")
     show = actions.add_parser("show", help="one token, read from its own bytes")
@@ -73,13 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--json", action="store_true", help="print JSON")
     revoke = actions.add_parser("revoke", help="end a token and all that was passed on from it, now and for good")
     revoke.add_argument("id", metavar="ID")
-    _signing_options(revoke)
-
-
-def _signing_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="do not ask again at the terminal")
-    parser.add_argument("--passphrase-fd", type=int, metavar="N", help="read the passphrase from descriptor N")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    signing_options(revoke)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -163,7 +157,8 @@ async def _grant(home: Home, args: argparse.Namespace, terms: Terms) -> int:
         _say_granted(token, args)
         return DONE
     async with connect(home, start_daemon=True) as client:  # first, so that nobody agrees to what cannot be handed over
-        token = token_of(await _sign(home, args, terms))
+        with client.attended():
+            token = token_of(await _sign(home, args, terms))
         await client.call("tokensAdd", p.TokensAdd(token=token))
     _say_granted(token, args)
     return DONE
@@ -209,8 +204,9 @@ def _lines(info: r.TokenInfo) -> Iterator[str]:
     state = "revoked" if info.revoked else f"until {time_text(int(info.expires_s))}"
     yield f"{info.token_id} {info.scope} {state}, signed {info.assurance}"
     uses = "any number of uses" if info.uses == UNLIMITED_USES else f"{info.used} of {info.uses} uses"
-    spent = purse_text(int(info.spent_micros))
-    yield f"  {uses}, {spent} of {purse_text(int(info.purse_micros))} spent"
+    spent, purse = purse_text(int(info.spent_micros)), int(info.purse_micros)
+    of = "" if purse == UNLIMITED_MICROS else f" of {purse_text(purse)}"
+    yield f"  {uses}, {spent}{of} spent"
     for grant in info.grants:
         risk = Risk(min(grant.max_risk, max(Risk))).name.lower()
         yield f"  {permissions_text(grant.perms)} {quote(grant.pattern.encode())}, up to risk {risk}"
@@ -276,7 +272,8 @@ def read_block(signed: SignedBlock) -> Block:
 async def _revoke(home: Home, identity: bytes, args: argparse.Namespace) -> int:
     async with connect(home, start_daemon=True) as client:
         async with Signer.start(home, passphrase_fd=args.passphrase_fd, assume_yes=args.yes) as signer:
-            signed = await signer.revoke(identity)
+            with client.attended():
+                signed = await signer.revoke(identity)
         ended = cast("r.TokensRevoked", await client.call("tokensRevoke", p.TokensRevoke(statement=signed.statement)))
     if args.json:
         print_json({"token": show_id("token", identity), "revoked": ended.revoked})

@@ -53,9 +53,12 @@ class Stage:
         os.environ["ASTRID_HOME"] = str(self.home.root)
 
     def copy_home(self, name: str) -> Home:
-        """A copy of the home as it is now, as a thief of the disk would have it."""
+        """A copy of the home as it is now, as a thief of the disk would have it; but for the user's key, which nobody
+        opens but the signer.
+        """
         target = self.copies / name
-        shutil.copytree(self.home.root, target, ignore=shutil.ignore_patterns("*.sock"))
+        # What begins with a dot is being written just now, and soon has another name.
+        shutil.copytree(self.home.root, target, ignore=shutil.ignore_patterns(".*", "*.sock", "user.key"))
         return Home(target)
 
     def untouched(self) -> list[tuple[str, bool]]:
