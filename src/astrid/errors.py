@@ -51,9 +51,17 @@ class AstridError(Exception):
         return f"{self.message}{place} [{self.code}]"
 
     def render(self) -> str:
-        """One line for a terminal: what was wrong, where, and what to do."""
+        """One line for a terminal: what was wrong, where, and what to do.
+
+        SAFETY: a message names files and repeats words, and those may be anybody's; nothing of it steers the terminal.
+        """
         advice = f"; {self.advice}" if self.advice else ""
-        return f"{self}{advice}"
+        return plain(f"{self}{advice}")
+
+
+def plain(text: str) -> str:
+    """``text`` on one line, without anything that steers a terminal."""
+    return "".join(char if char.isprintable() else f"\\u{{{ord(char):x}}}" for char in text)
 
 
 class InputError(AstridError):

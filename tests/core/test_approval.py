@@ -23,11 +23,10 @@ from astrid.core.approval import (
     Verdict,
 )
 from astrid.core.blocks import Scope
-from astrid.core.call import Need, call_digest, encode_call
+from astrid.core.call import Need
 from astrid.core.canon import decode
 from astrid.core.grants import session_block
-from astrid.core.question import question_digest
-from astrid.core.records import MAX_BODY_BYTES, AskedRecord, Kind, SettledRecord
+from astrid.core.records import MAX_BODY_BYTES, AskedRecord, Kind, SettledRecord, is_sealed
 from astrid.core.tokens import Roots, attenuate, check_live, verify_chain
 from astrid.errors import AstridError, TokenError
 from tests.fakes.authority import (
@@ -97,7 +96,8 @@ def test_a_question_is_recorded_before_anybody_is_told() -> None:
     assert (record.entry.kind, record.entry.session, record.entry.checkpoint) == (Kind.ASKED, SESSION, False)
     assert [payload.data for payload in record.entry.payloads] == [raw]
     body = decode(record.entry.body, AskedRecord, max_bytes=MAX_BODY_BYTES, what="a body")
-    assert (body.ref, body.call, body.question) == (7, call_digest(encode_call(call())), question_digest(raw))
+    assert (body.ref, body.qid) == (7, record.qid)
+    assert is_sealed(body.body, SALT, raw)
     assert machine.waiting() == []
     assert machine.recorded(record.qid) == [Notify(record.qid, raw, (7,))]
     assert [qid for qid, _ in machine.waiting()] == [record.qid]
@@ -276,7 +276,7 @@ def test_a_yes_is_recorded_and_then_makes_its_token(scope: Scope) -> None:
         scope + 1,
         scope.name.lower(),
     )
-    assert end == Resolve(qid, question_digest(ask()), SESSION, (7,), Verdict(scope + 1), end.token, token.id)
+    assert end == Resolve(qid, SESSION, (7,), Verdict(scope + 1), end.token, token.id)
     assert machine.open == {}
 
 
@@ -290,11 +290,11 @@ def test_a_standing_yes_reaches_the_session_through_the_daemon_and_lives_by_the_
         kept.leaf, kept.id, holder=SESSION_KEY.public, session=SESSION, purse_micros=0, nonce=b"m" * 16
     )
     handed_on = verify_chain(attenuate(kept, share, HOLDER), ROOTS)
-    assert check_live(handed_on, moment(settled={end.question: end.block})) is None
+    assert check_live(handed_on, moment(settled={end.block})) is None
     unsettled = check_live(handed_on, moment())
     assert unsettled is not None
     assert unsettled.code == "token.unsettled"
-    revoked = check_live(handed_on, moment(settled={end.question: end.block}, revoked={end.block}))
+    revoked = check_live(handed_on, moment(settled={end.block}, revoked={end.block}))
     assert revoked is not None
     assert revoked.code == "token.revoked"
 
@@ -303,7 +303,7 @@ def test_a_no_is_recorded_and_makes_nothing() -> None:
     machine = approvals()
     qid = opened(machine, ask())
     end = answered(machine, no(ask()))
-    assert end == Resolve(qid, question_digest(ask()), SESSION, (1,), Verdict.DENY, b"", NOBODY)
+    assert end == Resolve(qid, SESSION, (1,), Verdict.DENY, b"", NOBODY)
 
 
 def test_of_two_answers_one_counts() -> None:  # threat 17
@@ -362,7 +362,7 @@ def test_a_question_ends_when_its_time_is_over() -> None:
     assert (body.decision, body.signer, body.assurance) == (0, NOBODY, 0)
     assert (body.reason, body.block) == ("expired", NOBODY)
     assert machine.expire(now_s=NOW + 300, salt=SALT) == []
-    assert machine.recorded(qid) == [Resolve(qid, question_digest(ask()), SESSION, (1,), None, b"", NOBODY)]
+    assert machine.recorded(qid) == [Resolve(qid, SESSION, (1,), None, b"", NOBODY)]
 
 
 def test_a_proposal_that_leaves_is_not_told_and_the_question_stays() -> None:

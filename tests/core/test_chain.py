@@ -300,7 +300,7 @@ def test_a_body_is_of_its_kind_or_refused() -> None:
     assert decode_body(stop) == Stop("ordered")
     for kind, body, code in (
         (999, stop.body, "chain.kind"),
-        (int(Kind.COSIGNED), stop.body, "chain.kind"),
+        (int(Kind.COSIGNED), stop.body, "chain.malformed"),
         (int(Kind.BOOT), stop.body, "chain.malformed"),
         (int(Kind.STOP), stop.body + b"\0", "chain.malformed"),
     ):

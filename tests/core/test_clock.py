@@ -85,6 +85,45 @@ def test_a_clock_that_goes_from_far_behind_to_far_ahead_is_told_twice() -> None:
     assert watch.observe(*after(2, set_by_ns=2 * AHEAD_NS)) == Step(2 * AHEAD_NS)
 
 
+# --- against the log, for what happened while nobody watched
+
+
+@pytest.mark.parametrize("by_s", [-61, -3600, -(10**9)])
+def test_a_clock_that_stands_before_the_last_record_was_set_back(by_s: int) -> None:
+    watch = ClockWatch(WALL + by_s * SECOND, RUNNING, last_ns=WALL)
+    assert watch.went_back
+    assert watch.observe(*after(5, set_by_ns=by_s * SECOND)) == Step(by_s * SECOND)
+    assert watch.observe(*after(6, set_by_ns=by_s * SECOND)) is None
+    assert watch.went_back
+
+
+@pytest.mark.parametrize("by_s", [-60, 0, 86_401, 10**9])
+def test_a_clock_that_stands_behind_the_last_record_cannot_be_judged(by_s: int) -> None:
+    watch = ClockWatch(WALL + by_s * SECOND, RUNNING, last_ns=WALL)
+    assert (watch.offset_ns, watch.went_back, watch.jumped_ahead) == (0, False, False)
+    assert watch.observe(*after(5, set_by_ns=by_s * SECOND)) is None
+
+
+@pytest.mark.parametrize("off_for_s", [0, 30, 86_401, 10**9])
+def test_a_clock_that_began_behind_and_is_set_right_is_believed_from_there(off_for_s: int) -> None:
+    watch = ClockWatch(0, RUNNING, last_ns=WALL)
+    assert watch.observe(SECOND, RUNNING + SECOND) is not None
+    assert watch.observe(*after(10, set_by_ns=off_for_s * SECOND)) is None
+    assert (watch.offset_ns, watch.went_back, watch.jumped_ahead) == (0, False, False)
+    assert watch.observe(*after(20, set_by_ns=off_for_s * SECOND + AHEAD_NS + 1)) is not None
+    assert watch.jumped_ahead
+    assert watch.observe(*after(30, set_by_ns=off_for_s * SECOND - BACK_NS - 1)) is not None
+    assert watch.went_back
+
+
+def test_a_clock_that_began_behind_becomes_right_by_running_on_only_as_the_log_s_time_does() -> None:
+    """Waiting does not make it right: the time that passes, passes for both."""
+    watch = ClockWatch(WALL - 3600 * SECOND, RUNNING, last_ns=WALL)
+    watch.observe(*after(0, set_by_ns=-3600 * SECOND))
+    watch.observe(*after(7200, set_by_ns=-3600 * SECOND))
+    assert watch.went_back
+
+
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(-2 * AHEAD_NS, 2 * AHEAD_NS)), max_size=20))
 def test_the_state_depends_on_where_the_clocks_stand_and_on_nothing_before(looks: list[tuple[int, int]]) -> None:
     watch = ClockWatch(WALL, RUNNING)

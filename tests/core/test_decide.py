@@ -18,8 +18,8 @@ from astrid.core.decide import Ask, Circumstances, Decision, Denied, Limits, Per
 from astrid.core.ids import BlockId
 from astrid.core.policy import PolicyConfig
 from astrid.core.resources import parse_pattern
-from astrid.core.risk import EffectClass, Risk
-from astrid.core.tokens import Assurance, Block, Grant, Moment, Permission, Scope, Token
+from astrid.core.risk import SINK_RISK, EffectClass, Risk, base_risk, is_sink
+from astrid.core.tokens import Assurance, Block, Grant, Moment, Permission, Refusal, Scope, Token
 from astrid.core.tools import ToolSpec
 from astrid.errors import PatternError
 from tests.fakes.authority import (
@@ -88,7 +88,7 @@ def once_token(made: Call, *, signer: Any = USER, **fields: Any) -> Token:
 STANDING = session_token()
 
 
-def judge(made: Call, tokens: Sequence[Token], tool: ToolSpec | None = None, **fields: Any) -> Decision:
+def judge(made: Call, tokens: Sequence[Token | Refusal], tool: ToolSpec | None = None, **fields: Any) -> Decision:
     if "moment" not in fields:
         fields["moment"] = moment(tainted=made.tainted)
     return decide(made, call_digest(encode_call(made)), tool or spec(), tokens, around(**fields))
@@ -158,7 +158,7 @@ def test_a_once_token_made_below_a_session_answer_is_no_fresh_yes() -> None:
         holder=SESSION_KEY.public, scope=Scope.SESSION, session=SESSION, question=question, grants=(EVERYTHING,)
     )
     own = once_below(answer, made)
-    settled = moment(settled={question: answer.id})
+    settled = moment(settled={answer.id})
     assert isinstance(judge(made, [own], moment=settled), Permit)
     assert code(judge(made, [own], moment=settled, fresh_reason="it writes hooks")) == "token.not-fresh"
 
@@ -180,9 +180,9 @@ def test_a_device_that_answered_is_a_person() -> None:
         question=question,
         assurance=Assurance.DEVICE,
     )
-    fields: dict[str, Any] = {"moment": moment(settled={question: answer.id}), "fresh_reason": "it writes hooks"}
+    fields: dict[str, Any] = {"moment": moment(settled={answer.id}), "fresh_reason": "it writes hooks"}
     assert isinstance(judge(made, [answer], **fields), Permit)
-    fields["moment"] = moment(settled={question: b"x" * 32})
+    fields["moment"] = moment(settled={b"x" * 32})
     assert code(judge(made, [answer], **fields)) == "token.unsettled"
 
 
@@ -473,6 +473,41 @@ def test_taint_raises_the_level_of_a_sink_and_of_nothing_else(effect: str) -> No
     assert tainted - clean == raised
 
 
+@pytest.mark.parametrize(
+    ("effect", "host", "clean", "tainted"),
+    [
+        ("staging", Risk.LOW, Risk.LOW, Risk.LOW),  # in the workspace
+        ("staging", Risk.HIGH, Risk.HIGH, Risk.CRITICAL),  # outside, or a protected file: a write like any other
+        ("write", Risk.LOW, Risk.HIGH, Risk.CRITICAL),
+        ("read", Risk.LOW, Risk.LOW, Risk.LOW),
+        ("read", Risk.MEDIUM, Risk.MEDIUM, Risk.MEDIUM),  # outside: looking there sends nothing
+        ("read", Risk.HIGH, Risk.HIGH, Risk.CRITICAL),
+        ("model", Risk.CRITICAL, Risk.CRITICAL, Risk.CRITICAL),
+    ],
+)
+def test_a_host_that_puts_a_call_at_the_level_of_a_sink_has_made_it_one(
+    effect: str, host: Risk, clean: Risk, tainted: Risk
+) -> None:
+    assert module.risk_of(call(risk=host), spec(effect=effect)) is clean
+    assert module.risk_of(call(risk=host, tainted=True), spec(effect=effect)) is tainted
+
+
+@pytest.mark.parametrize("effect", list(EffectClass))
+def test_every_class_at_the_level_of_sinks_is_a_sink_already(effect: EffectClass) -> None:
+    assert is_sink(effect) or base_risk(effect) < SINK_RISK
+
+
+def test_a_grant_for_a_clean_write_outside_does_not_cover_a_tainted_one() -> None:
+    """Threat 51: as for a tool that declares that it writes outside."""
+    outside = Grant("file://elsewhere/**", 0xFF, 0, Risk.HIGH, b"")
+    grant = token(holder=SESSION_KEY.public, grants=(outside,), session=SESSION, scope=Scope.SESSION)
+    write = call(needs=(Need("file://elsewhere/a", WRITE),), risk=Risk.HIGH)
+    assert isinstance(judge(write, [grant], spec(effect="staging")), Permit)
+    found = judge(msgspec.structs.replace(write, tainted=True), [grant], spec(effect="staging"))
+    assert isinstance(found, Ask)
+    assert (found.risk, found.missing.code) == (Risk.CRITICAL, "token.level")
+
+
 def test_a_host_raises_the_level_and_never_lowers_it() -> None:
     assert module.risk_of(call(risk=3), spec(effect="read")) is Risk.CRITICAL
     assert module.risk_of(call(risk=0), spec(effect="destructive")) is Risk.HIGH
@@ -657,7 +692,7 @@ def cases(draw: st.DrawFn) -> Case:
             made.tainted,
             1,
             draw(st.sampled_from((*(frozenset(),) * 6, frozenset(IDS[:1]), frozenset({USER.public})))),
-            draw(st.sampled_from(({}, {QUESTION: IDS[0]}, {QUESTION: IDS[1]}))),
+            draw(st.sampled_from((frozenset[bytes](), frozenset(IDS[:1]), frozenset(IDS[1:2])))),
         ),
         standing=draw(st.sampled_from((True,) * 5 + (False,))),
         fresh_reason=draw(st.sampled_from(("",) * 4 + ("each time",))),
@@ -722,7 +757,7 @@ def worse(draw: st.DrawFn) -> tuple[Case, Case]:
         case "fresh":
             circumstances = change(circumstances, fresh_reason="each time")
         case _:
-            circumstances = change(circumstances, moment=change(circumstances.moment, settled={}))
+            circumstances = change(circumstances, moment=change(circumstances.moment, settled=frozenset()))
     return case, Case(made, case.tool, tokens_left, circumstances)
 
 
@@ -731,6 +766,30 @@ def worse(draw: st.DrawFn) -> tuple[Case, Case]:
 def test_taking_something_away_never_permits(pair: tuple[Case, Case]) -> None:
     before, after = (kind(case.decide()) for case in pair)
     assert after != "permit" or before == "permit"
+
+
+refusals = st.builds(Refusal, st.sampled_from(("token.signature", "token.none", "budget.exceeded")), st.just("forged"))
+
+
+@settings(max_examples=200)
+@given(cases(), st.lists(st.tuples(st.integers(0, 5), st.one_of(refusals, tokens())), min_size=1, max_size=4))
+def test_whatever_is_presented_beside_it_takes_no_permit_away(
+    case: Case, more: list[tuple[int, Token | Refusal]]
+) -> None:
+    """Expired, revoked, used up, another's or forged: and so leaving anything away never permits."""
+    presented: list[Token | Refusal] = list(case.tokens)
+    for place, one in more:
+        presented.insert(place, one)
+    digest = call_digest(encode_call(case.call))
+    crowded = decide(case.call, digest, case.tool, presented, case.around)
+    assert isinstance(crowded, Permit) or not isinstance(case.decide(), Permit)
+
+
+def test_what_a_forged_token_says_of_itself_is_never_believed() -> None:
+    """Its refusal is told where nothing else is special; it is no reason to deny what a person may allow."""
+    found = judge(call(), [Refusal("token.signature", "it does not verify")])
+    assert isinstance(found, Ask)
+    assert (found.missing.code, found.reason) == ("token.signature", "it does not verify")
 
 
 @settings(max_examples=100)

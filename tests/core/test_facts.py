@@ -5,16 +5,22 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from astrid.core import gate_admin
 from astrid.core.budget import Ledger, Purse
+from astrid.core.call import Need
 from astrid.core.canon import Signed
 from astrid.core.chain import Frame
-from astrid.core.facts import DENIAL_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION, Facts, Quota
+from astrid.core.facts import DENIAL_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION, Facts, Principal, Quota
+from astrid.core.gate_state import Stage
 from astrid.core.records import (
     AskedRecord,
     ChargeRow,
     CoalescedRecord,
     DeferredRecord,
     DeniedRecord,
+    Entry,
+    JournalRow,
+    Kind,
     OutcomeRecord,
     PermitRecord,
     RevokedRecord,
@@ -28,6 +34,7 @@ from tests.fakes.authority import (
     HOLDER,
     NOW,
     ROOTS,
+    SALT,
     SESSION,
     SESSION_KEY,
     USER,
@@ -36,7 +43,7 @@ from tests.fakes.authority import (
     pass_on,
     token,
 )
-from tests.fakes.gate_bench import FILES, PARENT, Bench, body
+from tests.fakes.gate_bench import FILES, MODEL, PARENT, RICH, Bench, body, preparation
 from tests.fakes.rules import policy
 
 SEALED = Sealed(1, b"s" * 32)
@@ -51,16 +58,20 @@ def take(into: Facts, made: Signed, *, seq: int = 1, time_ns: int = 5, session: 
     into.replay(Frame(b"p" * 32, seq, 1, time_ns, int(entry(made).kind), session, b""), made)
 
 
+def stranger() -> Principal:
+    return Principal(key=b"k" * 32, session=OTHER, workspace=WORKSPACE, toolboxes=(), limits=RICH, asks=True)
+
+
 def permit(ref: int, micros: int = 5, *blocks: bytes) -> PermitRecord:
     rows = tuple(ChargeRow(one, micros) for one in blocks or (b"b" * 32,))
     return PermitRecord(
-        *(ref, b"c" * 32, "workspace", "main", "read_file", b"t" * 32, b"k" * 32, WORKSPACE, b"b" * 32, 0, False),
+        *(ref, "workspace", "main", "read_file", b"t" * 32, b"k" * 32, WORKSPACE, b"b" * 32, 0, False),
         *(NOW, b"P" * 32, 1, rows, micros, SEALED),
     )
 
 
 def outcome(ref: int, spent: int) -> OutcomeRecord:
-    return OutcomeRecord(ref, 1, b"c" * 32, "done", False, False, spent, True, SEALED)
+    return OutcomeRecord(ref, 1, "done", False, False, spent, True, SEALED)
 
 
 # --- looking things up
@@ -86,12 +97,12 @@ def test_time_is_in_whole_seconds_and_never_before_the_last_record() -> None:
 def test_the_present_of_a_call_is_that_of_its_own_session() -> None:
     made = facts()
     made.revoked.add(b"r" * 32)
-    made.settled[b"q" * 32] = b"b" * 32
+    made.settled.add(b"b" * 32)
     now = made.moment(call(tainted=True), NOW * 10**9)
     assert (now.time_s, now.aud, now.session, now.workspace, now.tainted, now.epoch) == (
         *(NOW, AUD, SESSION, WORKSPACE, True, 1),
     )
-    assert (b"r" * 32 in now.revoked, dict(now.settled)) == (True, {b"q" * 32: b"b" * 32})
+    assert (now.revoked, now.settled) == ({b"r" * 32}, {b"b" * 32})
 
 
 CHAIN = pass_on(token(), HOLDER)
@@ -196,10 +207,9 @@ def test_a_log_that_no_gate_wrote_is_refused_and_says_where(wrong: Signed) -> No
 
 def test_only_an_answer_that_made_a_token_makes_one_live() -> None:
     made = facts()
-    for number, block in ((1, b"\0b" * 16), (2, b"\0" * 32)):
-        digest = bytes([number]) * 32
-        take(made, SettledRecord(digest, b"q" * 16, 1, block, b"k" * 32, 2, "once", SEALED))
-    assert made.settled == {b"\1" * 32: b"\0b" * 16}
+    for block in (b"\0b" * 16, b"\0" * 32):
+        take(made, SettledRecord(b"q" * 16, 1, block, b"k" * 32, 2, "once", SEALED))
+    assert made.settled == {b"\0b" * 16}
 
 
 def test_a_revocation_is_remembered() -> None:
@@ -211,8 +221,8 @@ def test_a_revocation_is_remembered() -> None:
 @pytest.mark.parametrize(
     "made",
     [
-        DeniedRecord(8, b"c" * 32, "", "", b"k" * 32, "policy", "policy.path", SEALED),
-        AskedRecord(8, b"c" * 32, b"q" * 32, b"q" * 16, "bash", 2, NOW, SEALED),
+        DeniedRecord(8, "", "", b"k" * 32, "policy", "policy.path", SEALED),
+        AskedRecord(8, b"q" * 16, "bash", 2, NOW, SEALED),
         DeferredRecord(8, b"q" * 16),
     ],
     ids=lambda made: type(made).__name__,
@@ -228,6 +238,75 @@ def test_other_records_change_the_time_alone() -> None:
     made = facts()
     take(made, CoalescedRecord("tool.unknown", 4), time_ns=9)
     assert (made.durable_ns, made.last_ref, made.ledger.purses) == (9, 0, Ledger().purses)
+
+
+# --- what a session has had of the log, after a restart
+
+
+def replayed(log: list[Entry]) -> Facts:
+    made = facts()
+    for seq, one in enumerate(log, 1):
+        made.replay(Frame(b"p" * 32, seq, 1, 5, int(one.kind), one.session, one.body), body(one))
+    return made
+
+
+def busy() -> Bench:
+    """A session that has done a little of everything."""
+    bench = Bench()
+    bench.log.append(
+        gate_admin.register(bench.facts, 9, stranger(), gate_admin.Opening("guided", "p/m", scripted=True))
+    )
+    bench.log[0] = msgspec.structs.replace(bench.log[0], session=SESSION)  # of the one that the bench registers itself
+    bench.propose("read_file")
+    bench.prepared(made=preparation(max_micros=5))
+    bench.sync()
+    bench.executed(content=b"x" * 999)
+    bench.propose("model")
+    bench.prepared(made=preparation(needs=(Need("model://p/m", 16),)), sender=MODEL)
+    bench.propose("nonsense", args=b"x" * 999)
+    bench.do(bench.gate.strayed(PARENT, "nonsense"))
+    bench.do(bench.gate.strayed(0, "nonsense"))
+    bench.at(Stage.ASKING)
+    bench.defer()
+    me = bench.facts.principals[PARENT]
+    bench.log.append(gate_admin.prompted(bench.facts, me, 1, 3, b"do it", salt=SALT))
+    bench.log.append(gate_admin.save(bench.facts, me, (JournalRow(1, b""), JournalRow(2, b"")), salt=SALT))
+    return bench
+
+
+def test_the_log_gives_back_what_every_session_has_had_of_it() -> None:
+    bench = busy()
+    made = replayed(bench.log)
+    assert made.quota._bytes == bench.facts.quota._bytes
+    assert made.quota._denial_bytes == bench.facts.quota._denial_bytes
+    assert set(made.quota._bytes) == {SESSION, b""}
+    assert made.rows == bench.facts.rows == {SESSION: 2}
+
+
+def test_what_ended_with_its_session_is_not_given_back() -> None:
+    bench = busy()
+    bench.propose("read_file")
+    bench.prepared()
+    bench.sync()
+    bench.do(bench.gate.principal_gone(PARENT))
+    bench.log += gate_admin.ended(bench.facts, SESSION, "finished")
+    bench.executed(4)
+    assert bench.log[-1].kind in (Kind.OUTCOME, Kind.SESSION_ENDED)
+    made = replayed(bench.log)
+    assert set(made.quota._bytes) == {b""}
+    assert made.rows == {}
+
+
+def test_a_session_that_had_its_share_is_paused_after_a_restart_too() -> None:
+    bench = busy()
+    while not bench.facts.quota.spent(SESSION):
+        bench.propose("nonsense", args=b"x" * 5000)
+        bench.sync()
+    for _ in range(9):
+        bench.propose("nonsense")
+    made = replayed(bench.log)
+    assert made.quota.spent(SESSION)
+    assert made.quota.count(SESSION, "gate.paused") == []  # the ninth: eight are recorded
 
 
 def test_limits_of_today_do_not_undo_what_was_permitted_then() -> None:

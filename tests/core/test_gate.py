@@ -11,13 +11,14 @@ import pytest
 from astrid.core import decide as decide_module
 from astrid.core import gate as gate_module
 from astrid.core.budget import Purse
-from astrid.core.call import Need, call_digest, decode_call
+from astrid.core.call import Need, decode_call
 from astrid.core.canon import MAX_U64
 from astrid.core.decide import Limits
-from astrid.core.gate import MAX_PENDING_PER_PRINCIPAL, MAX_TOKENS_PER_PROPOSAL
-from astrid.core.gate_messages import Executed, Prepared, Send
+from astrid.core.gate import MAX_PENDING_PER_PRINCIPAL, MAX_RESULT_BYTES, MAX_TOKENS_PER_PROPOSAL
+from astrid.core.gate_messages import Executed, Prepared, Record, Send
 from astrid.core.gate_state import Stage
-from astrid.core.records import Kind
+from astrid.core.question import decode_question
+from astrid.core.records import Kind, is_sealed
 from astrid.core.tokens import Grant, Scope
 from astrid.core.tools import ToolSpec
 from tests.fakes.authority import CHILD_KEY, DAY, NOW, SESSION, SESSION_KEY, USER, WORKSPACE, pass_on, token
@@ -63,7 +64,7 @@ def test_a_call_is_looked_at_permitted_recorded_run_settled_and_answered_in_this
     execute = sent.message
     assert isinstance(execute, Execute)
     assert (sent.to, execute.permit_seq, execute.incarnation) == (FILES, 1, 1)
-    assert permit.call == call_digest(execute.call)
+    assert is_sealed(permit.bytes_, bench.log[0].payloads[0].salt, execute.call)
     assert decode_call(execute.call).args == b'{"path":"a"}'
     bench.executed(spent_micros=5)
     outcome = bench.records(Kind.OUTCOME)[0]
@@ -414,6 +415,7 @@ def test_what_is_revoked_below_another_token_does_not_stop_the_others() -> None:
     assert revoke(bench, b"x" * 32) == []
 
 
+HELD = (Stage.PERMITTING, Stage.RUNNING)
 CHANGES: dict[str, tuple[Callable[[Bench], object], str]] = {
     "the token expires": (lambda bench: setattr(bench, "now_ns", (NOW + DAY) * SECOND), "token.expired"),
     "the log's time passes its end": (
@@ -421,7 +423,7 @@ CHANGES: dict[str, tuple[Callable[[Bench], object], str]] = {
         "token.expired",
     ),
     "the keys change": (
-        lambda bench: setattr(bench.facts, "roots", msgspec.structs.replace(bench.facts.roots, epoch=2)),
+        lambda bench: setattr(bench.facts, "roots", msgspec.structs.replace(bench.facts.roots, keys={}, epoch=2)),
         "token.epoch",
     ),
     "the clock goes back": (lambda bench: setattr(bench.facts, "standing", False), "token.clock"),
@@ -450,6 +452,29 @@ def test_what_changed_while_the_permit_was_written_stops_the_call_and_returns_th
     assert bench.facts.ledger.purses[b"session" + SESSION] == Purse(0, 0)
     (outcome,) = bench.records(Kind.OUTCOME)
     assert (outcome.effect, outcome.spent, outcome.is_error) == ("none", 0, True)
+
+
+@pytest.mark.parametrize("change", [one for one in CHANGES if CHANGES[one][1].startswith("token.")])
+@pytest.mark.parametrize("stage", list(Stage), ids=lambda stage: stage.value)
+def test_at_whatever_stage_a_token_ends_nothing_new_starts_on_it(stage: Stage, change: str) -> None:
+    bench = Bench()
+    bench.at(stage)
+    running = len(bench.sent(Execute))
+    CHANGES[change][0](bench)
+    match stage:
+        case Stage.PREPARING:
+            bench.prepared()
+        case Stage.PERMITTING:
+            bench.sync()
+        case Stage.RUNNING:
+            bench.executed()  # what runs is not cut off by time; only a person's revocation does that
+        case Stage.ASKING:
+            bench.answered()
+            bench.propose()
+            bench.prepared()
+    bench.sync()
+    assert len(bench.sent(Execute)) == running
+    assert len(bench.records(Kind.PERMIT)) == len(bench.records(Kind.OUTCOME)) == (stage in HELD)
 
 
 @pytest.mark.parametrize("change", [one for one in CHANGES if CHANGES[one][1] != "audit.suspended"])
@@ -537,7 +562,6 @@ def test_a_denial_is_recorded_before_it_is_answered_and_nothing_runs_after_it() 
     bench.sync()
     (denied,) = bench.records(Kind.DENIED)
     assert (denied.layer, denied.code, denied.ref) == ("policy", "policy.path", 1)
-    assert denied.call != b"\0" * 32
     assert (bench.answer.layer, bench.answer.code) == ("policy", "policy.path")
     for late in (bench.prepared(1), bench.executed(1), bench.progress(1), bench.sync()):
         assert late == []
@@ -548,7 +572,7 @@ def test_a_denial_of_what_never_became_a_call_says_so() -> None:
     bench.propose("nonsense")
     bench.sync()
     (denied,) = bench.records(Kind.DENIED)
-    assert (denied.call, denied.tool, denied.host_kind, denied.code) == (b"\0" * 32, "", "", "tool.unknown")
+    assert (denied.tool, denied.host_kind, denied.code) == ("", "", "tool.unknown")
     assert bench.answer.layer == "tool"
 
 
@@ -585,12 +609,56 @@ def test_too_many_tokens_are_refused_before_they_are_looked_at() -> None:
     assert bench.answer.code == "gate.too-many"
 
 
-def test_a_token_that_does_not_verify_is_a_denial() -> None:
-    bench = Bench()
-    bench.propose("read_file", STANDING.raw[:-1])
+BAD = {"malformed": b"junk", "cut": STANDING.raw[:-1], "altered": STANDING.raw[:-1] + b"\0", "too long": b"x" * 20_000}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_a_token_that_does_not_verify_covers_nothing_and_is_told(bad: bytes) -> None:
+    bench = Bench(asks=False)
+    bench.propose("read_file", bad)
     bench.prepared()
     bench.sync()
-    assert (bench.answer.layer, bench.answer.code) == ("capability", "token.encoding")
+    assert (bench.answer.layer, bench.answer.code.partition(".")[0]) == ("capability", "token")
+    assert [one.count for one in bench.records(Kind.COALESCED)] == [1]
+    assert bench.records(Kind.COALESCED)[0].code == bench.answer.code
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+@pytest.mark.parametrize("first", [False, True])
+def test_a_token_that_does_not_verify_spoils_nothing_that_is_presented_beside_it(bad: bytes, first: bool) -> None:
+    """If it did, leaving it away would permit."""
+    bench = Bench()
+    bench.propose("read_file", *((bad, STANDING) if first else (STANDING, bad)))
+    bench.prepared()
+    bench.sync()
+    assert len(bench.sent(Execute)) == 1
+    assert [(made.kind, made.session) for made in bench.log] == [(Kind.COALESCED, SESSION), (Kind.PERMIT, SESSION)]
+
+
+def test_a_person_who_is_asked_learns_that_a_token_did_not_verify() -> None:
+    bench = Bench()
+    bench.propose("read_file", b"junk", token(holder=SESSION_KEY.public, grants=(Grant("file://v/**", 1, 0, 3, b""),)))
+    bench.prepared()
+    question, _ = decode_question(bench.sent(Ask)[0].question)
+    assert question.why == b"a token that was presented does not verify"
+
+
+def test_an_overlong_call_is_an_input_error_whatever_its_tokens_are() -> None:
+    bench = Bench()
+    bench.propose("read_file", b"junk")
+    bench.prepared(made=preparation(cwd_rel="\u00e9"))
+    bench.sync()
+    assert bench.answer.layer == "input"
+
+
+def test_a_call_that_is_given_up_again_and_again_is_withdrawn_once() -> None:
+    """Else one session could fill the mailbox of a host that serves others."""
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    for _ in range(50):
+        bench.cancel()
+    bench.gone()
+    assert len(bench.sent(Withdraw)) == 1
 
 
 def test_where_nobody_may_be_asked_what_is_not_covered_is_denied() -> None:
@@ -651,6 +719,59 @@ def test_what_is_booked_is_the_true_figure_and_a_callee_never_lowers_it(
     (outcome,) = bench.records(Kind.OUTCOME)
     assert (outcome.spent, outcome.sound) == (booked, sound)
     assert bench.facts.ledger.purses[b"session" + SESSION] == Purse(booked, 0)
+
+
+def test_a_result_that_is_too_long_to_be_kept_is_an_error_and_paid_for() -> None:
+    """The log's writer would end with it."""
+    bench = Bench()
+    bench.propose()
+    bench.prepared(made=preparation(max_micros=9))
+    bench.sync()
+    bench.executed(content=b"x" * (MAX_RESULT_BYTES + 1), spent_micros=9)
+    assert (bench.answer.is_error, bench.answer.effect, bench.answer.content[:13]) == (True, "done", b"tool.too-long")
+    assert max(len(one.data) for made in bench.log for one in made.payloads) < 1000
+    assert bench.facts.ledger.purses[b"session" + SESSION] == Purse(9, 0)
+
+
+def test_two_proposals_under_one_number_are_two_calls_with_a_permit_and_an_end_each() -> None:
+    """The number is the principal's own affair; it names nothing in the gate."""
+    bench = Bench()
+    bench.propose(proposal=7)
+    bench.propose(proposal=7)
+    bench.prepared(1)
+    bench.prepared(2)
+    bench.sync()
+    bench.executed(1, permit_seq=2)
+    assert bench.answers() == []
+    bench.executed(1)
+    bench.executed(1)
+    bench.cancel(7)
+    assert bench.progress(2) == []
+    bench.executed(2)
+    assert [one.permit_seq for one in bench.answers()] == [1]
+    assert len(bench.records(Kind.PERMIT)) == len(bench.records(Kind.OUTCOME)) == len(bench.sent(Execute)) == 2
+
+
+def test_a_once_token_under_one_number_is_used_once() -> None:
+    bench = Bench()
+    bench.at(Stage.ASKING)
+    raw = bench.say_yes(bench.sent(Ask)[0].question, bench.ref)
+    for _ in range(3):
+        bench.propose("read_file", raw, proposal=1)
+        bench.prepared(made=preparation(fresh=True, why="a person has to see it"))
+    bench.sync()
+    assert len(bench.sent(Execute)) == 1
+
+
+@pytest.mark.parametrize("end", [Bench.cancel, Bench.gone], ids=["cancelled", "gone"])
+def test_whoever_gave_up_hears_nothing_of_what_still_runs(end: Callable[[Bench], object]) -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    end(bench)
+    before = len(bench.effects)
+    bench.progress()
+    bench.executed()
+    assert all(isinstance(one, Record) for one in bench.effects[before:])
 
 
 def test_an_overrun_freezes_the_session() -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from astrid.core import gate_admin
 from astrid.core.canon import Domain
-from astrid.core.facts import Open, Principal
+from astrid.core.facts import LAST_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION, Facts, Open, Principal
 from astrid.core.gate_admin import Opening
 from astrid.core.install import Revocation, sign_statement
-from astrid.core.records import Entry, JournalRow, Kind
+from astrid.core.records import Boot, Entry, Genesis, JournalRow, Kind, seal
 from astrid.core.tokens import Scope, issue
+from astrid.core.verify import LogKeys
 from astrid.errors import AstridError, CanonError, TokenError
 from tests.fakes.authority import (
     AUD,
@@ -189,12 +190,31 @@ def test_a_revocation_that_cannot_be_recorded_changes_nothing() -> None:
 ROWS = (JournalRow(4, b"one"), JournalRow(5, b"two"))
 
 
+def after_three() -> Facts:
+    """A session has saved three rows."""
+    facts = Bench().facts
+    facts.rows[SESSION] = 3
+    return facts
+
+
 def test_rows_of_a_journal_leave_their_digest_in_the_log() -> None:
-    made = gate_admin.save(NOBODY_YET, ROWS)
+    facts = after_three()
+    made = gate_admin.save(facts, NOBODY_YET, ROWS, salt=SALT)
     journal = body(made)
-    assert (journal.first, journal.count, journal.rows) == (4, 2, gate_admin.rows_digest(ROWS))
-    assert (made.rows, made.session) == (ROWS, SESSION)
-    assert body(gate_admin.save(NOBODY_YET, ())).count == 0
+    sealed, payload = seal(gate_admin.rows_digest(ROWS), SALT)
+    assert (journal.first, journal.count, journal.rows) == (4, 2, sealed)
+    assert (made.rows, made.session, made.payloads) == (ROWS, SESSION, (payload,))
+    assert body(gate_admin.save(facts, NOBODY_YET, (), salt=SALT)).count == 0
+    assert facts.rows == {SESSION: 5}
+    gate_admin.ended(facts, SESSION, "finished")
+    assert facts.rows == {}
+
+
+def test_rows_that_were_erased_cannot_be_guessed_from_the_log() -> None:
+    """Threat 26: a digest without a secret in it would tell whoever tries out what a row may have held."""
+    one, other = (gate_admin.save(after_three(), NOBODY_YET, ROWS, salt=bytes([n]) * 32) for n in (1, 2))
+    assert body(one).rows.commitment != body(other).rows.commitment
+    assert not [made for made in (one, other) if gate_admin.rows_digest(ROWS) in made.body]
 
 
 @pytest.mark.parametrize(
@@ -214,12 +234,37 @@ def test_an_edited_row_is_noticed(rows: tuple[JournalRow, ...]) -> None:
 
 
 def test_more_rows_than_a_record_can_count_are_refused() -> None:
-    with pytest.raises(CanonError):
-        gate_admin.save(NOBODY_YET, (JournalRow(1, b""),) * 2**16)
+    facts = Bench().facts
+    with pytest.raises(CanonError) as caught:
+        gate_admin.save(facts, NOBODY_YET, tuple(JournalRow(n, b"") for n in range(1, 2**16 + 1)), salt=SALT)
+    assert (caught.value.code, facts.rows) == ("canon.no-encoding", {})
+
+
+@pytest.mark.parametrize("numbers", [(3,), (5,), (4, 4), (4, 6), (5, 4), (0,), (-4,), (2**64,)])
+def test_a_row_that_is_not_the_next_one_is_refused(numbers: tuple[int, ...]) -> None:
+    """Stored twice it would end the log's writer."""
+    facts = after_three()
+    with pytest.raises(CanonError) as caught:
+        gate_admin.save(facts, NOBODY_YET, tuple(JournalRow(n, b"") for n in numbers), salt=SALT)
+    assert (caught.value.code, facts.rows[SESSION]) == ("record.rows", 3)
+
+
+def test_what_a_session_says_of_itself_has_an_end_too() -> None:
+    """Beyond its share it may say how its turn ends, and that is all; what is refused is not counted."""
+    facts = after_three()
+    facts.quota.wrote(SESSION, LOG_BYTES_PER_SESSION + LAST_BYTES_PER_SESSION - 300)
+    gate_admin.save(facts, NOBODY_YET, ROWS, salt=SALT)
+    for _ in range(2):
+        with pytest.raises(CanonError) as caught:
+            gate_admin.save(facts, NOBODY_YET, (JournalRow(6, b"x" * 300),), salt=SALT)
+        assert (caught.value.code, facts.rows[SESSION]) == ("record.share", 5)
+        with pytest.raises(CanonError):
+            gate_admin.prompted(facts, NOBODY_YET, 3, 2, b"x" * 300, salt=SALT)
+    assert facts.quota.has_room(SESSION, 20)
 
 
 def test_what_somebody_said_is_recorded_with_the_label_it_got() -> None:
-    made = gate_admin.prompted(NOBODY_YET, 3, 2, b"CANARY", salt=SALT)
+    made = gate_admin.prompted(Bench().facts, NOBODY_YET, 3, 2, b"CANARY", salt=SALT)
     prompt = body(made)
     assert (prompt.turn, prompt.integrity, prompt.text.length, made.session) == (3, 2, 6, SESSION)
     assert b"CANARY" not in made.body
@@ -244,11 +289,28 @@ def test_a_permit_without_an_outcome_is_settled_in_full_and_told_as_unknown() ->
     outcomes = [body(made) for made in records]
     assert [(one.ref, one.permit_seq, one.spent) for one in outcomes] == [(1, 1, 5), (2, 2, 7)]
     assert all((one.effect, one.unknown, one.is_error) == ("maybe", True, True) for one in outcomes)
-    assert [one.call for one in outcomes] == [body(made).call for made in bench.log]
     assert facts.ledger.purses[b"session" + SESSION].spent == 12
     assert facts.ledger.purses[b"session" + SESSION].reserved == 0
     assert facts.open_permits == {}
     assert {made.session for made in records} == {SESSION}
+
+
+@pytest.mark.parametrize(("size", "kinds"), [(0, [Kind.GENESIS, Kind.BOOT]), (9, [Kind.BOOT])], ids=["new", "old"])
+def test_a_start_records_itself_and_then_what_the_last_run_left_open(size: int, kinds: list[Kind]) -> None:
+    bench = Bench()
+    bench.propose()
+    bench.prepared(made=preparation(max_micros=5))
+    (made,) = bench.log
+    charge = bench.gate.pending[body(made).ref].permit.charge
+    bench.facts.open_permits[1] = Open(1, made.session, body(made), charge)
+    keys = LogKeys(AUD, b"L" * 32, USER.public, b"T" * 32)
+    boot = Boot("1", b"p" * 32, b"c" * 32, b"d" * 32)
+    first = gate_admin.begin(bench.facts, keys, boot, size=size, salt=SALT)
+    assert [one.kind for one in first] == [*kinds, Kind.OUTCOME]
+    assert body(first[-2]) == boot
+    assert [body(one) for one in first[:-2]] == [Genesis(1, AUD, b"T" * 32)] * (size == 0)
+    assert bench.facts.ledger.purses[b"session" + SESSION].spent == 5
+    assert bench.facts.open_permits == {}
 
 
 def test_the_unknown_outcome_s_payload_lies_where_that_of_any_outcome_does() -> None:

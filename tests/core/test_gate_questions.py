@@ -94,7 +94,7 @@ def test_a_token_is_live_only_if_the_log_names_it_as_the_answer() -> None:
     bench = Bench()
     bench.at(Stage.ASKING)
     raw = bench.say_yes(bench.sent(Ask)[0].question, bench.ref)
-    bench.facts.settled = dict.fromkeys(bench.facts.settled, b"another block".ljust(32, b"."))
+    bench.facts.settled = {b"another block".ljust(32, b".")}
     bench.propose("read_file", raw)
     bench.prepared(made=preparation(fresh=True, why="a person has to see it"))
     assert not bench.records(Kind.PERMIT)
@@ -120,7 +120,7 @@ def test_an_answer_that_nobody_waits_for_goes_to_the_session_it_was_asked_for() 
 def test_a_no_that_nobody_waits_for_makes_nothing_live() -> None:
     bench = Bench()
     assert bench.answered(99, token=b"", said_no=True) == []
-    assert bench.facts.settled == {}
+    assert bench.facts.settled == set()
 
 
 @pytest.mark.parametrize(("said_no", "code"), [(True, "approval.denied"), (False, "approval.expired")])

@@ -7,13 +7,18 @@ import pytest
 
 from astrid.core.call import Need
 from astrid.core.facts import DENIAL_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION
+from astrid.core.gate_denials import FORGED_BYTES, MAX_ON_WAY
+from astrid.core.gate_messages import Record
 from astrid.core.gate_state import Stage
 from astrid.core.question import decode_question
 from astrid.core.records import Kind
 from tests.fakes.authority import SESSION, SESSION_KEY
 from tests.fakes.gate_bench import (
     CHILD,
+    FILES,
     MODEL,
+    PARENT,
+    STANDING,
     Ask,
     Bench,
     Outcome,
@@ -132,9 +137,11 @@ def test_a_flood_of_denials_is_counted_and_the_log_grows_no_further() -> None:
     bench = Bench()
     while not bench.facts.quota.spent(SESSION):
         bench.propose("nonsense", args=b"x" * 5000)
+        bench.sync()
     size = len(bench.log)
     for _ in range(5000):
         bench.propose("nonsense", args=b"x" * 5000)
+        bench.sync()
     assert len(bench.log) - size <= 20
     counted = bench.records(Kind.COALESCED)
     assert [one.count for one in counted] == [2**n for n in range(13)]
@@ -170,9 +177,95 @@ def test_what_is_on_its_way_when_a_session_is_paused_still_ends_and_is_recorded(
     assert isinstance(bench.answer, Outcome)
 
 
+def test_a_flood_of_questions_that_nobody_is_there_for_pauses_the_session_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question is joined each time; that the proposal ended is recorded each time."""
+    monkeypatch.setattr("astrid.core.facts.LOG_BYTES_PER_SESSION", 5000)
+    bench = Bench()
+    for _ in range(1000):
+        bench.propose("read_file")
+        if bench.gate.pending:
+            bench.prepared(made=preparation(fresh=True, why="a person has to see it"))
+            bench.defer()
+        bench.sync()
+    assert len(bench.records(Kind.DEFERRED)) < 5000 // 20
+    assert bench.answers()[-1].code == "gate.paused"
+
+
+def test_a_flood_of_forged_tokens_is_counted_and_pauses_whoever_presents_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("astrid.core.facts.DENIAL_BYTES_PER_SESSION", 100 * FORGED_BYTES)
+    bench = Bench()
+    for _ in range(50):
+        bench.propose("read_file", b"junk", STANDING, STANDING.raw[:-1])
+        if bench.gate.pending:
+            bench.prepared()
+            bench.sync()
+            bench.executed()
+        bench.sync()
+    counted = [one.count for one in bench.records(Kind.COALESCED) if one.code == "token.encoding"]
+    assert counted == [2**n for n in range(7)]
+    assert len(bench.records(Kind.PERMIT)) == 50
+    bench.propose("read_file", STANDING)
+    assert bench.answers()[-1].code == "gate.paused"
+
+
+def test_denials_that_wait_for_a_slow_log_are_few_and_the_rest_is_answered_at_once() -> None:
+    bench = Bench()
+    for _ in range(3 * MAX_ON_WAY):
+        bench.propose("nonsense")
+    assert len(bench.records(Kind.DENIED)) == MAX_ON_WAY
+    assert len(bench.answers()) == 2 * MAX_ON_WAY
+    assert bench.records(Kind.COALESCED)[-1].count == 2 * MAX_ON_WAY
+    bench.facts.principals[CHILD] = msgspec.structs.replace(bench.facts.principals[CHILD], session=b"T" * 16)
+    bench.propose("nonsense", sender=CHILD)
+    assert len(bench.records(Kind.DENIED)) == MAX_ON_WAY + 1
+    bench.sync()
+    assert len(bench.answers()) == 3 * MAX_ON_WAY
+    bench.propose("nonsense")
+    assert len(bench.records(Kind.DENIED)) == MAX_ON_WAY + 2
+
+
+# --- what is not taken
+
+
+@pytest.mark.parametrize(("sender", "session"), [(PARENT, SESSION), (FILES, b""), (0, b"")])
+def test_what_strays_is_recorded_as_a_denial_of_whoever_said_it(sender: int, session: bytes) -> None:
+    bench = Bench()
+    assert all(isinstance(one, Record) for one in bench.do(bench.gate.strayed(sender, "a story")))
+    [made] = bench.log
+    denied = body(made)
+    assert (made.kind, made.session, denied.layer, denied.code) == (Kind.DENIED, session, "gate", "gate.message")
+    assert (denied.principal, denied.tool) == (SESSION_KEY.public if session else b"\0" * 32, "")
+    assert b"a story" in made.payloads[0].data
+    assert bench.sync() == []
+
+
+def test_strangers_share_one_quota_and_cost_no_session_anything() -> None:
+    bench = Bench()
+    for number in range(30_000):
+        bench.do(bench.gate.strayed(1000 + number, "x" * 4000))
+        bench.sync()
+    assert len(bench.log) < 1200
+    assert not bench.facts.quota.spent(SESSION)
+    bench.propose()
+    assert bench.sent(Prepare)
+
+
+@pytest.mark.parametrize("trouble", ["suspended", "clock_trouble"])
+def test_while_nothing_can_be_recorded_what_strays_is_counted(trouble: str) -> None:
+    bench = Bench()
+    setattr(bench.gate, trouble, "a reason")
+    for _ in range(100):
+        bench.do(bench.gate.strayed(PARENT, "x"))
+    assert [one.count for one in bench.records(Kind.COALESCED)] == [2**n for n in range(7)]
+    assert bench.records(Kind.DENIED) == []
+
+
 def test_a_flood_without_a_quota_would_fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("astrid.core.facts.DENIAL_BYTES_PER_SESSION", 1 << 60)
     bench = Bench()
     for _ in range(2000):
         bench.propose("nonsense", args=b"x" * 5000)
+        bench.sync()
     assert sum(len(payload.data) for made in bench.log for payload in made.payloads) > DENIAL_BYTES_PER_SESSION

@@ -73,6 +73,26 @@ def test_the_least_used_goes_first_and_the_cache_stays_small(
     assert len(cache._tokens) == 2
 
 
+def test_a_flood_of_bad_chains_leaves_nothing_in_the_cache_and_one_of_good_chains_a_bounded_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Threat 47, with a bound that a short flood passes."""
+    cache = TokenCache()
+    for number in range(2000):
+        with pytest.raises(TokenError):
+            cache.verified(STANDING.raw + number.to_bytes(2), ROOTS)
+    assert len(cache._tokens) == 0
+    monkeypatch.setattr(gate_state, "verify_chain", lambda raw, roots: STANDING)
+    bound = gate_state.CACHED_TOKENS
+    for number in range(bound + 100):
+        cache.verified(number.to_bytes(4), ROOTS)
+    assert len(cache._tokens) == bound
+    monkeypatch.setattr(gate_state, "CACHED_TOKENS", 1 << 60)  # without it, whatever is sent stays
+    for number in range(bound + 100, 3 * bound):
+        cache.verified(number.to_bytes(4), ROOTS)
+    assert len(cache._tokens) > 2 * bound
+
+
 def test_a_proposal_that_was_not_permitted_has_no_permit() -> None:
     message = Propose(proposal=1, tool="read_file", args=b"", tokens=(), tainted=False)
     pending = Pending(1, 1, message, Stage.PREPARING, Bench().facts.tools["box", "read_file"])

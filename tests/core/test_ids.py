@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrid.core.ids import parse_id, show_id
+from astrid.core.ids import parse_id, show_call, show_id
 from astrid.errors import InputError
 
-KINDS = {"session": 16, "question": 16, "token": 32, "workspace": 32, "install": 32, "call": 32}
+KINDS = {"session": 16, "question": 16, "token": 32, "workspace": 32, "install": 32, "call": 8}
 MODEST = settings(max_examples=100, deadline=None)
 
 
@@ -18,6 +18,11 @@ MODEST = settings(max_examples=100, deadline=None)
 def test_an_identifier_is_read_back_as_it_was_printed(kind: str, data: st.DataObject) -> None:
     value = data.draw(st.binary(min_size=KINDS[kind], max_size=KINDS[kind]))
     assert parse_id(kind, show_id(kind, value)) == value
+
+
+def test_a_call_prints_as_its_number() -> None:
+    assert parse_id("call", show_call(2**64 - 2)) == b"\xff" * 7 + b"\xfe"
+    assert show_call(17) == "call:0000000000000011"
 
 
 def test_it_prints_as_its_kind_and_lower_case_hex() -> None:

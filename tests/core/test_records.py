@@ -9,20 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrid.core.canon import commitment, decode, encode
+from astrid.core.canon import Signed, commitment, decode, encode
 from astrid.core.records import (
     BODIES,
     MAX_BODY_BYTES,
     NO_SESSION,
     ChargeRow,
     CoalescedRecord,
+    DeferredRecord,
     Entry,
+    Genesis,
     JournalRow,
     Kind,
     PermitRecord,
     Sealed,
     Stop,
     entry,
+    is_sealed,
     seal,
 )
 from astrid.errors import CanonError
@@ -66,8 +69,8 @@ def test_no_two_kinds_share_a_body_and_each_kind_of_the_runtime_lies_below_those
     assert max(Kind) < 1000
 
 
-def test_every_kind_but_a_cosignature_has_a_body() -> None:
-    assert set(Kind) - set(BODIES) == {Kind.COSIGNED}
+def test_every_kind_has_a_body() -> None:
+    assert set(BODIES) == set(Kind)
 
 
 NUMBERS = """
@@ -98,12 +101,45 @@ FREE_TEXT = {
 }
 
 
+NAMES = {"qid", "principal", "workspace", "session", "key", "signer", "issuer", "holder", "stated", "signature"}
+OF_BLOCKS = {"token", "block", "target"}  # their ids: a block has a nonce
+OF_WHAT_IS_NO_SECRET = {"install", "old_tip", "policy", "catalogue", "config", "tooldef", "root", "tip"}
+
+
+def bytes_fields(shape: type[Signed]) -> set[str]:
+    fields = msgspec.inspect.type_info(shape).fields  # type: ignore[union-attr]
+    return {field.name for field in fields if isinstance(field.type, msgspec.inspect.BytesType)}
+
+
+def test_no_body_names_anything_by_a_digest_that_a_guess_could_be_compared_with() -> None:  # threat 26
+    named = set().union(*map(bytes_fields, (*BODIES.values(), ChargeRow)))
+    assert named <= NAMES | OF_BLOCKS | OF_WHAT_IS_NO_SECRET
+    assert bytes_fields(Sealed) == {"commitment"}
+
+
+@pytest.mark.parametrize(
+    ("salt", "data", "expected"),
+    [
+        (SALT, b"said", True),
+        (SALT, b"Said", False),
+        (SALT, b"said ", False),
+        (b"t" * 32, b"said", False),
+        (b"s" * 31, b"said", False),
+    ],
+)
+def test_only_the_very_bytes_under_their_salt_are_what_was_committed_to(
+    salt: bytes, data: bytes, expected: bool
+) -> None:
+    sealed, _ = seal(b"said", SALT)
+    assert is_sealed(sealed, salt, data) is expected
+
+
 def test_a_body_holds_ids_numbers_codes_and_commitments_and_no_free_bytes() -> None:  # threat 26
     for shape in BODIES.values():
         for field in msgspec.inspect.type_info(shape).fields:  # type: ignore[union-attr]
             match field.type:
                 case msgspec.inspect.BytesType():
-                    assert (field.type.min_length, field.type.max_length) in ((16, 16), (32, 32)), field
+                    assert (field.type.min_length, field.type.max_length) in ((16, 16), (32, 32), (64, 64)), field
                 case msgspec.inspect.StrType():
                     assert field.name in FREE_TEXT, field
                 case _:
@@ -133,10 +169,16 @@ def test_a_record_says_nothing_about_what_is_sealed_but_its_length() -> None:
 
 
 def test_an_entry_waits_for_nothing_it_was_not_told() -> None:
-    made = entry(Stop("asked"))
-    assert made == Entry(kind=Kind.STOP, session=NO_SESSION, body=encode(Stop("asked")))
+    said = DeferredRecord(1, b"q" * 16)
+    made = entry(said)
+    assert made == Entry(kind=Kind.DEFERRED, session=NO_SESSION, body=encode(said))
     assert made.urgent
     assert not made.checkpoint
+
+
+@pytest.mark.parametrize("body", [Genesis(1, b"I" * 32, b"\0" * 32), Stop("asked")], ids=["beginning", "end"])
+def test_a_checkpoint_follows_the_beginning_of_a_log_and_each_stop_in_order(body: Signed) -> None:
+    assert entry(body).checkpoint
 
 
 def test_an_entry_carries_what_goes_beside_it() -> None:

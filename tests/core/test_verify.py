@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrid.core.chain import CHECKPOINT_RECORDS, Frame
+from astrid.core.canon import decode
+from astrid.core.chain import CHECKPOINT_RECORDS, Frame, decode_frame
 from astrid.core.checkpoint import Checkpoint, sign_checkpoint
+from astrid.core.keys import SigningKey
+from astrid.core.records import CosignedRecord, Entry, Genesis, Kind, entry
 from astrid.core.verify import Verified, verify_log
 from astrid.errors import ChainError
 from tests.fakes.logs import (
@@ -21,10 +24,13 @@ from tests.fakes.logs import (
     OTHER_RUNTIME,
     RUNTIME,
     STOP,
+    ZEROS,
     chained_anew,
     changed,
     checkpoint,
+    cosigned,
     deferred,
+    new_state,
     note,
     note_of,
     some_log,
@@ -151,6 +157,23 @@ def test_a_checkpoint_of_another_log_is_none_of_this() -> None:
     assert refused(LOG, [note(LOG, log_id=b"M" * 32)]).code == "checkpoint.other-log"
 
 
+@pytest.mark.parametrize("named", [b"\0" * 32, b"t" * 32, b"u" * 32])
+def test_the_first_record_names_what_the_user_signed_of_a_log_that_was_lost(named: bytes) -> None:
+    log = write([entry(Genesis(1, KEYS.install, named)), BOOT])
+    signed = msgspec.structs.replace(KEYS, old_tip=b"t" * 32)
+    if named == signed.old_tip:
+        assert verify_log(signed, log, [note(log)]).well_signed
+        return
+    with pytest.raises(ChainError) as caught:
+        verify_log(signed, log, [note(log)])
+    assert (caught.value.code, caught.value.where) == ("chain.old-tip", "record 1")
+
+
+@pytest.mark.parametrize("body", [Genesis(2, KEYS.install, KEYS.old_tip), Genesis(1, b"J" * 32, KEYS.old_tip)])
+def test_the_first_record_names_its_own_install(body: Genesis) -> None:
+    assert refused(write([entry(body), BOOT]), []).code == "chain.old-tip"
+
+
 def test_a_log_of_another_install_is_none_of_this() -> None:
     with pytest.raises(ChainError) as caught:
         verify_log(msgspec.structs.replace(KEYS, install=b"J" * 32), LOG, [])
@@ -196,6 +219,59 @@ def test_every_bit_of_a_checkpoint_is_under_its_signature() -> None:
         forged = bytearray(signed)
         forged[bit // 8] ^= 1 << bit % 8
         refused(LOG, [(size, bytes(forged))])
+
+
+# --- cosignatures
+
+CLIENT = SigningKey.from_seed(b"\x51" * 32)
+FORKED = write([GENESIS, BOOT, *map(deferred, range(6))])  # as long as LOG[:8], and another
+
+
+def grown(*entries: Entry, of: Sequence[bytes] = LOG[:8]) -> list[bytes]:
+    """The log that goes on from ``of``."""
+    state = new_state()
+    for data in of:
+        frame = decode_frame(data)
+        state.append(Entry(kind=Kind(frame.kind), session=frame.session, body=frame.body), frame.time_ns)
+    return [*of, *(state.append(one, 10**6 + number) for number, one in enumerate(entries))]
+
+
+def test_what_a_client_cosigned_of_this_log_is_sound() -> None:
+    log = grown(cosigned(checkpoint(LOG, 5), CLIENT), STOP)
+    assert verify(log, [note(LOG, 1), note(LOG, 5), note(log)]).signed == len(log)
+
+
+@pytest.mark.parametrize("notes", [[5, 10], [10]], ids=["stated here too", "never stated here"])
+def test_two_logs_meet_where_a_client_of_one_has_cosigned_in_the_other(notes: list[int]) -> None:  # threat 50
+    """The daemon signed both: the record is as good here as there, but for the log that it is about."""
+    log = grown(cosigned(checkpoint(LOG, 5), CLIENT), STOP, of=FORKED)
+    error = refused(log, [note(log, size) for size in notes])
+    assert (error.code, error.where) == ("chain.split-view", "record 9")
+    assert CLIENT.public.hex() in error.message
+
+
+@pytest.mark.parametrize("fields", [{"root": ZEROS}, {"tip": ZEROS}, {"boot": 2}, {"size": 6}, {"size": 99}])
+def test_a_client_that_was_shown_anything_else_is_evidence_against_this_log(fields: dict[str, Any]) -> None:
+    shown = msgspec.structs.replace(checkpoint(LOG, 5), **fields)
+    log = grown(cosigned(shown, CLIENT), STOP)
+    assert refused(log, [note(LOG, 5), note(log)]).code == "chain.split-view"
+
+
+def test_a_cosignature_whose_signatures_do_not_hold_is_refused() -> None:
+    good = decode_frame(grown(cosigned(checkpoint(LOG, 5), CLIENT))[-1])
+    body = decode(good.body, CosignedRecord, max_bytes=1000, what="a body")
+    for name in ("stated", "signature"):
+        forged = entry(msgspec.structs.replace(body, **{name: b"x" * 64}))
+        error = refused(grown(forged), [note(LOG, 5)])
+        assert (error.code, error.where) == ("checkpoint.bad-signature", "record 9")
+    other = cosigned(checkpoint(LOG, 5), CLIENT, key=OTHER_RUNTIME)
+    assert refused(grown(other), [note(LOG, 5)]).code == "checkpoint.bad-signature"
+
+
+def test_a_cosignature_that_is_none_is_refused() -> None:
+    garbage = Entry(kind=Kind.COSIGNED, session=b"", body=b"\x90")
+    error = refused(grown(garbage), [note(LOG, 5)])
+    assert (error.code, error.where) == ("chain.malformed", "record 9")
 
 
 # --- any log, any change

@@ -96,7 +96,7 @@ def pass_on(parent: Token, signer: SigningKey, /, **fields: Any) -> Token:
 
 def moment(**fields: Any) -> Moment:
     """The present, in the session and workspace of the defaults."""
-    now = Moment(NOW, AUD, SESSION, WORKSPACE, tainted=False, epoch=1, revoked=frozenset(), settled={})
+    now = Moment(NOW, AUD, SESSION, WORKSPACE, tainted=False, epoch=1, revoked=frozenset(), settled=frozenset())
     return msgspec.structs.replace(now, **fields)
 
 

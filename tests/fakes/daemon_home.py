@@ -55,12 +55,16 @@ def client_block(aud: bytes, *, holder: bytes = CLIENT.public, pattern: str = "r
     return Block(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def make_client_home(root: Path, *, token: bytes | None = None) -> tuple[Home, bytes]:
-    """A home with everything that ``astrid init`` makes but ``user.key``; and its install id."""
-    home, aud = make_home(root)
+def make_client_home(
+    root: Path, *, token: bytes | None = None, assurance: Assurance = Assurance.SEALED
+) -> tuple[Home, bytes]:
+    """A home with everything that ``astrid init`` makes but a sealed ``user.key``; and its install id."""
+    home, aud = make_home(root, assurance=assurance)
     write_guarded(home.holder_public, HOLDER.public, what="holder")
     write_guarded(home.client_key, b"\x05" * 32, what="client")
-    write_guarded(home.client_token, token or issue(client_block(aud), USER), what="token")
+    write_guarded(home.client_token, token or issue(client_block(aud, assurance=assurance), USER), what="token")
+    if assurance == Assurance.PLAIN:
+        write_guarded(home.user_key, b"\x01" * 32, what="user")
     return home, aud
 
 

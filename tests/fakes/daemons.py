@@ -68,6 +68,13 @@ class InProcess:
 async def daemon_in(root: Path, *, token: bytes | None = None, **options: Any) -> AsyncIterator[InProcess]:
     """A daemon that serves a fresh home below ``root``; it stops in order on the way out."""
     home, aud = make_client_home(root / "home", token=token)
+    async with daemon_of(home, **options) as daemon:
+        yield InProcess(root, home, aud, daemon)
+
+
+@asynccontextmanager
+async def daemon_of(home: Home, **options: Any) -> AsyncIterator[Daemon]:
+    """A daemon that serves a home that is there; it stops in order on the way out."""
     report = Report(home.daemon_log, verbose=True)
     daemon = Daemon(home, Options(**options), report)
     try:
@@ -75,7 +82,7 @@ async def daemon_in(root: Path, *, token: bytes | None = None, **options: Any) -
             nursery.start_soon(daemon.run)
             await settled(home.socket.exists)
             try:
-                yield InProcess(root, home, aud, daemon)
+                yield daemon
             finally:
                 daemon._stop()
     finally:

@@ -40,7 +40,7 @@ from astrid.core.gate_messages import (
 )
 from astrid.core.gate_state import Pending, Stage
 from astrid.core.policy import Policy
-from astrid.core.question import answer_block, question_digest
+from astrid.core.question import answer_block
 from astrid.core.records import BODIES, Entry, Kind
 from astrid.core.tokens import Assurance, Grant, Permission, Scope, Token, block_id, issue
 from astrid.core.tools import ControlKind, ToolSpec
@@ -164,7 +164,6 @@ class Bench:
     def answered(self, *refs: int, **fields: Any) -> list[Effect]:
         said = Answered(
             qid=b"q" * 16,
-            question=b"Q" * 32,
             block=b"B" * 32,
             session=SESSION,
             refs=refs or (self.ref,),
@@ -179,7 +178,7 @@ class Bench:
             question, Scope.ONCE, issuer=USER.public, assurance=Assurance.SEALED, keeper=HOLDER.public, nonce=b"n" * 16
         )
         raw = issue(made, USER)
-        self.answered(*refs, question=question_digest(question), block=block_id(encode(made)), token=raw)
+        self.answered(*refs, block=block_id(encode(made)), token=raw)
         return raw
 
     def cancel(self, proposal: int | None = None, *, sender: int = PARENT) -> list[Effect]:

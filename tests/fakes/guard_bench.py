@@ -16,9 +16,10 @@ from astrid.core.chain import ChainState, decode_body, decode_frame
 from astrid.core.decide import Limits
 from astrid.core.facts import Facts
 from astrid.core.gate import Gate
-from astrid.core.gate_admin import unknown_outcomes
+from astrid.core.gate_admin import begin
 from astrid.core.gate_messages import Execute, Executed, Outcome, Prepare, Prepared, Propose
 from astrid.core.keys import SigningKey
+from astrid.core.past import Past, recall_questions
 from astrid.core.records import Boot, Entry, Genesis, Kind, entry
 from astrid.core.tokens import Token
 from astrid.core.verify import LogKeys
@@ -31,8 +32,7 @@ from astrid.messages.approvals import Attend, Respond
 from astrid.messages.gate import Offer, Register
 from astrid.messages.log import Append
 from astrid.ports import Journal
-from astrid.runtime.log import Past, read_log
-from astrid.runtime.recall import recall_questions
+from astrid.runtime.log import read_log
 from tests.fakes.authority import AUD, HOLDER, ROOTS, SESSION, SESSION_KEY, WORKSPACE
 from tests.fakes.clock import START_NS, FakeClock, FakeEntropy
 from tests.fakes.gate_bench import FILES, MODEL, RICH, STANDING, TOOLS, preparation
@@ -101,14 +101,13 @@ class Bench:
         machine = Questions(roots=ROOTS, keeper=HOLDER.public)
         assert self._past is not None
         now_s = self.facts.time_s(self.clock.now_ns())
-        assert recall_questions(self.store.log, self._past, machine, now_s=now_s) == []
+        assert recall_questions(self.store.log.payload, self._past, machine, now_s=now_s) == []
         return machine
 
     def open_gate(self) -> tuple[Gate, list[Entry]]:
-        first = [] if self.log.size() else [entry(Genesis(1, AUD, ZEROS))]
-        first += [entry(Boot("1", ZEROS, ZEROS, ZEROS)), *unknown_outcomes(self.facts, salt=ZEROS)]
+        boot = Boot("1", ZEROS, ZEROS, ZEROS)
+        first = begin(self.facts, KEYS, boot, size=self.log.size(), salt=ZEROS)
         self.gates.append(Gate(self.facts, secret=b"k" * 32, first_ref=self.facts.last_ref + 1))
-        self.facts.settle_unknown()
         return self.gates[-1], first
 
     def tree(self, system: System) -> SupervisorSpec:
@@ -195,6 +194,12 @@ class Bench:
     @property
     def log(self) -> FakeLog:
         return self.store.log
+
+    @property
+    def past(self) -> Past:
+        """What the log said when it was read last."""
+        assert self._past is not None
+        return self._past
 
     @property
     def journal(self) -> FakeJournal:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from astrid.core.canon import Domain
 from astrid.core.grants import GrantTerms, Mode, workspace_grant
-from astrid.core.install import Install, Root, install_id, sign_statement
+from astrid.core.install import NO_LOSS, Install, Root, install_id, sign_statement
 from astrid.core.keys import SigningKey
 from astrid.core.tokens import UNLIMITED_MICROS, Assurance, issue
 from astrid.home import Home, identify_workspace, open_home, workspace_id, write_guarded
@@ -23,7 +23,7 @@ def make_home(root: Path, *, assurance: Assurance = Assurance.SEALED, now_s: int
     """A home at ``root`` and its install id."""
     home = open_home(root, make=True)
     created = int(time.time()) if now_s is None else now_s
-    install = Install(1, LOG_ID, RUNTIME.public, (Root(USER.public, assurance),), created)
+    install = Install(1, LOG_ID, RUNTIME.public, (Root(USER.public, assurance),), created, NO_LOSS)
     write_guarded(home.install, sign_statement(Domain.INSTALL, install, USER), what="install")
     write_guarded(home.runtime_key, b"\x02" * 32, what="key")
     write_guarded(home.holder_key, b"\x03" * 32, what="key")

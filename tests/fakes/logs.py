@@ -8,12 +8,15 @@ import msgspec
 
 from astrid.core.canon import encode
 from astrid.core.chain import ChainState, Frame, Tip, decode_frame, frame_digest, genesis_tip
-from astrid.core.checkpoint import Checkpoint, sign_checkpoint
+from astrid.core.checkpoint import Checkpoint, cosign, sign_checkpoint
+from astrid.core.cosignature import client_name, record_of
 from astrid.core.keys import SigningKey
 from astrid.core.merkle import CompactRange, leaf_hash
-from astrid.core.records import Boot, CoalescedRecord, DeferredRecord, Entry, Genesis, Stop, entry
+from astrid.core.records import Boot, CoalescedRecord, DeferredRecord, Entry, Genesis, Stop, entry, seal
 from astrid.core.tiles import TileBuilder
+from astrid.core.tokens import Grant, Permission, Scope, Token
 from astrid.core.verify import LogKeys
+from tests.fakes.authority import token
 
 INSTALL, LOG_ID = b"I" * 32, b"L" * 32
 RUNTIME = SigningKey.from_seed(b"\x42" * 32)
@@ -77,6 +80,21 @@ def note(
     """A stored checkpoint: its size, and the signed note."""
     stated = checkpoint(frames, size, **fields)
     return stated.size, sign_checkpoint(stated, key)
+
+
+def client_token(client: SigningKey) -> Token:
+    """What the user lets a client ask."""
+    asks = Grant("rpc://*", Permission.INVOKE, 0, 1, b"")
+    return token(holder=client.public, workspace=b"", scope=Scope.ALWAYS, tainted_ok=False, grants=(asks,))
+
+
+def cosigned(stated: Checkpoint, client: SigningKey, *, key: SigningKey = RUNTIME, time_s: int = 9) -> Entry:
+    """The record of what a client cosigned."""
+    signed, name = sign_checkpoint(stated, key), client_name(client.public)
+    data = cosign(signed, client, name, time_s, runtime_key=key.public, log_id=stated.log_id)
+    held = client_token(client)
+    sealed, payload = seal(held.raw, b"s" * 32)
+    return entry(record_of(data, held, sealed), payloads=(payload,))
 
 
 def chained_anew(frames: list[bytes]) -> list[bytes]:

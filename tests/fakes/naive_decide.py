@@ -33,7 +33,7 @@ LEVEL = {
     "account": 3,
     "financial": 3,
 }
-ONCE, SEALED, DEVICE = 0, 2, 3
+ONCE, SEALED, DEVICE, HIGH = 0, 2, 3, 2
 
 
 def naive_decide(call: Call, digest: bytes, spec: ToolSpec, tokens: Sequence[Token], around: Circumstances) -> set[str]:
@@ -65,13 +65,14 @@ def broken(
 ) -> Iterable[bool]:
     """One truth value for each rule that ``token`` breaks for ``call``."""
     now, leaf = around.moment, token.blocks[-1]
-    person = leaf.scope == ONCE and (len(token.blocks) == 1 or now.settled.get(leaf.question) == token.ids[-1])
-    risk = min(3, max(LEVEL[spec.effect], call.risk) + (call.tainted and spec.effect in SINKS))
+    person = leaf.scope == ONCE and (len(token.blocks) == 1 or token.ids[-1] in now.settled)
+    level = max(LEVEL[spec.effect], call.risk)
+    risk = min(3, level + (call.tainted and (spec.effect in SINKS or level >= HIGH)))
     yield token.epoch != now.epoch
     yield leaf.holder != call.principal_key
     yield any(not block.not_before <= now.time_s < block.expires for block in token.blocks)
     yield any({identity, block.issuer, block.holder} & set(now.revoked) for identity, block in chain(token))
-    yield any(now.settled.get(block.question) != identity for identity, block in answering(token))
+    yield any(identity not in now.settled for identity, _ in answering(token))
     yield leaf.aud != now.aud
     yield leaf.session not in (b"", now.session)
     yield leaf.workspace not in (b"", now.workspace)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from astrid.core.grants import Mode
+from astrid.core.tokens import Assurance
 from astrid.home import Home
 from tests.fakes.daemon_home import grant_workspace, make_client_home
 
@@ -37,17 +38,23 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 
 class Place:
-    """A home, a workspace in which a mode is granted, and scripts for the model."""
+    """A home, a workspace in which a mode is granted, and scripts for the model.
 
-    def __init__(self, root: Path, *, granted: Mode | None = Mode.GUIDED) -> None:
+    With ``assurance`` plain, the signer has the user's key, so that a person at a terminal can answer.
+    """
+
+    def __init__(
+        self, root: Path, *, granted: Mode | None = Mode.GUIDED, assurance: Assurance = Assurance.SEALED
+    ) -> None:
         self.root = root
-        self.home, self.aud = make_client_home(root / "home")
+        self.home, self.aud = make_client_home(root / "home", assurance=assurance)
         self.workspace = root / "ws"
         self.workspace.mkdir()
         (self.workspace / "a.txt").write_text("hello\nworld\n")
         self.grants = root / "grants"
         if granted is not None:
-            self.grants.write_bytes(grant_workspace(self.home, self.aud, self.workspace, granted))
+            grant = grant_workspace(self.home, self.aud, self.workspace, granted, assurance=assurance)
+            self.grants.write_bytes(grant)
             self.grants.chmod(0o600)
 
     def script(self, *turns: dict[str, Any], name: str = "script.jsonl") -> str:
@@ -67,6 +74,13 @@ class Place:
         if "input" in given:
             del given["stdin"]
         return {"env": environment, "capture_output": True, "text": True, "start_new_session": True, **given}
+
+    def start(self, command: list[str], out: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        """A process that goes on by itself."""
+        given = self.options()
+        for name in ("timeout", "capture_output"):
+            del given[name]
+        return subprocess.Popen(command, stdout=out, stderr=out, **given)
 
     def exec(self, task: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """A task, with the grant handed over."""
@@ -151,6 +165,7 @@ __all__ = [
     "OUTSIDE",
     "READ",
     "RUN",
+    "Assurance",
     "Mode",
     "Place",
     "end",

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 
+import msgspec
+
 from astrid.core.canon import Signed, decode, encode
 from astrid.core.checkpoint import Checkpoint, sign_checkpoint
 from astrid.core.install import roots_of
@@ -15,6 +17,7 @@ from astrid.core.merkle import CompactRange, leaf_hash
 from astrid.core.tokens import Roots, SignedBlock, Token, verify_chain
 from astrid.errors import InputError
 from astrid.frontends.signer.identity import Identity, load_identity
+from astrid.frontends.signer.losing import Standing
 from astrid.frontends.signer.passphrases import Handed
 from astrid.frontends.signer.protocol import (
     HEADER_BYTES,
@@ -22,12 +25,14 @@ from astrid.frontends.signer.protocol import (
     Create,
     Failure,
     KeyState,
+    LossAccepted,
     Reply,
     SignedReply,
     pack,
 )
 from astrid.frontends.signer.service import Service, Surroundings
 from astrid.home import Home, open_home
+from astrid.runtime.trial import try_start
 from tests.fakes.authority import NOW
 
 PASSPHRASE = b"correct horse"
@@ -88,6 +93,7 @@ class Bench:
             open_terminal=lambda: person,
             assume_yes=yes,
             passphrases=handed,
+            try_log=lambda home: msgspec.json.decode(try_start(home.root).to_json(), type=Standing),
         )
         return Service(self.home, around)
 
@@ -131,7 +137,8 @@ def ask(service: Service, asked: Signed) -> Signed:
     reply = decode(service.serve(pack(asked)[HEADER_BYTES:]), Reply, max_bytes=MAX_FRAME_BYTES, what="a reply")
     if not reply.done:
         return decode(reply.body, Failure, max_bytes=MAX_FRAME_BYTES, what="a failure")
-    shape = KeyState if type(asked).__name__ in ("Show", "Unlock", "Create", "Reseal") else SignedReply
+    states = dict.fromkeys(("Show", "Unlock", "Create", "Reseal"), KeyState)
+    shape = {**states, "AcceptLoss": LossAccepted}.get(type(asked).__name__, SignedReply)
     return decode(reply.body, shape, max_bytes=MAX_FRAME_BYTES, what="a reply")
 
 

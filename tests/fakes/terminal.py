@@ -38,9 +38,11 @@ def astrid(*arguments: str) -> list[str]:
 class Terminal:
     """One command at a terminal of its own."""
 
-    def __init__(self, command: Sequence[str], home: Path, *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], home: Path, *, environ: Mapping[str, str] | None = None, rows: int = 40
+    ) -> None:
         self._master, slave = os.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 100, 0, 0))
         self.before = termios.tcgetattr(slave)
         self._slave = slave
         self.process = subprocess.Popen(
@@ -51,6 +53,7 @@ class Terminal:
             env={**os.environ, "ASTRID_HOME": str(home), "TERM": "dumb", **(environ or {})},
         )
         self.text = ""
+        self.raw = b""  # every byte of it
         self._looked = 0
 
     def sees(self, pattern: str) -> str:
@@ -70,11 +73,15 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def ends(self) -> int:
-        """Wait for the end; the exit code."""
-        code = self.process.wait(DEADLINE_SECONDS)
+        """Wait for the end, and look at what appears meanwhile; the exit code."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"it did not end, and said {self.text!r}"
+            if select.select([self._master], [], [], 0.02)[0]:
+                self._read()
         while select.select([self._master], [], [], 0)[0]:
             self._read()
-        return code
+        return self.process.returncode
 
     def mode(self) -> list[object]:
         """How the terminal is set."""
@@ -89,4 +96,6 @@ class Terminal:
         os.close(self._master)
 
     def _read(self) -> None:
-        self.text += os.read(self._master, 65536).decode("utf-8", "replace").replace("\r", "")
+        read = os.read(self._master, 65536)
+        self.raw += read
+        self.text += read.decode("utf-8", "replace").replace("\r", "")

@@ -14,14 +14,14 @@ from trio.testing import MockClock
 from astrid.core.approval import MAX_OPEN_PER_SESSION
 from astrid.core.call import Need
 from astrid.core.gate_messages import Answered, Approved, Ask, Deferred, Leave, Minted, Refused
-from astrid.core.question import question_bytes
+from astrid.core.question import DEFERRED_SECONDS, question_bytes
 from astrid.core.records import Kind
 from astrid.core.tokens import Scope
 from astrid.kernel.testing import settle
 from astrid.messages.approvals import Attend, ListOpen, OpenQuestion, QuestionEnded, Respond, SessionOver
-from astrid.messages.gate import Done, Failed
+from astrid.messages.gate import Done, Failed, Strayed
 from astrid.messages.log import Recorded, Tick
-from tests.fakes.authority import SESSION, STRANGER, call, no, question, yes
+from tests.fakes.authority import SESSION, SESSION_KEY, STRANGER, call, no, question, yes
 from tests.fakes.clock import START_NS
 from tests.fakes.guard_bench import Bench, Door, running
 from tests.fakes.journal import FakeLog
@@ -246,7 +246,7 @@ async def test_an_open_question_outlives_a_restart_of_the_guard(autojump_clock: 
         await ask(bench, "other")
         first, second = questions(bench)
         await bench.respond(no(first.question, qid=first.qid))
-        bench.post(bench.session, "approvals", "nonsense")
+        bench.post(bench.gateway, "approvals", "nonsense")
         await trio.sleep(1)
         assert bench.codes() == ["approvals.message"]
         assert [bench.ref(name).incarnation for name in ("audit", "approvals", "interceptor")] == [2, 2, 2]
@@ -255,6 +255,85 @@ async def test_an_open_question_outlives_a_restart_of_the_guard(autojump_clock: 
         await bench.respond(yes(second.question, Scope.WORKSPACE, qid=second.qid))
         assert [one.decision for one in bench.bodies(Kind.SETTLED)] == [0, 3]
         assert len(bench.facts.settled) == 1
+
+
+async def _told_no(bench: Bench, path: str) -> None:
+    await ask(bench, path)
+    one = questions(bench)[-1]
+    await bench.respond(no(one.question, qid=one.qid))
+
+
+async def test_two_denials_are_remembered_by_the_session_s_id_when_the_guard_starts_again(
+    autojump_clock: MockClock,
+) -> None:
+    """Sessions end with the guard; one that is opened again under its id has not been given two more questions."""
+    async with running(broken=True) as bench:
+        await bench.furnish()
+        await _told_no(bench, "one")
+        await _told_no(bench, "two")
+        bench.post(bench.gateway, "approvals", "nonsense")
+        await trio.sleep(1)
+        await bench.furnish()
+        await ask(bench, "three")
+        assert [one.code for one in bench.got(bench.session, Refused)][-1] == "approval.said-no"
+        assert len(questions(bench)) == 2
+
+
+async def test_what_ran_out_is_no_denial_after_a_restart_either(autojump_clock: MockClock) -> None:
+    log = FakeLog()
+    async with running(log, broken=True) as bench:
+        await bench.furnish()
+        for path in ("one", "two", "three"):
+            await ask(bench, path)
+        bench.clock.set_by(3600)
+        await trio.sleep(7 * 86400)
+        assert [one.reason for one in bench.bodies(Kind.SETTLED)] == ["expired"] * 3
+        bench.post(bench.gateway, "approvals", "nonsense")
+        await trio.sleep(1)
+        await bench.furnish()
+        await ask(bench, "four")
+        assert len(questions(bench)) == 4
+
+
+async def test_a_session_that_ended_is_not_remembered(autojump_clock: MockClock) -> None:
+    log = FakeLog()
+    async with running(log) as bench:
+        await bench.furnish()
+        await _told_no(bench, "one")
+        await _told_no(bench, "two")
+        bench.session.ctx.stop()
+        await settle()
+        assert len(bench.bodies(Kind.SESSION_ENDED)) == 1
+    async with running(log) as bench:
+        assert bench.past.denials == ()
+
+
+async def test_a_clock_that_is_set_back_lets_no_question_live_again(autojump_clock: MockClock) -> None:
+    log = FakeLog()
+    async with running(log) as bench:
+        await bench.furnish()
+        await ask(bench)
+        one = questions(bench)[0]
+    async with running(log, wall_ns=START_NS + 8 * 86400 * 10**9) as bench:
+        assert await listed(bench) == [one.qid]  # its time is over; the log does not say so yet, but what time it is
+    async with running(log, wall_ns=START_NS + 60 * 10**9) as bench:
+        await bench.respond(yes(one.question, qid=one.qid))
+        assert [one.code for one in bench.got(bench.gateway, Failed)] == ["approval.expired"]
+        await trio.sleep(10)
+        assert [one.reason for one in bench.bodies(Kind.SETTLED)] == ["expired"]
+
+
+async def test_a_clock_set_back_while_it_runs_lets_no_question_live_again(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await ask(bench)
+        one = questions(bench)[0]
+        await trio.sleep(DEFERRED_SECONDS - 3)
+        bench.clock.set_by(10)
+        await ask(bench, "later")  # recorded when the first one's time is over, and before anybody looked
+        bench.clock.set_by(-10)
+        await bench.respond(yes(one.question, qid=one.qid))
+        assert [one.code for one in bench.got(bench.gateway, Failed)] == ["approval.expired"]
 
 
 async def test_a_question_outlives_the_daemon(autojump_clock: MockClock) -> None:
@@ -332,11 +411,12 @@ PRIVATE: list[tuple[object, str]] = [
         if forger != owner
     ],
 )
-async def test_what_only_another_may_say_is_refused_loudly(
+async def test_what_only_another_may_say_changes_nothing_and_is_a_bug_if_the_guard_says_it(
     autojump_clock: MockClock, message: object, forger: str
 ) -> None:
     gate = Door()
-    async with running(interceptor=gate, broken=True) as bench:
+    trusted = forger in ("gateway", "interceptor")
+    async with running(interceptor=gate, broken=trusted) as bench:
         await put(bench, gate, 1)
         probes: dict[str, Any] = {"session": bench.session, "files": bench.files, "gateway": bench.gateway}
         probes["interceptor"] = gate
@@ -345,5 +425,29 @@ async def test_what_only_another_may_say_is_refused_loudly(
         else:
             bench.post(probes[forger], "approvals", message)
         await settle()
-        assert bench.codes() == ["approvals.message"]
+        assert bench.codes() == (["approvals.message"] if trusted else [])
         assert bench.bodies(Kind.SETTLED) == []
+        told = bench.got(gate, Strayed)
+        assert len(told) == (not trusted)
+        if told:
+            assert told[0].ref == (0 if forger == "outside" else probes[forger].ctx.ref.id)
+            assert len(await listed(bench)) == 1
+
+
+async def test_what_strays_to_approvals_is_recorded_at_the_cost_of_whoever_sent_it(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.post(bench.session, "approvals", "nonsense")
+        await settle()
+        [denied] = bench.bodies(Kind.DENIED)
+        assert (denied.code, denied.principal) == ("gate.message", SESSION_KEY.public)
+
+
+async def test_what_strays_while_there_is_no_gate_ends_nothing(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as bench:
+        actor: Any = bench.ref("approvals").cell.life._actor  # type: ignore[union-attr]
+        monkeypatch.setattr(actor, "_interceptor", lambda: None)
+        bench.post(bench.session, "approvals", "nonsense")
+        assert await listed(bench) == []

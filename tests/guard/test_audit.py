@@ -20,6 +20,7 @@ from astrid.errors import ChainError
 from astrid.guard.audit import MAX_BATCH, NO_ROOM, Audit
 from astrid.kernel import ChildSpec, SupervisorSpec, System, TooManyRestarts, open_system
 from astrid.kernel.testing import Probe, cancel_at_every_step, run_seeded, settle
+from astrid.messages.gate import Strayed
 from astrid.messages.log import Append, Checkpointed, Committed, LogTrouble, Recorded, Retry, TakeCheckpoint, Tick
 from astrid.ports import Journal
 from tests.fakes.clock import FakeClock
@@ -28,7 +29,7 @@ from tests.fakes.journal import FakeJournal, FakeLog, failure
 KEY = SigningKey.from_seed(b"\x01" * 32)
 KEYS = LogKeys(b"i" * 32, b"l" * 32, KEY.public)
 DIGEST = b"d" * 32
-GENESIS = entry(Genesis(1, KEYS.install, DIGEST))
+GENESIS = entry(Genesis(1, KEYS.install, KEYS.old_tip))
 BOOT = entry(Boot("1", DIGEST, DIGEST, DIGEST))
 
 
@@ -550,6 +551,30 @@ async def test_what_only_another_may_say_is_refused_loudly(autojump_clock: MockC
     assert [error.code for error in bench.failures] == ["audit.message"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("message", [Committed(), Retry(), Tick(), TakeCheckpoint(id=1), "nonsense"])
+async def test_what_comes_from_whoever_is_not_trusted_is_told_to_the_gate_and_ends_nothing(
+    autojump_clock: MockClock, message: object
+) -> None:
+    async with running() as bench:
+        bench.append(GENESIS, BOOT)
+        bench.system.post(bench.audit, message)
+        await settle()
+        assert bench.kinds() == [Kind.GENESIS, Kind.BOOT]
+        [told] = [one for one in bench.interceptor.messages if isinstance(one, Strayed)]
+        assert (told.ref, type(message).__name__ in told.what) == (0, True)
+
+
+async def test_what_strays_before_there_is_a_gate_ends_nothing(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as bench:
+        actor: Any = bench.audit.cell.life._actor  # type: ignore[union-attr]
+        monkeypatch.setattr(actor, "_gate", lambda: None)
+        bench.system.post(bench.audit, "nonsense")
+        await settle()
+        assert [one for one in bench.interceptor.messages if isinstance(one, Strayed)] == []
+
+
 @pytest.mark.parametrize("who", ["gateway", "outside"])
 async def test_only_the_guard_appends(autojump_clock: MockClock, who: str) -> None:
     bench = Bench(FakeLog())
@@ -561,7 +586,9 @@ async def test_only_the_guard_appends(autojump_clock: MockClock, who: str) -> No
             system.post(bench.audit, forged)
         await settle()
         assert bench.log.size() == 0
-    assert [error.code for error in bench.failures] == ["audit.message"]  # type: ignore[attr-defined]
+    assert [error.code for error in bench.failures] == (  # type: ignore[attr-defined]
+        ["audit.message"] if who == "gateway" else []
+    )
 
 
 # ---- cancellation

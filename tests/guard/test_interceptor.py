@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -14,21 +15,28 @@ from trio.testing import MockClock
 from astrid.core.budget import EMPTY
 from astrid.core.call import Need
 from astrid.core.canon import Domain
+from astrid.core.chain import decode_frame
+from astrid.core.clock import ClockWatch
 from astrid.core.decide import Limits
+from astrid.core.gate_denials import MAX_ON_WAY
 from astrid.core.gate_messages import (
     Answered,
     Approved,
     Cancel,
     Deferred,
     Durable,
+    Effect,
     Execute,
     Executed,
     Outcome,
     Prepare,
     Prepared,
     Progress,
+    Propose,
     Put,
+    Record,
     Refused,
+    Send,
     Unprepared,
     Withdraw,
 )
@@ -36,16 +44,20 @@ from astrid.core.install import Revocation, sign_statement
 from astrid.core.records import JournalRow, Kind
 from astrid.core.tokens import Scope, issue
 from astrid.errors import JournalError
-from astrid.guard.interceptor import CLOCK_AHEAD, NobodyCame
+from astrid.guard.interceptor import CLOCK_AHEAD, MAX_NOTES, Interceptor, NobodyCame
 from astrid.kernel import TooManyRestarts, open_system
 from astrid.kernel.testing import act_at_every_step, settle
 from astrid.messages.approvals import OpenQuestion
 from astrid.messages.gate import Done, Failed, Offer, Prompted, Register, Revoke, Save, StreamedText, TakeIn
 from astrid.messages.log import LogTrouble, Recorded
-from tests.fakes.authority import AUD, HOLDER, SESSION, USER, block, no, yes
-from tests.fakes.gate_bench import RICH, STANDING, TOOLS, preparation
+from tests.fakes.authority import AUD, FOREVER, HOLDER, SESSION, SESSION_KEY, USER, block, no, token, yes
+from tests.fakes.gate_bench import EVERYTHING, RICH, STANDING, TOOLS, preparation
 from tests.fakes.guard_bench import Bench, Door, running
+from tests.fakes.journal import FakeLog
 
+LASTING = token(
+    holder=SESSION_KEY.public, grants=EVERYTHING, session=SESSION, scope=Scope.SESSION, expires=FOREVER, nonce=b"l" * 16
+)
 UNCOVERED: dict[str, Any] = {"needs": (Need("file://v/secret", 2),)}
 
 
@@ -139,10 +151,11 @@ async def test_whoever_gives_up_has_the_call_withdrawn_and_hears_no_more_of_it(a
 # ---- who may say what
 
 
+PROPOSE = Propose(proposal=1, tool="read_file", args=b"{}", tokens=(STANDING.raw,), tainted=False)
+SAVE = Save(id=-1, rows=(JournalRow(1, b"row"),))
+PROMPTED = Prompted(id=-2, turn=1, integrity=3, text=b"do")
 PUT = Put(ref=1, qid=b"q" * 16, code="", reason="", attended=False)
-ANSWERED = Answered(
-    qid=b"q" * 16, question=b"q" * 32, block=b"b" * 32, session=SESSION, refs=(1,), said_no=False, token=b"t"
-)
+ANSWERED = Answered(qid=b"q" * 16, block=b"b" * 32, session=SESSION, refs=(1,), said_no=False, token=b"t")
 REGISTER = Register(
     id=9,
     ref=1,
@@ -178,10 +191,10 @@ FORGERIES = [
 
 
 @pytest.mark.parametrize(("message", "forger"), FORGERIES)
-async def test_what_only_another_may_say_is_refused_loudly_and_changes_nothing(
+async def test_what_only_another_may_say_is_recorded_and_changes_nothing_and_is_a_bug_if_the_guard_says_it(
     autojump_clock: MockClock, message: object, forger: str
 ) -> None:
-    async with running(broken=True) as bench:
+    async with running(broken=forger == "gateway") as bench:
         await bench.furnish()
         await bench.propose()
         gate, before = bench.gates[-1], bench.log.size()
@@ -194,10 +207,150 @@ async def test_what_only_another_may_say_is_refused_loudly_and_changes_nothing(
                 message,
             )
         await settle()
-        assert bench.codes() == ["gate.message"]
         assert (len(gate.pending), gate.suspended) == (1, "")
         assert bench.got(bench.session, Outcome) == []
-        assert {kind for kind, _ in bench.records()[before:]} <= {Kind.BOOT, Kind.SESSION_ENDED}
+        after = bench.records()[before:]
+        if forger == "gateway":
+            assert bench.codes() == ["gate.message"]
+            assert {kind for kind, _ in after} <= {Kind.BOOT, Kind.SESSION_ENDED}
+        else:
+            [(kind, denied)] = after
+            assert (kind, denied.layer, denied.code) == (Kind.DENIED, "gate", "gate.message")
+            assert denied.principal == (SESSION_KEY.public if forger == "session" else b"\0" * 32)
+            assert type(message).__name__.encode() in b"".join(data for _, data in bench.log.kept.values())
+            await bench.prepare()
+            await bench.execute()
+            assert len(bench.got(bench.session, Outcome)) == 1
+
+
+STRANGE = [
+    pytest.param(message, id=f"{type(message).__name__} with {field} {type(value).__name__}")
+    for message, field, value in (
+        (PROPOSE, "proposal", []),
+        (PROPOSE, "tool", b"read_file"),
+        (PROPOSE, "args", bytearray(b"{}")),
+        (PROPOSE, "args", "{}"),
+        (PROPOSE, "tokens", [STANDING.raw]),
+        (PROPOSE, "tokens", (bytearray(STANDING.raw),)),
+        (PROPOSE, "tokens", None),
+        (PROPOSE, "tainted", 0),
+        (Cancel(proposal=1), "proposal", {}),
+        (SAVE, "id", []),
+        (SAVE, "rows", [JournalRow(1, b"row")]),
+        (SAVE, "rows", ("row",)),
+        (SAVE, "rows", (JournalRow(1, "row"),)),  # type: ignore[arg-type]
+        (PROMPTED, "text", "text"),
+        (PROMPTED, "turn", None),
+    )
+    for message in (msgspec.structs.replace(message, **{field: value}),)
+]
+
+
+@pytest.mark.parametrize("message", STRANGE)
+async def test_a_session_whose_message_is_not_as_declared_hurts_itself_alone(
+    autojump_clock: MockClock, message: object
+) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        before = bench.log.size()
+        bench.post(bench.session, "interceptor", message)
+        await settle()
+        assert [(kind, one.code) for kind, one in bench.records()[before:]] == [(Kind.DENIED, "gate.message")]
+        assert (await bench.call()).content == b"done"
+
+
+class Chameleon(Propose, frozen=True):
+    """Another answer each time that it is asked."""
+
+    @property
+    def size(self) -> int:
+        return 0
+
+
+async def test_what_only_looks_like_a_message_is_none(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.post(bench.session, "interceptor", Chameleon(**msgspec.structs.asdict(PROPOSE)))
+        await settle()
+        assert [one.code for one in bench.bodies(Kind.DENIED)] == ["gate.message"]
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "value"),
+    [(EXECUTED, "content", "text"), (EXECUTED, "effect", "undone"), (EXECUTED, "spent_micros", 0.5)],
+)
+async def test_a_host_whose_word_is_broken_is_as_good_as_gone(
+    autojump_clock: MockClock, message: Executed, field: str, value: object
+) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.propose()
+        await bench.prepare(max_micros=70)
+        told = msgspec.structs.replace(message, ref=1, permit_seq=bench.log.size(), **{field: value})
+        bench.post(bench.files, "interceptor", told)
+        await settle()
+        [outcome] = bench.got(bench.session, Outcome)
+        assert (outcome.unknown, outcome.effect) == (True, "maybe")
+        assert [one.spent for one in bench.bodies(Kind.OUTCOME)] == [70]
+        await bench.propose()
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["tool.unknown"]
+        assert bench.gates[-1].facts.tools["box", "model"].host == bench.ref("tools/model/front").id
+
+
+async def test_a_flood_of_nonsense_is_counted_and_pauses_whoever_sends_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astrid.core.facts.DENIAL_BYTES_PER_SESSION", 5000)
+    async with running() as bench:
+        await bench.furnish()
+        for _ in range(40):
+            for _ in range(20):
+                bench.post(bench.session, "interceptor", "nonsense")
+                bench.system.post(bench.ref("interceptor"), "nonsense")
+            await settle()
+        assert bench.log.size() < 100
+        assert {one.code for one in bench.bodies(Kind.COALESCED)} == {"gate.message"}
+        counted = sum(one.code == "gate.message" for one in bench.bodies(Kind.DENIED)) // 2
+        assert max(one.count for one in bench.bodies(Kind.COALESCED)) > (800 - counted) // 2
+        await bench.propose()
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["gate.paused"]
+
+
+async def test_what_strays_while_the_log_cannot_be_written_is_counted_and_fills_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.gates[-1].suspended = "the disk is full"
+        bench.hold()
+        for _ in range(1000):
+            bench.post(bench.session, "interceptor", "nonsense")
+        await settle()
+        bench.thaw()
+        await settle()
+        assert [one.count for one in bench.bodies(Kind.COALESCED)] == [2**n for n in range(10)]
+        assert bench.bodies(Kind.DENIED) == []
+
+
+async def test_a_gate_that_trusted_everybody_would_be_ended_by_one_message_of_a_session(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astrid.guard.interceptor.is_ours", lambda message, sender: True)
+    async with running(broken=True) as bench:
+        await bench.furnish()
+        bench.post(bench.session, "interceptor", "nonsense")
+        await settle()
+        assert bench.codes() == ["gate.message"]
+
+
+async def test_a_stranger_that_proposes_leaves_nothing_behind(autojump_clock: MockClock) -> None:
+    interceptors: list[Any] = []
+    async with running() as bench:
+        interceptors.append(bench.ref("interceptor").cell.life._actor)  # type: ignore[union-attr]
+        bench.offer()
+        await bench.propose()
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["gate.unknown-principal"]
+        assert interceptors[0]._senders == {}
 
 
 async def test_a_host_answers_only_for_its_own_tools(autojump_clock: MockClock) -> None:
@@ -248,11 +401,26 @@ async def test_nobody_is_registered_whom_nobody_knows(autojump_clock: MockClock)
 
 
 async def test_two_hosts_do_not_offer_one_tool(autojump_clock: MockClock) -> None:
-    async with running(broken=True) as bench:
+    async with running() as bench:
         await bench.furnish()
-        bench.post(bench.model, "interceptor", OFFER)
+        other = msgspec.structs.replace(
+            OFFER, specs=(msgspec.structs.replace(OFFER.specs[0], name="new"), *OFFER.specs)
+        )
+        bench.post(bench.model, "interceptor", other)
         await settle()
-        assert bench.codes() == ["tool.name-taken"]
+        assert [one.code for one in bench.bodies(Kind.DENIED)] == ["gate.message"]
+        assert bench.facts.tools["box", "read_file"].host == bench.ref("tools/files/front").id
+        assert ("box", "new") not in bench.facts.tools
+        assert (await bench.call()).content == b"done"
+
+
+async def test_a_host_that_nobody_announced_offers_nothing(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        del bench.refs[bench.ref("tools/files/front").id]
+        bench.offer()
+        await settle()
+        assert [one.code for one in bench.bodies(Kind.DENIED)] == ["gate.message"]
+        assert {tool.host for tool in bench.facts.tools.values()} == {bench.ref("tools/model/front").id}
 
 
 async def test_a_start_is_answered_when_it_is_durable(autojump_clock: MockClock) -> None:
@@ -293,11 +461,109 @@ async def test_what_a_session_saves_counts_against_its_share_of_the_log(
 async def test_rows_that_cannot_be_recorded_are_refused_and_break_nothing(autojump_clock: MockClock) -> None:
     async with running() as bench:
         await bench.furnish()
-        rows = tuple(JournalRow(number, b"") for number in range(70_000))
+        rows = tuple(JournalRow(number, b"") for number in range(1, 70_001))
         bench.post(bench.session, "interceptor", Save(id=-1, rows=rows), -1)
         await settle()
         assert [one.code for one in bench.got(bench.session, Failed)] == ["canon.no-encoding"]
         assert bench.log.rows(SESSION, 1, 10) == []
+
+
+@pytest.mark.parametrize("numbers", [(1,), (3,), (0,), (2, 2), (2, 4), (-1,), (2**64,)])
+async def test_only_the_next_rows_of_a_journal_are_taken(autojump_clock: MockClock, numbers: tuple[int, ...]) -> None:
+    """A row that is there already could not be stored, and the log's writer would end with it."""
+    async with running() as bench:
+        await bench.furnish()
+        bench.post(bench.session, "interceptor", SAVE, SAVE.id)
+        rows = tuple(JournalRow(number, b"again") for number in numbers)
+        bench.post(bench.session, "interceptor", Save(id=-5, rows=rows), -5)
+        bench.post(bench.session, "interceptor", Save(id=-6, rows=(JournalRow(2, b"next"),)), -6)
+        await settle()
+        assert [(one.id, one.code) for one in bench.got(bench.session, Failed)] == [(-5, "record.rows")]
+        assert [one.id for one in bench.got(bench.session, Done)] == [-1, -6]
+        assert bench.log.rows(SESSION, 1, 10) == [b"row", b"next"]
+
+
+async def test_a_row_stored_twice_would_end_the_log(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(broken=True) as bench:
+        await bench.furnish()
+        bench.post(bench.session, "interceptor", SAVE, SAVE.id)
+        await settle()
+        bench.facts.rows.clear()  # as if nobody counted
+        bench.post(bench.session, "interceptor", msgspec.structs.replace(SAVE, id=-5), -5)
+        await settle()
+        assert bench.codes() == ["journal.failed"]
+
+
+async def test_a_journal_goes_on_after_a_restart_where_the_log_ends_it(autojump_clock: MockClock) -> None:
+    async with running(broken=True) as bench:
+        await bench.furnish()
+        bench.post(bench.session, "interceptor", SAVE, SAVE.id)
+        await settle()
+        await _break(bench)
+        await bench.furnish()
+        bench.post(bench.session, "interceptor", msgspec.structs.replace(SAVE, id=-5), -5)
+        await settle()
+        assert [one.code for one in bench.got(bench.session, Failed)] == ["record.rows"]
+
+
+async def test_a_paused_session_may_say_how_its_turn_ends_and_no_more(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astrid.core.facts.LOG_BYTES_PER_SESSION", 5000)
+    monkeypatch.setattr("astrid.core.facts.LAST_BYTES_PER_SESSION", 5000)
+    async with running() as bench:
+        await bench.furnish()
+        for number in range(1, 6):
+            bench.post(bench.session, "interceptor", Save(id=-number, rows=(JournalRow(number, b"x" * 3000),)), -number)
+            await settle()
+            if bench.got(bench.session, Failed):
+                break
+        bench.post(bench.session, "interceptor", Prompted(id=-9, turn=1, integrity=3, text=b"x" * 3000), -9)
+        await settle()
+        assert [one.id for one in bench.got(bench.session, Done)] == [-1, -2, -3]
+        assert [(one.id, one.code) for one in bench.got(bench.session, Failed)] == [
+            (-4, "record.share"),
+            (-9, "record.share"),
+        ]
+        assert not bench.failures
+
+
+async def test_a_session_that_saves_without_end_while_the_log_is_slow_does_not_fill_the_way_there(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.hold()
+        for number in range(1, 501):
+            bench.post(bench.session, "interceptor", Prompted(id=-number, turn=1, integrity=3, text=b""), -number)
+        await settle()
+        assert {one.code for one in bench.got(bench.session, Failed)} == {"record.too-many"}
+        assert len(bench.got(bench.session, Failed)) == 500 - MAX_NOTES
+        bench.thaw()
+        await settle()
+        assert len(bench.got(bench.session, Done)) == MAX_NOTES
+        bench.post(bench.session, "interceptor", Prompted(id=-501, turn=1, integrity=3, text=b""), -501)
+        await settle()
+        assert bench.got(bench.session, Done)[-1].id == -501
+
+
+async def test_denials_on_their_way_to_a_slow_log_are_few_and_the_rest_is_counted(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.hold()
+        for _ in range(500):
+            bench.number()
+            propose = msgspec.structs.replace(PROPOSE, proposal=bench.number(), tool="nonsense")
+            bench.post(bench.session, "interceptor", propose, propose.proposal)
+        await settle()
+        assert len(bench.got(bench.session, Refused)) == 500 - MAX_ON_WAY
+        bench.thaw()
+        await settle()
+        assert len(bench.got(bench.session, Refused)) == 500
+        assert len(bench.bodies(Kind.DENIED)) == MAX_ON_WAY
+        assert [one.count for one in bench.bodies(Kind.COALESCED)] == [2**n for n in range(9)]
+        await bench.propose("nonsense")
+        assert len(bench.bodies(Kind.DENIED)) == MAX_ON_WAY + 1
 
 
 # ---- hosts that are full, gone or new
@@ -457,6 +723,28 @@ async def test_an_answer_in_time_leads_back_to_the_session(autojump_clock: MockC
         assert bench.got(bench.session, Deferred) == []
 
 
+@pytest.mark.parametrize("end", ["given up", "answered", "nobody came"])
+async def test_whoever_no_longer_waits_for_a_person_leaves_no_timer_behind(autojump_clock: MockClock, end: str) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await bench.attend()
+        kept: Any = bench.ref("interceptor").cell.life
+        for _ in range(30):
+            number = await bench.propose("write_file")
+            await bench.prepare(**UNCOVERED)
+            assert len(kept.timers) == 1
+            match end:
+                case "given up":
+                    bench.post(bench.session, "interceptor", Cancel(proposal=number))
+                    await settle()
+                case "nobody came":
+                    await trio.sleep(301)
+                case _:
+                    question = bench.got(bench.gateway, OpenQuestion)[-1]
+                    await bench.respond(yes(question.question, qid=question.qid))
+            assert len(kept.timers) == 0
+
+
 async def test_a_no_is_a_recorded_denial(autojump_clock: MockClock) -> None:
     async with running() as bench:
         question = await ask(bench, attended=True)
@@ -567,6 +855,72 @@ def test_at_whatever_moment_a_token_is_revoked_nothing_is_permitted_after_it() -
     assert act_at_every_step(_revoked_during_a_call) > 10
 
 
+def _revoke(bench: Bench) -> None:
+    bench.post(bench.gateway, "interceptor", Revoke(id=500, statement=revocation()), 500)
+
+
+def _expire(bench: Bench) -> None:
+    bench.clock.set_by(86_400)  # as long as the token lives, and not so far that the gate would stop for it
+
+
+def _new_keys(bench: Bench) -> None:
+    bench.facts.roots = msgspec.structs.replace(bench.facts.roots, keys={}, epoch=2)
+
+
+def _revoke_and_expire(bench: Bench) -> None:
+    _revoke(bench)
+    _expire(bench)
+
+
+ENDS: dict[str, tuple[Callable[[Bench], None], Callable[[Bench], bool]]] = {
+    "revoked": (_revoke, lambda bench: bool(bench.facts.revoked)),
+    "expired": (_expire, lambda bench: bench.clock.now_ns() >= STANDING.leaf.expires * 10**9),
+    "of keys that changed": (_new_keys, lambda bench: bench.facts.roots.epoch == 2),
+    "revoked, and expired before that is durable": (_revoke_and_expire, lambda bench: bool(bench.facts.revoked)),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_at_whatever_step_of_a_call_a_token_ends_nothing_is_permitted_or_started_after_it(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happens, is_over = ENDS[end]
+    seen: list[bool] = []
+
+    async def live(arm: Callable[[Callable[[], object]], None]) -> None:
+        bench: Any
+        async with running() as bench:
+            await bench.furnish()
+            perform = Interceptor._perform
+
+            def watched(self: Interceptor, effects: list[Effect]) -> None:
+                begins = [one for one in effects if isinstance(one, Send) and isinstance(one.message, Execute)]
+                permits = [one for one in effects if isinstance(one, Record) and one.entry.kind is Kind.PERMIT]
+                over = is_over(bench)
+                seen.append(over)
+                assert not (over and (begins or permits))
+                perform(self, effects)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Interceptor, "_perform", watched)
+                arm(lambda: happens(bench))
+                for _ in range(2):
+                    await bench.propose()
+                    if len(bench.got(bench.files, Prepare)) > len(bench.bodies(Kind.PERMIT)):
+                        await bench.prepare()
+                    bench.thaw()
+                    await settle()
+                    if len(bench.got(bench.files, Execute)) > len(bench.bodies(Kind.OUTCOME)):
+                        await bench.execute()
+                bench.thaw()
+                await settle()
+        assert len(bench.bodies(Kind.OUTCOME)) == len(bench.bodies(Kind.PERMIT))
+        assert bench.facts.ledger.purses.get(b"session" + SESSION, EMPTY).reserved == 0
+
+    assert act_at_every_step(live) > 10
+    assert {True, False} <= set(seen)
+
+
 # ---- the clock
 
 
@@ -598,11 +952,81 @@ async def test_while_the_clock_stands_far_ahead_nothing_runs_and_no_time_is_reco
         assert (await bench.call()).content == b"done"
 
 
+async def _past(log: FakeLog) -> int:
+    """A daemon ran and was stopped; the time of its last record, in seconds."""
+    async with running(log) as bench:
+        await bench.furnish()
+        assert (await bench.call()).content == b"done"
+    return decode_frame(log.log[-1]).time_ns // 10**9
+
+
+@pytest.mark.parametrize("back_s", [61, 3600, 400 * 86400])
+async def test_a_clock_that_was_set_back_while_nobody_ran_is_recorded_and_standing_tokens_are_not_believed(
+    autojump_clock: MockClock, back_s: int
+) -> None:
+    log = FakeLog()
+    last_s = await _past(log)
+    async with running(log, wall_ns=(last_s - back_s) * 10**9) as bench:
+        await bench.furnish()
+        await bench.propose()
+        await bench.prepare()
+        assert [(one.back, one.seconds) for one in bench.bodies(Kind.CLOCK)] == [(True, back_s)]
+        assert len(bench.bodies(Kind.PERMIT)) == 1  # of the time before
+        assert len(bench.bodies(Kind.ASKED)) == 1
+        bench.clock.set_by(back_s + 5 * 86400)  # right again; that the daemon was off for days is no jump ahead
+        await bench.propose("read_file", LASTING)
+        await bench.prepare()
+        await bench.execute()
+        assert len(bench.got(bench.session, Outcome)) == 1
+        assert decode_frame(log.log[-1]).time_ns // 10**9 >= last_s + 5 * 86400
+        bench.clock.set_by(-3600)
+        await bench.propose("read_file", LASTING)
+        assert [one.seconds for one in bench.bodies(Kind.CLOCK)] == [back_s, 3600]
+
+
+async def test_a_clock_that_stays_back_over_another_start_stays_unbelieved(autojump_clock: MockClock) -> None:
+    log = FakeLog()
+    last_s = await _past(log)
+    for start in range(1, 4):
+        async with running(log, wall_ns=(last_s - 3600) * 10**9) as bench:
+            await bench.furnish()
+            await bench.propose()
+            await bench.prepare()
+            assert [one.seconds for one in bench.bodies(Kind.CLOCK)] == [3600] * start
+            assert len(bench.bodies(Kind.PERMIT)) == 1
+
+
+@pytest.mark.parametrize("ahead_s", [-60, 0, 2 * 86400, 400 * 86400])
+async def test_a_clock_that_stands_ahead_of_the_log_at_the_start_cannot_be_judged_and_is_believed(
+    autojump_clock: MockClock, ahead_s: int
+) -> None:
+    log = FakeLog()
+    last_s = await _past(log)
+    async with running(log, wall_ns=(last_s + ahead_s) * 10**9) as bench:
+        await bench.furnish(key=SESSION_KEY.public)
+        await bench.propose()
+        await bench.prepare()
+        assert bench.bodies(Kind.CLOCK) == []
+        expired = ahead_s > 86400  # the token of the examples lives for a day
+        assert len(bench.bodies(Kind.PERMIT)) == (1 if expired else 2)
+
+
+async def test_a_clock_that_was_set_back_would_go_unnoticed_without_the_log(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = FakeLog()
+    last_s = await _past(log)
+    monkeypatch.setattr("astrid.guard.interceptor.ClockWatch", lambda wall, running, last_ns: ClockWatch(wall, running))
+    async with running(log, wall_ns=(last_s - 3600) * 10**9) as bench:
+        await bench.furnish()
+        assert (await bench.call()).content == b"done"
+
+
 # ---- when it breaks itself
 
 
 async def _break(bench: Bench) -> None:
-    bench.post(bench.session, "interceptor", "nonsense")
+    bench.post(bench.gateway, "interceptor", "nonsense")
     await settle()
     await trio.sleep(1)
 
@@ -672,5 +1096,5 @@ async def test_a_gate_that_keeps_breaking_ends_the_daemon(autojump_clock: MockCl
         async with open_system(bench.tree, on_failure=bench.failed):
             while True:
                 await trio.sleep(0.5)
-                bench.system.post(bench.ref("interceptor"), "nonsense")
+                bench.post(bench.gateway, "interceptor", "nonsense")
     assert len(bench.gates) >= 3

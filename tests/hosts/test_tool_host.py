@@ -18,7 +18,7 @@ from astrid.errors import EdgeError, InputError, InternalError, WorkspaceError
 from astrid.hosts.tool_host import JOB_SECONDS, MAX_JOBS, Looked, Ping, Ran, tool_host
 from astrid.kernel import ChildSpec, Down, Ref, SupervisorSpec, System, open_system
 from astrid.kernel.testing import Probe, cancel_at_every_step, settle
-from astrid.messages.gate import Offer
+from astrid.messages.gate import Offer, Strayed
 from astrid.ports import ToolOutcome
 from tests.fakes.authority import call
 from tests.fakes.gate_bench import preparation
@@ -432,11 +432,21 @@ async def test_a_host_that_keeps_breaking_is_given_up_and_nobody_else_is(autojum
     ids=lambda message: type(message).__name__,
 )
 async def test_nobody_but_the_gate_has_anything_run(autojump_clock: MockClock, message: object) -> None:
-    async with running(broken=True) as bench:
+    """And whoever else says it ends nothing: the calls that run there are not to suffer for it."""
+    async with running() as bench:
         bench.system.post(bench.front, message)
         await settle()
-        assert [getattr(error, "code", "") for error in bench.failures] == ["tool.message"]
+        [told] = bench.got(Strayed)
+        assert (told.ref, type(message).__name__ in told.what) == (0, True)
         assert (bench.server.prepared, bench.server.executed) == ([], [])
+        assert bench.front.incarnation == 1
+
+
+async def test_what_the_gate_may_not_say_is_a_bug_and_refused_loudly(autojump_clock: MockClock) -> None:
+    async with running(broken=True) as bench:
+        bench.gate.ctx.post(bench.front, "nonsense")
+        await settle()
+        assert [getattr(error, "code", "") for error in bench.failures] == ["tool.message"]
 
 
 async def test_what_nobody_who_works_for_it_says_means_nothing(autojump_clock: MockClock) -> None:

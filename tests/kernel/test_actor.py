@@ -170,9 +170,14 @@ async def test_an_actor_cannot_send_as_somebody_outside() -> None:
     assert [error.args[0] for error in errors] == ["an actor sends through its own context"] * 6
 
 
-async def test_nobody_but_the_kernel_says_that_an_actor_is_down() -> None:
+class LooksDown(Down, frozen=True):
+    """Whoever matches ``Down`` would take it for one."""
+
+
+@pytest.mark.parametrize("shape", [Down, LooksDown])
+async def test_nobody_but_the_kernel_says_that_an_actor_is_down(shape: type[Down]) -> None:
     async with pair() as (system, probe, worker, _):
-        lie = Down(worker, Reason(Exit.FAILED), 1)
+        lie = shape(worker, Reason(Exit.FAILED), 1)
         with pytest.raises(Misuse, match="only the kernel"):
             probe.ctx.post(worker, lie)
         with pytest.raises(Misuse, match="only the kernel"):

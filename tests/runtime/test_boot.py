@@ -10,7 +10,7 @@ import pytest
 
 from astrid.core.canon import Domain
 from astrid.core.chain import decode_body, decode_frame
-from astrid.core.install import Install, Root, sign_statement
+from astrid.core.install import NO_LOSS, Install, Root, sign_statement
 from astrid.core.keys import SigningKey
 from astrid.core.records import Boot, Genesis, Kind
 from astrid.core.resources import file_resource
@@ -91,7 +91,7 @@ def test_a_holder_key_with_another_role_is_refused(home: Home, seed: bytes) -> N
 
 
 def install(signer: SigningKey = USER, **fields: object) -> bytes:
-    stated = {"version": 1, "log_id": LOG_ID, "runtime_key": RUNTIME.public, "created_s": 1} | fields
+    stated = {"version": 1, "log_id": LOG_ID, "runtime_key": RUNTIME.public, "created_s": 1, "lost": NO_LOSS} | fields
     roots = (Root(USER.public, Assurance.SEALED),)
     return sign_statement(Domain.INSTALL, Install(**({"roots": roots} | stated)), signer)  # type: ignore[arg-type]
 

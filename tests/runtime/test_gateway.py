@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from astrid.core import gate_admin
 from astrid.core.approval import Verdict
 from astrid.core.canon import Domain
 from astrid.core.grants import Mode
+from astrid.core.ids import show_id
 from astrid.core.install import Revocation, sign_statement
 from astrid.core.labels import Integrity
 from astrid.core.prompt import PromptStatement, sign_prompt
-from astrid.core.records import Kind
+from astrid.core.records import DeniedRecord, Kind
 from astrid.core.resources import exec_resource
 from astrid.core.tokens import Grant, Permission, Scope, Token, issue, verify_chain
 from astrid.errors import TokenError
+from astrid.kernel import Ref
 from astrid.messages.approvals import OpenQuestion, QuestionEnded
 from astrid.messages.gate import Done, Failed
 from astrid.messages.gateway import (
@@ -40,10 +43,15 @@ from astrid.messages.gateway import (
 from astrid.messages.log import Checkpointed
 from astrid.messages.session import NotTaken, Report, ReportText
 from astrid.runtime import gateway as module
+from astrid.wire.events import ApprovalSettled as Settled
+from astrid.wire.events import FinalMessage as Final
+from astrid.wire.events import SessionEnded as Ended
+from astrid.wire.events import encode_event
 from tests.fakes.home import HOLDER, USER
 from tests.fakes.runtime import Runtime, call, read_records, running, turn
 
 READ = call("read_file", file_path="a.txt")
+SETTLED: dict[str, Any] = {"question_id": show_id("question", b"q" * 16), "outcome": "granted"}
 FOREVER = turn(call("bash", command="sleep 1000"))
 
 
@@ -52,6 +60,12 @@ async def opened(runtime: Runtime, *script: dict[str, Any], mode: Mode = Mode.GU
     answer = await runtime.open(list(script or (turn(),)), mode=mode.value, **options)
     assert isinstance(answer, SessionOpened), answer
     return answer.session
+
+
+def break_down(ref: Ref) -> None:
+    """A part of the guard, or the gateway, meets a bug of its own."""
+    itself: Any = ref.cell.life
+    itself._context.post(ref, "nonsense")
 
 
 async def ask(runtime: Runtime, message: Any) -> Any:
@@ -377,7 +391,7 @@ async def test_if_the_gateway_breaks_sessions_live_on_and_whoever_waited_is_told
     async with running(tmp_path, broken=True) as runtime:
         session = await opened(runtime, turn())
         ticket = runtime.world.desk.take()  # of a request that goes down with it
-        runtime.system.post(runtime.gateway, "nonsense")
+        break_down(runtime.gateway)
         with trio.fail_after(10):
             answer = await ticket.wait_answer()
         assert isinstance(answer, Failed)
@@ -391,11 +405,26 @@ async def test_if_the_gateway_breaks_sessions_live_on_and_whoever_waited_is_told
 async def test_if_the_guard_breaks_sessions_end_and_whoever_listens_is_told(tmp_path: Path) -> None:
     async with running(tmp_path, broken=True) as runtime:
         await opened(runtime)
-        runtime.system.post(runtime.directory.by_path["root/interceptor"], "nonsense")
+        break_down(runtime.directory.by_path["root/interceptor"])
         events = await runtime.until("session_ended")
         assert events[-1]["reason"] == "failed"
         assert await lines(runtime) == ()
         assert isinstance(await runtime.open([turn()]), SessionOpened)
+
+
+@pytest.mark.parametrize("part", ["audit", "approvals", "interceptor"])
+async def test_no_session_outlives_any_part_of_the_guard(tmp_path: Path, part: str) -> None:
+    """So what the guard has counted of a session ends with it."""
+    async with running(tmp_path, broken=True) as runtime:
+        session = await opened(runtime)
+        ref = runtime.directory.by_path[f"root/sessions/{session.hex()}"]
+        break_down(runtime.directory.by_path[f"root/{part}"])
+        await runtime.until("session_ended")
+        assert not ref.alive
+        incarnations = [
+            runtime.system.ref(f"root/{name}").incarnation for name in ("audit", "approvals", "interceptor")
+        ]
+        assert incarnations == [2, 2, 2]
 
 
 # ---- who may say what
@@ -418,16 +447,90 @@ FORGED: list[tuple[str, object]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "message"), FORGED)
-async def test_what_only_another_may_say_is_refused_loudly(tmp_path: Path, path: str, message: object) -> None:
+def said(runtime: Runtime, message: object, *, by: str) -> None:
+    """The actor at ``by``, or nobody, says something to the gateway."""
+    if by:
+        forger: Any = next(ref for name, ref in runtime.directory.by_path.items() if name.startswith(by))
+        forger.cell.life._context.post(runtime.gateway, message)
+    else:
+        runtime.system.post(runtime.gateway, message)
+
+
+async def denied(runtime: Runtime) -> DeniedRecord:
+    """The one denial that the log comes to have."""
+    with trio.fail_after(30):
+        while not (found := [body for _, body in runtime.records() if isinstance(body, DeniedRecord)]):
+            await wait_all_tasks_blocked(0.01)
+    [one] = found
+    return one
+
+
+@pytest.mark.parametrize(("path", "message"), [one for one in FORGED if one[0] in ("root/interceptor", "root/audit")])
+async def test_what_the_guard_may_not_say_is_a_bug_and_refused_loudly(
+    tmp_path: Path, path: str, message: object
+) -> None:
     async with running(tmp_path, broken=True) as runtime:
         await opened(runtime)
-        if path:
-            forger: Any = next(ref for name, ref in runtime.directory.by_path.items() if name.startswith(path))
-            forger.cell.life._context.post(runtime.gateway, message)
-        else:
-            runtime.system.post(runtime.gateway, message)
-        with trio.fail_after(10):
+        said(runtime, message, by=path)
+        with trio.fail_after(30):
+            while not runtime.failures:
+                await wait_all_tasks_blocked()
+        assert [getattr(error, "code", "") for error in runtime.failures] == ["gateway.message"]
+
+
+@pytest.mark.parametrize(("path", "message"), [one for one in FORGED if one[0] in ("root/sessions/", "")])
+async def test_what_sessions_and_strangers_may_not_say_is_recorded_and_changes_nothing(
+    tmp_path: Path, path: str, message: object
+) -> None:
+    async with running(tmp_path) as runtime:
+        session = await opened(runtime, turn())
+        said(runtime, message, by=path)
+        one = await denied(runtime)
+        assert (one.layer, one.code, any(one.principal)) == ("gate", "gate.message", bool(path))
+        assert [(line.session, line.turns) for line in await lines(runtime)] == [(session, 0)]
+        await runtime.say("go")
+        assert (await runtime.until("turn_complete"))[-1]["stop_reason"] == "end_turn"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda session: Report(event=b"{}"),
+        lambda session: Report(event=b"\xff"),
+        lambda session: Report(event="text"),  # type: ignore[arg-type]
+        lambda session: ReportText(text="\ud800"),
+        lambda session: ReportText(text=b"bytes"),  # type: ignore[arg-type]
+        lambda session: Report(
+            event=encode_event(Ended(session_id=show_id("session", session), seq=0, reason="asked"))
+        ),
+        lambda session: Report(event=encode_event(Settled(**SETTLED, session_id=show_id("session", session), seq=0))),
+        lambda session: Report(event=encode_event(Final(session_id=show_id("session", b"o" * 16), seq=0, text="lie"))),
+    ],
+    ids=["no event", "no text", "not bytes", "unsayable", "not text", "its end", "an answer", "of another session"],
+)
+async def test_a_session_that_reports_what_it_may_not_is_recorded_and_nobody_hears_it(
+    tmp_path: Path, make: Callable[[bytes], object]
+) -> None:
+    async with running(tmp_path) as runtime:
+        session = await opened(runtime, turn())
+        listener, _ = runtime.world.hub.subscribe(session, 0)
+        said(runtime, make(session), by="root/sessions/")
+        one = await denied(runtime)
+        assert (one.code, any(one.principal)) == ("gate.message", True)
+        with trio.move_on_after(0):
+            assert await listener.wait_events() == []
+        await runtime.say("go")
+        assert (await runtime.until("turn_complete"))[-1]["stop_reason"] == "end_turn"
+
+
+async def test_a_gateway_that_trusted_its_sessions_would_be_ended_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "is_ours", lambda message, sender: True)
+    async with running(tmp_path, broken=True) as runtime:
+        await opened(runtime)
+        said(runtime, "nonsense", by="root/sessions/")
+        with trio.fail_after(30):
             while not runtime.failures:
                 await wait_all_tasks_blocked()
         assert [getattr(error, "code", "") for error in runtime.failures] == ["gateway.message"]

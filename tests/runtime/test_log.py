@@ -15,13 +15,14 @@ from astrid.adapters.store.journal import SqliteReader
 from astrid.core.approval import Approvals
 from astrid.core.grants import Mode
 from astrid.core.keys import SigningKey
+from astrid.core.past import Past, recall_questions
 from astrid.errors import AstridError, ChainError
 from astrid.home import Home, write_guarded
 from astrid.kernel import TooManyRestarts
 from astrid.messages.gateway import AskCheckpoint
 from astrid.runtime.boot import World
-from astrid.runtime.log import Past, read_frames, read_past
-from astrid.runtime.recall import recall_questions, recall_tokens
+from astrid.runtime.log import read_frames, read_past
+from astrid.runtime.recall import recall_tokens
 from astrid.runtime.shelf import Shelf
 from tests.fakes.clock import FakeEntropy, StillClock
 from tests.fakes.home import HOLDER, LOG_ID, make_home
@@ -187,7 +188,7 @@ def recalled(world: World, past: Past | None = None) -> tuple[Shelf, Approvals, 
     shelf = Shelf(world.facts)
     machine = Approvals(roots=world.identity.roots, keeper=HOLDER.public)
     reader = SqliteReader(world.home.log)
-    spoilt = recall_tokens(reader, past, shelf) + recall_questions(reader, past, machine, now_s=0)
+    spoilt = recall_tokens(reader.payload, past, shelf) + recall_questions(reader.payload, past, machine, now_s=0)
     reader.close()
     return shelf, machine, spoilt
 

@@ -15,10 +15,10 @@ from astrid.core.canon import Domain, encode
 from astrid.core.chain import decode_frame, frame_digest, genesis_tip
 from astrid.core.checkpoint import Checkpoint, sign_checkpoint
 from astrid.core.grants import Mode
-from astrid.core.install import Install, Root, install_id, sign_statement
+from astrid.core.install import NO_LOSS, Install, Root, install_id, sign_statement
 from astrid.core.keys import SigningKey
 from astrid.core.merkle import CompactRange, leaf_hash
-from astrid.core.records import Kind
+from astrid.core.records import Genesis, Kind
 from astrid.core.tokens import Assurance
 from astrid.home import Home
 from astrid.runtime.verify import Finding, Result, Trust, verify_home
@@ -130,6 +130,10 @@ def change_row(home: Home) -> None:
     edit(home, ("UPDATE journal SET row = CAST(row || x'00' AS BLOB) WHERE key = (SELECT min(key) FROM journal)", ()))
 
 
+def erase_what_proves_rows(home: Home) -> None:
+    edit(home, ("DELETE FROM payload", ()))
+
+
 def change_checkpoint(home: Home) -> None:
     edit(home, ("UPDATE checkpoint SET note = CAST(replace(note, 'boot 1', 'boot 2') AS BLOB)", ()))
 
@@ -148,6 +152,7 @@ DAMAGES: dict[str, Callable[[Home], None]] = {
     "chain.payload": change_payload,
     "chain.payload ": change_salt,
     "chain.rows": change_row,
+    "chain.rows ": erase_what_proves_rows,
     "checkpoint.": change_checkpoint,
     "install.signature": change_install,
 }
@@ -171,7 +176,7 @@ class TestForged:
     def forge(self, home: Home) -> None:
         """A record is left out; the rest is chained and signed with a key of the forger's own."""
         forger = SigningKey.from_seed(b"\x56" * 32)
-        install = Install(1, LOG_ID, OTHER.public, (Root(forger.public, Assurance.SEALED),), 1)
+        install = Install(1, LOG_ID, OTHER.public, (Root(forger.public, Assurance.SEALED),), 1, NO_LOSS)
         home.install.write_bytes(sign_statement(Domain.INSTALL, install, forger))
         prev: bytes = genesis_tip(install_id(install))
         seq, tree, boot = 0, CompactRange(), 0
@@ -181,7 +186,8 @@ class TestForged:
             if frame.kind == Kind.PERMIT:
                 continue
             seq += 1
-            again = encode(type(frame)(prev, seq, frame.boot, frame.time_ns, frame.kind, frame.session, frame.body))
+            body = frame.body if seq > 1 else encode(Genesis(1, install_id(install), install.lost.tip))
+            again = encode(type(frame)(prev, seq, frame.boot, frame.time_ns, frame.kind, frame.session, body))
             made.append(again)
             prev, boot = frame_digest(again), frame.boot
             tree.append(leaf_hash(again))
@@ -212,6 +218,11 @@ class TestForged:
         self.forge(copy)
         assert verify(copy, Trust(install=Home(made).install), is_own=False).result is Result.TAMPERED
 
+    def test_a_verifier_that_believed_the_key_beside_the_log_would_call_it_sound(self, copy: Home) -> None:
+        """Threat 12.  The control removed: the forger's own statement counts as one from elsewhere."""
+        self.forge(copy)
+        assert verify(copy, Trust(install=copy.install), is_own=False).result is Result.SOUND
+
     def test_a_checkpoint_from_elsewhere_finds_it_out(self, copy: Home, made: Path) -> None:
         self.forge(copy)
         assert verify(copy, Trust(witnesses=(Home(made).anchor,)), is_own=False).result is Result.TAMPERED
@@ -219,7 +230,7 @@ class TestForged:
     def test_to_name_the_users_key_in_a_statement_of_ones_own_does_not_help(self, copy: Home) -> None:
         forger = SigningKey.from_seed(b"\x56" * 32)
         roots = tuple(sorted((Root(forger.public, Assurance.SEALED), Root(USER.public, Assurance.SEALED))))
-        install = Install(1, LOG_ID, RUNTIME.public, roots, 1)
+        install = Install(1, LOG_ID, RUNTIME.public, roots, 1, NO_LOSS)
         copy.install.write_bytes(sign_statement(Domain.INSTALL, install, forger))
         found = verify(copy, Trust(key=USER.public.hex()), is_own=False)
         assert (found.result, found.code) == (Result.TAMPERED, "verify.other-key")

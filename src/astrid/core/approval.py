@@ -21,8 +21,9 @@ import enum
 import msgspec
 
 from astrid.core.answers import MAX_ANSWER_BYTES, Answer, SignedAnswer, Verdict, decode_answer, verify_answer
+from astrid.core.approval_messages import Effect, Joined, Notify, Record, Refuse, Resolve
 from astrid.core.call import call_digest
-from astrid.core.question import Question, decode_question, fits_a_block, question_digest
+from astrid.core.question import Question, decode_question, fits_a_block
 from astrid.core.records import AskedRecord, Entry, SettledRecord, entry, seal
 from astrid.core.tokens import Roots
 from astrid.errors import TokenError
@@ -68,7 +69,6 @@ class Open(msgspec.Struct, frozen=True):
     """A question that waits.  ``refs`` are the proposals that wait with it."""
 
     raw: bytes
-    digest: bytes
     call: bytes
     session: bytes
     tool: str
@@ -77,64 +77,20 @@ class Open(msgspec.Struct, frozen=True):
     stage: Stage
 
 
-class Record(msgspec.Struct, frozen=True):
-    """Effect: make this durable, then call ``recorded`` with ``qid``."""
-
-    qid: bytes
-    entry: Entry
-
-
-class Notify(msgspec.Struct, frozen=True):
-    """Effect: tell the frontends that a question waits.  Its record is durable."""
-
-    qid: bytes
-    raw: bytes
-    refs: tuple[int, ...]
-
-
-class Resolve(msgspec.Struct, frozen=True):
-    """Effect: the question has ended, durably.  ``token`` is empty unless somebody said yes; ``verdict`` is ``None``
-    when time ran out."""
-
-    qid: bytes
-    question: bytes
-    session: bytes
-    refs: tuple[int, ...]
-    verdict: Verdict | None
-    token: bytes
-    block: bytes
-
-
-class Refuse(msgspec.Struct, frozen=True):
-    """Effect: the question is not put; the proposal ``ref`` is denied."""
-
-    ref: int
-    code: str
-    reason: str
-
-
-class Joined(msgspec.Struct, frozen=True):
-    """Effect: an equal question is open already; ``ref`` waits with it."""
-
-    ref: int
-    qid: bytes
-
-
-Effect = Record | Notify | Resolve | Refuse | Joined
-
-
 class Approvals:
     """The machine.  Owned by one shell, which performs the effects in order.
 
     ``open`` holds every question by id, also those that nobody may see yet or any more (``waiting`` has the others).
-    ``roots`` is replaced by the owner when a key of the install is enrolled or revoked.
+    ``roots`` is replaced by the owner when a key of the install is enrolled or revoked.  ``last_ns`` is the time of the
+    log's last record at the start, for whoever tells the time.
     """
 
-    __slots__ = ("_denials", "_ends", "keeper", "open", "roots")
+    __slots__ = ("_denials", "_ends", "keeper", "last_ns", "open", "roots")
 
     def __init__(self, *, roots: Roots, keeper: bytes) -> None:
         self.roots = roots
         self.keeper = keeper
+        self.last_ns = 0
         self.open: dict[bytes, Open] = {}
         self._denials: dict[tuple[bytes, str], int] = {}
         self._ends: dict[bytes, Resolve] = {}
@@ -161,10 +117,9 @@ class Approvals:
         refusal = self._refusal(question, call.session, call.tool)
         if refusal is not None:
             return [Refuse(ref, *refusal)]
-        one = _open(raw, (ref,), Stage.PUTTING)
-        self.open[question.qid] = one
+        self.open[question.qid] = _open(raw, (ref,), Stage.PUTTING)
         sealed, payload = seal(raw, salt)
-        body = AskedRecord(ref, wanted, one.digest, question.qid, call.tool, question.risk, question.expires, sealed)
+        body = AskedRecord(ref, question.qid, call.tool, question.risk, question.expires, sealed)
         return [Record(question.qid, entry(body, session=call.session, payloads=(payload,)))]
 
     def restore(self, raw: bytes, *, now_s: int) -> bool:
@@ -208,9 +163,7 @@ class Approvals:
         verdict = Verdict(answer.decision)
         block = token.id if token is not None else NOBODY
         sealed, payload = seal(raw, salt)
-        body = SettledRecord(
-            one.digest, answer.qid, verdict, block, answer.signer, answer.assurance, verdict.name.lower(), sealed
-        )
+        body = SettledRecord(answer.qid, verdict, block, answer.signer, answer.assurance, verdict.name.lower(), sealed)
         made = entry(body, session=one.session, payloads=(payload,), checkpoint=True)
         if verdict is Verdict.DENY:
             self.denied(one.session, one.tool)
@@ -222,7 +175,7 @@ class Approvals:
         for qid, one in self.waiting():
             if one.expires_s <= now_s:
                 sealed, payload = seal(b"", salt)
-                body = SettledRecord(one.digest, qid, Verdict.DENY, NOBODY, NOBODY, 0, "expired", sealed)
+                body = SettledRecord(qid, Verdict.DENY, NOBODY, NOBODY, 0, "expired", sealed)
                 made = entry(body, session=one.session, payloads=(payload,), checkpoint=True)
                 effects += self._settle(qid, one, made, None, b"", NOBODY)
         return effects
@@ -248,7 +201,7 @@ class Approvals:
         self, qid: bytes, one: Open, made: Entry, verdict: Verdict | None, token: bytes, block: bytes
     ) -> list[Effect]:
         self.open[qid] = msgspec.structs.replace(one, stage=Stage.SETTLING)
-        self._ends[qid] = Resolve(qid, one.digest, one.session, one.refs, verdict, token, block)
+        self._ends[qid] = Resolve(qid, one.session, one.refs, verdict, token, block)
         return [Record(qid, made)]
 
     def _refusal(self, question: Question, session: bytes, tool: str) -> tuple[str, str] | None:
@@ -269,7 +222,6 @@ def _open(raw: bytes, refs: tuple[int, ...], stage: Stage) -> Open:
     question, call = decode_question(raw)
     return Open(
         raw,
-        question_digest(raw),
         call_digest(question.call),
         call.session,
         call.tool,

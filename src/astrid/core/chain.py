@@ -20,6 +20,7 @@ from collections.abc import Iterable
 import msgspec
 
 from astrid.core.canon import U16, U32, U64, Bytes32, Digest, Domain, Signed, decode, digest, encode
+from astrid.core.checkpoint import Checkpoint
 from astrid.core.merkle import Hash, leaf_hash
 from astrid.core.records import BODIES, MAX_BODY_BYTES, Entry, Kind
 from astrid.core.tiles import Tile, TileBuilder
@@ -133,6 +134,11 @@ class ChainState:
             self.durable_tip, leaf = self._appended.popleft()
             tiles += self.tree.append(leaf)
         return tiles
+
+    def stated(self, log_id: bytes) -> Checkpoint:
+        """What there is to sign: the durable records."""
+        tip = self.durable_tip
+        return Checkpoint(log_id=log_id, size=tip.size, root=self.tree.root(), tip=tip.prev, boot=tip.boot)
 
     def checkpoint_due(self, now_ns: int) -> bool:
         """Whether the last checkpoint is 1,000 durable records or 60 s old, and there is something new to sign."""

@@ -39,7 +39,7 @@ from astrid.errors import ChainError
 LOG_ID_BYTES = 32
 MAX_BOOT = 2**32 - 1
 
-_LOST = "sign nothing; compare with other copies by `astrid audit verify`"
+_LOST = "sign nothing; compare with other copies by `astrid audit verify`; if none is whole, `astrid audit accept-loss`"
 _BASE64_32 = "[A-Za-z0-9+/]{43}="
 _BODY = re.compile(
     r"log\.astrid/([0-9a-f]{64})\n([1-9][0-9]{0,18})\n"

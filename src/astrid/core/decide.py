@@ -8,11 +8,16 @@
    decides.
 5. Audit: whatever comes out is durable before it has an effect (that is the gate's part).
 
-Never: verifies a signature (tokens come verified), keeps state, or turns an error into a permit.
+Never: verifies a signature (tokens come verified, or as the refusal to), keeps state, or turns an error into a permit.
+
+A token that is expired, revoked, used up or forged covers nothing, and that is all: it neither helps nor spoils what is
+presented beside it.  If it spoilt a call, leaving it away would permit that call.  That somebody presented it is told
+elsewhere (``gate_decide``).
 
 Invariants:
-  Adding a deny rule, a taint, an expiry or a revocation never turns a refusal into a permit; removing a token never
-  permits.
+  Adding a deny rule, a taint, an expiry or a revocation never turns a refusal into a permit.
+  Adding a token never takes a permit away, and removing one never gives one; what the others are, and in which order,
+  only chooses the token that a permit rests on.
   A permit names one token; its charge covers every block of that token's chain.
 
 Source: architecture 6 ("The decision, in order"); protocol N2 c to e, N3; threats 1, 4, 7, 15, 20, 31, 51.
@@ -29,7 +34,7 @@ from astrid.core.call import Call
 from astrid.core.ids import CallDigest
 from astrid.core.policy import Blocked, Fresh, Policy
 from astrid.core.resources import Pattern, covers, parse_pattern
-from astrid.core.risk import NEVER_STANDING, Risk, base_risk, is_sink, raised
+from astrid.core.risk import NEVER_STANDING, SINK_RISK, Risk, base_risk, is_sink, raised
 from astrid.core.tokens import STRONG_ASSURANCES, Grant, Moment, Refusal, Scope, Token, check_live
 from astrid.core.tools import ToolSpec
 
@@ -100,8 +105,10 @@ class _Wanted(msgspec.Struct, frozen=True):
     strong: bool
 
 
-def decide(call: Call, digest: CallDigest, spec: ToolSpec, tokens: Sequence[Token], around: Circumstances) -> Decision:
-    """The decision on ``call``, whose digest is ``digest``.
+def decide(
+    call: Call, digest: CallDigest, spec: ToolSpec, tokens: Sequence[Token | Refusal], around: Circumstances
+) -> Decision:
+    """The decision on ``call``, whose digest is ``digest``.  In place of a token that did not verify is the refusal.
 
     Raises:
         PatternError: a need of the call is malformed; the one caller turns any exception into a recorded denial.
@@ -121,14 +128,10 @@ def decide(call: Call, digest: CallDigest, spec: ToolSpec, tokens: Sequence[Toke
     wanted = _Wanted(call, digest, risk_of(call, spec), parse_needs(call), bool(fresh), strong)
     best = Refusal("token.none", "no token covers this call")
     for token in tokens:
-        refusal = _refuse(token, wanted, around)
-        if refusal is None:
-            charge = charge_of(call, token, around.limits)
-            short = around.ledger.shortage(charge)
-            if short is None:
-                return Permit(token.id, charge, wanted.risk)
-            refusal = Refusal(short.code, short.reason)
-        best = max(best, refusal, key=_telling)
+        found = token if isinstance(token, Refusal) else _weigh(token, wanted, around)
+        if isinstance(found, Permit):
+            return found
+        best = max(best, found, key=_telling)
     if best.code.startswith("budget."):
         # A person's yes adds authority, never money that a cap does not have.
         return Denied("budget", best.code, best.reason, "raise the budget or wait for running calls to settle")
@@ -140,7 +143,9 @@ def risk_of(call: Call, spec: ToolSpec) -> Risk:
     reaches a sink.
     """
     risk = max(base_risk(spec.effect_class), Risk(call.risk))
-    return raised(risk, 1) if call.tainted and is_sink(spec.effect_class) else risk
+    # SAFETY: whether a tool that writes stays inside the workspace, only its host can tell, and says so by the level;
+    # one that puts a call where every class is a sink has said that it is one.
+    return raised(risk, 1) if call.tainted and (is_sink(spec.effect_class) or risk >= SINK_RISK) else risk
 
 
 def charge_of(call: Call, token: Token, limits: Limits) -> Charge:
@@ -184,6 +189,16 @@ def _unpayable(call: Call, around: Circumstances) -> Denied | None:
     return Denied("budget", short.code, short.reason, "raise the budget or wait for running calls to settle")
 
 
+def _weigh(token: Token, wanted: _Wanted, around: Circumstances) -> Permit | Refusal:
+    """What ``token`` is worth for what is wanted."""
+    refusal = _refuse(token, wanted, around)
+    if refusal is not None:
+        return refusal
+    charge = charge_of(wanted.call, token, around.limits)
+    short = around.ledger.shortage(charge)
+    return Permit(token.id, charge, wanted.risk) if short is None else Refusal(short.code, short.reason)
+
+
 def _refuse(token: Token, wanted: _Wanted, around: Circumstances) -> Refusal | None:
     """Why ``token`` does not authorise what is wanted; ``None`` if it does."""
     leaf = token.leaf
@@ -211,7 +226,7 @@ def _says_once(token: Token, around: Moment) -> bool:
     A person's is the first block, or the one that the log names as the answer to its question.
     """
     leaf = token.leaf
-    by_a_person = len(token.blocks) == 1 or around.settled.get(leaf.question) == token.id
+    by_a_person = len(token.blocks) == 1 or token.id in around.settled
     return leaf.scope == Scope.ONCE and by_a_person
 
 

@@ -1,7 +1,9 @@
 """What the gate knows, and how it is rebuilt from the log.  Pure; owned by the gate.
 
-Invariant: replaying the log from its first record gives the ledger, revocations and settled questions that the gate
-had when the last record left it, with every permit that has no outcome still reserved.
+Invariant: replaying the log from its first record gives the ledger, revocations, settled questions, and of every
+session that has not ended its share of the log and its last journal row, that the gate had when the last record left
+it, with every permit that has no outcome still reserved.  Of that share two things are not in the log: how long journal
+rows are, and what forged tokens cost.
 
 Source: protocol N2 c and d, N3, N11; architecture 5 (the table of crashes), 7; threats 15, 17, 24, 31.
 """
@@ -14,18 +16,26 @@ from astrid.core.budget import Cap, Charge, Ledger, Use
 from astrid.core.call import Call
 from astrid.core.canon import MAX_U64, Signed
 from astrid.core.chain import Frame
+from astrid.core.cosignature import Cosignatures
 from astrid.core.decide import Limits
 from astrid.core.policy import Policy
 from astrid.core.question import DEFERRED_SECONDS
 from astrid.core.records import (
+    NO_SESSION,
     AskedRecord,
     CoalescedRecord,
+    CosignedRecord,
     DeferredRecord,
     DeniedRecord,
     Entry,
+    JournalRecord,
     OutcomeRecord,
     PermitRecord,
+    Prompt,
     RevokedRecord,
+    Sealed,
+    SessionEnded,
+    SessionStarted,
     SettledRecord,
     entry,
 )
@@ -35,6 +45,8 @@ from astrid.errors import ChainError
 
 LOG_BYTES_PER_SESSION = 64 * 1024 * 1024
 DENIAL_BYTES_PER_SESSION = 4 * 1024 * 1024
+LAST_BYTES_PER_SESSION = 4 * 1024 * 1024  # beyond its share, for how its last turn ends
+SALT_BYTES = 32
 _NS = 10**9
 
 
@@ -78,7 +90,8 @@ class Quota:
     """What a session may write into the log.  A denial costs its author nothing, so denials have a smaller share.
 
     Above its share a session is paused: it gets no further than a denial, and denials are counted, not recorded one by
-    one.  What must be recorded all the same (outcomes, revocations, a session's end) is.
+    one.  What must be recorded all the same (outcomes, revocations, a session's end) is.  What a session has to say
+    itself (its journal, what it heard) is still taken for as long as its last turn needs to end.
     """
 
     __slots__ = ("_bytes", "_counts", "_denial_bytes")
@@ -94,6 +107,10 @@ class Quota:
             self._bytes.get(session, 0) >= LOG_BYTES_PER_SESSION
             or self._denial_bytes.get(session, 0) >= DENIAL_BYTES_PER_SESSION
         )
+
+    def has_room(self, session: bytes, size_bytes: int) -> bool:
+        """Whether ``session`` may still say ``size_bytes`` for its journal."""
+        return self._bytes.get(session, 0) + size_bytes <= LOG_BYTES_PER_SESSION + LAST_BYTES_PER_SESSION
 
     def wrote(self, session: bytes, size_bytes: int, *, denial: bool = False) -> None:
         """A record of ``session`` took ``size_bytes``."""
@@ -113,6 +130,30 @@ class Quota:
         counted = {code: self._counts.pop((of, code)) for of, code in list(self._counts) if of == session}
         return [_coalesced(session, code, count) for code, count in counted.items() if count & (count - 1)]
 
+    def replay(self, frame: Frame, body: Signed) -> None:
+        """Count a record of the log as it was counted when it was written."""
+        match body:
+            case SessionStarted():
+                self._bytes.setdefault(frame.session, 0)  # principals may share a session, and its share
+            case SessionEnded():
+                self.end(frame.session)
+            case CoalescedRecord():
+                self._counts[frame.session, body.code] = body.count
+            case PermitRecord() | OutcomeRecord() | DeniedRecord() | DeferredRecord() | Prompt() | JournalRecord():
+                # What comes after a session's end (an outcome) is counted to nobody.
+                if frame.session in self._bytes or frame.session == NO_SESSION:
+                    self.wrote(frame.session, _size_of(frame, body), denial=isinstance(body, DeniedRecord))
+            case _:
+                pass
+
+
+def _size_of(frame: Frame, body: Signed) -> int:
+    """What a record took on the disk, as ``gate_records.size_of`` counted it when it was made."""
+    if isinstance(body, PermitRecord) and body.host_kind == "model":
+        return len(frame.body)  # nothing lies beside it
+    fields = (getattr(body, name) for name in body.__struct_fields__)
+    return len(frame.body) + sum(one.length + SALT_BYTES for one in fields if isinstance(one, Sealed))
+
 
 def _coalesced(session: bytes, code: str, count: int) -> Entry:
     return entry(CoalescedRecord(code, count), session=session)
@@ -123,6 +164,7 @@ class Facts:
 
     __slots__ = (
         "aud",
+        "cosigned",
         "durable_ns",
         "last_ref",
         "ledger",
@@ -133,6 +175,7 @@ class Facts:
         "quota",
         "revoked",
         "roots",
+        "rows",
         "settled",
         "standing",
         "tools",
@@ -147,11 +190,13 @@ class Facts:
         self.principals: dict[int, Principal] = {}
         self.tools: dict[tuple[str, str], Tool] = {}
         self.revoked: set[bytes] = set()
-        self.settled: dict[bytes, bytes] = {}
+        self.settled: set[bytes] = set()  # the blocks that are the answers to questions
+        self.cosigned = Cosignatures()
         self.open_permits: dict[int, Open] = {}
         self.durable_ns = 0
         self.standing = True  # whether the clock can be believed, and so a standing token
         self.last_ref = 0
+        self.rows: dict[bytes, int] = {}  # the last row of each session's journal
         self.quota = Quota()
 
     def tool(self, principal: Principal, name: str) -> Tool | None:
@@ -195,6 +240,7 @@ class Facts:
             ChainError: a permit or an outcome that no gate wrote there.
         """
         self.durable_ns = frame.time_ns
+        self.quota.replay(frame, body)
         match body:
             case PermitRecord() if body.ref not in self.open_permits:
                 charge = _charge(frame, body)
@@ -210,11 +256,17 @@ class Facts:
                     where=f"record {frame.seq}",
                 )
             case SettledRecord() if any(body.block):
-                self.settled[body.question] = body.block
+                self.settled.add(body.block)
             case RevokedRecord():
                 self.revoked.add(body.target)
+            case CosignedRecord():
+                self.cosigned.put(body)
             case DeniedRecord() | AskedRecord() | DeferredRecord():
                 self.last_ref = max(self.last_ref, body.ref)
+            case JournalRecord():
+                self.rows[frame.session] = body.first + body.count - 1
+            case SessionEnded():
+                self.rows.pop(frame.session, None)
             case _:
                 pass
 

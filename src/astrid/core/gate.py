@@ -30,8 +30,9 @@ from astrid.core import gate_records as records
 from astrid.core.call import Call
 from astrid.core.canon import MAX_U64, commitment, encode
 from astrid.core.decide import Denied
-from astrid.core.facts import Facts, Tool
+from astrid.core.facts import LOG_BYTES_PER_SESSION, Facts, Tool
 from astrid.core.gate_decide import Granted, Question, Rejected, consider, stale
+from astrid.core.gate_denials import NOBODY, Denials, refusal
 from astrid.core.gate_messages import (
     Answered,
     Approved,
@@ -51,7 +52,6 @@ from astrid.core.gate_messages import (
     Propose,
     Put,
     Record,
-    Refused,
     Send,
     SendApprovals,
     Streamed,
@@ -64,6 +64,9 @@ from astrid.errors import Effect as WorldEffect
 
 MAX_TOKENS_PER_PROPOSAL = 64
 MAX_PENDING_PER_PRINCIPAL = 64
+MAX_RESULT_BYTES = LOG_BYTES_PER_SESSION  # of one call
+_TOO_LONG = b"tool.too-long: the result is longer than can be kept"
+_PAUSED = Denied("gate", "gate.paused", "the session has filled its share of the log", "start another one")
 _SAID_NO = Denied("approval", "approval.denied", "a person said no", "do without this call, or ask the person why")
 _EXPIRED = Denied("approval", "approval.expired", "nobody answered in time", "do without this call, or try again")
 _TOOL_GONE = Denied("tool", "tool.gone", "the tool stopped while it looked at the call", "propose the call again")
@@ -74,7 +77,7 @@ class Gate:
     durable.
     """
 
-    __slots__ = ("_next_ref", "_of", "_secret", "_tokens", "_waiting", "clock_trouble", "facts", "pending", "suspended")
+    __slots__ = ("_denials", "_next_ref", "_of", "_secret", "_tokens", "clock_trouble", "facts", "pending", "suspended")
 
     def __init__(self, facts: Facts, *, secret: bytes, first_ref: int) -> None:
         """``secret`` is 32 random bytes, known to nobody else and never stored; salts and question ids derive from
@@ -85,10 +88,10 @@ class Gate:
         self.suspended = ""  # why the log cannot be written
         self.clock_trouble = ""  # why its time cannot be told
         self._of: dict[int, set[int]] = {}  # the refs of each principal's pending proposals
-        self._waiting: dict[int, Send] = {}  # last words of proposals, held until their record is durable
         self._secret = secret
         self._next_ref = first_ref
         self._tokens = TokenCache()
+        self._denials = Denials(facts, self._salt)  # and what is said when their records are durable
 
     # --- proposals
 
@@ -98,15 +101,13 @@ class Gate:
         if principal is None:
             # SAFETY: who is not registered has no key, so no token can be theirs.
             stranger = Denied("capability", "gate.unknown-principal", "the sender is not registered", "")
-            return [_refusal(sender, message, stranger)]
+            return [refusal(sender, message, stranger)]
         if self._trouble is not None:
             # Nothing can be recorded, so nothing runs and the refusal itself is not recorded either.
-            return [_refusal(sender, message, self._trouble)]
-        ref = self._next_ref
-        self._next_ref += 1
+            return [refusal(sender, message, self._trouble)]
+        ref = self._take_ref()
         if self.facts.quota.spent(principal.session):
-            paused = Denied("gate", "gate.paused", "the session has filled its share of the log", "start another one")
-            return self._deny(ref, sender, message, None, paused)
+            return self._deny(ref, sender, message, None, _PAUSED)
         tool = self.facts.tool(principal, message.tool)
         if tool is None:
             unknown = Denied("tool", "tool.unknown", "there is no such tool", "use a listed tool")
@@ -132,22 +133,23 @@ class Gate:
             return []
         if self._trouble is not None:
             self._drop(pending)
-            return [_refusal(pending.sender, pending.proposal, self._trouble)]
+            return [refusal(pending.sender, pending.proposal, self._trouble)]
         principal = self.facts.principals[pending.sender]
         salt = partial(self._salt, pending.ref)
         verdict = consider(pending, principal, message.preparation, self.facts, self._tokens, salt, now_ns)
+        forged = self._denials.forged(principal.session, verdict.forged)
         match verdict:
             case Granted():
                 # Written after the last thing that can fail: from here on the reservation is owed a settlement.
                 self.facts.ledger.reserve(verdict.permit.charge)
                 self._move(pending, stage=Stage.PERMITTING, permitted=verdict.permit)
                 self.facts.quota.wrote(principal.session, records.size_of(verdict.record))
-                return [Record(verdict.record)]
+                return [*forged, Record(verdict.record)]
             case Question():
                 self._move(pending, stage=Stage.ASKING)
-                return [SendApprovals(Ask(ref=pending.ref, question=verdict.raw))]
+                return [*forged, SendApprovals(Ask(ref=pending.ref, question=verdict.raw))]
             case Rejected():
-                return self._refuse(pending, verdict.denied, verdict.call_bytes)
+                return forged + self._refuse(pending, verdict.denied)
             case _:
                 assert_never(verdict)
 
@@ -159,8 +161,7 @@ class Gate:
         pending = self._at(message.ref, Stage.PERMITTING)
         if pending is not None:
             return self._execute(self._move(pending, stage=Stage.RUNNING, permit_seq=message.seq), now_ns)
-        last_words = self._waiting.pop(message.ref, None)
-        return [] if last_words is None else [last_words]
+        return self._denials.durable(message.ref)
 
     def _execute(self, pending: Pending, now_ns: int) -> list[Effect]:
         changed = self._trouble or stale(pending, self.facts, now_ns)
@@ -179,10 +180,11 @@ class Gate:
         pending = self._at(message.ref, Stage.RUNNING, host=sender)
         if pending is None or pending.permit_seq != message.permit_seq:
             return []
-        spent = _true_cost(pending.permit.call, message)
-        return self._settle(
-            pending, message.content, effect=message.effect, spent_micros=spent, is_error=message.is_error
-        )
+        spent, content, is_error = _true_cost(pending.permit.call, message), message.content, message.is_error
+        if len(content) > MAX_RESULT_BYTES:
+            # SAFETY: the log's writer could not store any length, and would end with it.
+            content, is_error = _TOO_LONG, True
+        return self._settle(pending, content, effect=message.effect, spent_micros=spent, is_error=is_error)
 
     def progress(self, sender: int, message: Progress) -> list[Effect]:
         """A host streams provisional output."""
@@ -208,14 +210,14 @@ class Gate:
         permit, session = pending.permit, pending.permit.call.session
         sound = self.facts.ledger.settle(permit.charge, spent_micros)
         end = records.End(effect, is_error, unknown, spent_micros, sound, pending.permit_seq, content)
-        made = records.settled(pending.ref, session, permit.call_bytes, end, self._salt(pending.ref, 1))
+        made = records.settled(pending.ref, session, end, self._salt(pending.ref, 1))
         self._drop(pending)
         if pending.sender in self.facts.principals:
             self.facts.quota.wrote(session, records.size_of(made))
         if pending.cancelled:
             return [Record(made)]
         if refused is not None:
-            return [Record(made), _refusal(pending.sender, pending.proposal, refused)]
+            return [Record(made), refusal(pending.sender, pending.proposal, refused)]
         outcome = Outcome(
             proposal=pending.proposal.proposal,
             content=content,
@@ -244,9 +246,13 @@ class Gate:
         if pending is None:
             return []
         self._drop(pending)
-        self._waiting[ref] = Send(pending.sender, Deferred(proposal=pending.proposal.proposal, qid=qid), answers=True)
         session = self.facts.principals[pending.sender].session
-        return [SendApprovals(Leave(ref=ref)), Record(entry(DeferredRecord(ref, qid), session=session, ref=ref))]
+        made = entry(DeferredRecord(ref, qid), session=session, ref=ref)
+        # Whoever proposes the same again and again while nobody is there fills the log as surely as by denials.
+        self.facts.quota.wrote(session, records.size_of(made))
+        words = Send(pending.sender, Deferred(proposal=pending.proposal.proposal, qid=qid), answers=True)
+        self._denials.hold(ref, session, words)
+        return [SendApprovals(Leave(ref=ref)), Record(made)]
 
     def answered(self, message: Answered) -> list[Effect]:
         """A question ended, durably.  From here on the token it made is live, and no other for that question."""
@@ -254,7 +260,7 @@ class Gate:
         if not message.token:
             denied = _SAID_NO if message.said_no else _EXPIRED
             return [effect for pending in waiting for effect in self._refuse(pending, denied)]
-        self.facts.settled[message.question] = message.block
+        self.facts.settled.add(message.block)
         effects: list[Effect] = []
         for pending in waiting:
             self._drop(pending)
@@ -285,6 +291,8 @@ class Gate:
         if pending.stage is Stage.ASKING:
             self._drop(pending)
             return [SendApprovals(Leave(ref=pending.ref))]
+        if pending.cancelled:
+            return []  # its host knows; told again and again, it would have no room for the calls of others
         # It keeps its place until its host or the log answers: whoever proposes and gives up in turns would otherwise
         # keep a host busy beyond every limit.
         self._move(pending, cancelled=True)
@@ -294,6 +302,9 @@ class Gate:
         """A tool host died.  What it ran has an unknown outcome and is settled in full; what it looked at is refused.
         A call whose permit is on its way finds its tool gone when that is durable.
         """
+        # First the tools: what is refused or settled now must not find them again.
+        for key in [key for key, tool in self.facts.tools.items() if tool.host == host]:
+            del self.facts.tools[key]
         effects: list[Effect] = []
         for ref in list(self.pending):
             if (running := self._at(ref, Stage.RUNNING, host=host)) is not None:
@@ -309,13 +320,23 @@ class Gate:
         hit = [pending for pending in running if self.facts.is_revoked(pending.permit.token)]
         return [Send(pending.tool.host, Withdraw(ref=pending.ref)) for pending in hit]
 
+    def strayed(self, sender: int, what: str) -> list[Effect]:
+        """``sender`` said something that is not taken from it; ``what`` is for people.  It is not acted on, and it is
+        seen: at the cost of its session's share of the log, or of the one that all have together who are in none.
+        """
+        principal = self.facts.principals.get(sender, NOBODY)
+        stray = Denied("gate", "gate.message", what, "report this")
+        if self._trouble is not None:
+            return [*map(Record, self.facts.quota.count(principal.session, stray.code))]
+        return self._denials.deny(self._take_ref(), principal, None, stray)
+
     # --- common
 
     @property
     def _trouble(self) -> Denied | None:
         """Why nothing may run just now."""
         trouble = self.suspended or self.clock_trouble
-        return Denied("audit", "audit.suspended", trouble, "wait until that is over") if trouble else None
+        return Denied("audit", "audit.suspended", trouble, "then try again") if trouble else None
 
     def _at(self, ref: int, stage: Stage, *, host: int | None = None) -> Pending | None:
         """The proposal ``ref`` if it is at ``stage``, and with ``host``; a late or foreign message finds nothing."""
@@ -346,30 +367,21 @@ class Gate:
         if not mine:
             del self._of[pending.sender]
 
-    def _refuse(self, pending: Pending, denied: Denied, call_bytes: bytes = b"") -> list[Effect]:
+    def _refuse(self, pending: Pending, denied: Denied) -> list[Effect]:
         self._drop(pending)
-        return self._deny(pending.ref, pending.sender, pending.proposal, pending.tool, denied, call_bytes)
+        return self._deny(pending.ref, pending.sender, pending.proposal, pending.tool, denied)
 
-    def _deny(
-        self, ref: int, sender: int, proposal: Propose, tool: Tool | None, denied: Denied, call_bytes: bytes = b""
-    ) -> list[Effect]:
-        """Record the denial; the answer follows when that is durable.  A flood is counted instead."""
-        principal, quota = self.facts.principals[sender], self.facts.quota
-        last_words = _refusal(sender, proposal, denied)
-        if quota.spent(principal.session):
-            return [*map(Record, quota.count(principal.session, denied.code)), last_words]
-        made = records.refused(principal, ref, tool, denied, proposal.args, call_bytes, self._salt(ref, 3))
-        quota.wrote(principal.session, records.size_of(made), denial=True)
-        self._waiting[ref] = last_words
-        return [Record(made)]
+    def _deny(self, ref: int, sender: int, proposal: Propose, tool: Tool | None, denied: Denied) -> list[Effect]:
+        principal, words = self.facts.principals[sender], refusal(sender, proposal, denied)
+        return self._denials.deny(ref, principal, tool, denied, words, args=proposal.args)
+
+    def _take_ref(self) -> int:
+        ref = self._next_ref
+        self._next_ref += 1
+        return ref
 
     def _salt(self, ref: int, slot: int) -> bytes:
         return commitment(self._secret, encode((ref, slot)))
-
-
-def _refusal(to: int, proposal: Propose, why: Denied) -> Send:
-    refused = Refused(proposal=proposal.proposal, layer=why.layer, code=why.code, reason=why.reason, advice=why.advice)
-    return Send(to, refused, answers=True)
 
 
 def _true_cost(call: Call, message: Executed) -> int:

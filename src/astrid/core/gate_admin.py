@@ -1,21 +1,29 @@
-"""What a person changes about the gate: who is a session, which standing tokens there are, what is revoked.  Pure.
+"""What is changed about the gate from outside: who is a session, which tools and standing tokens there are, what is
+revoked, what clients cosigned.  Pure.
 
-Each function changes the gate's facts and gives the record that makes the change durable; the shell answers when it is.
+Each function changes the gate's facts and gives the record that makes the change durable, if it has to be; the shell
+answers when it is.
 
 Never: changes anything when it raises, or takes a person's word without their signature.
 
-Source: protocol N2 c, N7; threats 15, 48.
+Source: protocol N2 c, N7, N11; threats 15, 48, 50.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from astrid.core.canon import commitment, encode
-from astrid.core.facts import Facts, Open, Principal
+from astrid.core.cosignature import check_client, record_of
+from astrid.core.facts import Facts, Open, Principal, Tool
+from astrid.core.gate_records import size_of
 from astrid.core.install import verify_revocation
 from astrid.core.records import (
+    Boot,
     Entry,
+    Genesis,
     GrantedRecord,
     JournalRecord,
     JournalRow,
@@ -28,7 +36,9 @@ from astrid.core.records import (
     seal,
 )
 from astrid.core.tokens import Scope, Token, verify_chain
-from astrid.errors import TokenError
+from astrid.core.tools import ToolSpec
+from astrid.core.verify import LogKeys
+from astrid.errors import CanonError, InternalError, JournalError, TokenError
 
 NO_WORKSPACE = b"\0" * 32
 _ROWS_SALT = b"astrid journal rows".ljust(32, b"\0")
@@ -60,8 +70,23 @@ def register(facts: Facts, ref: int, principal: Principal, opening: Opening) -> 
     return made
 
 
+def offer(facts: Facts, toolbox: str, specs: Iterable[ToolSpec], *, host: int, incarnation: int) -> None:
+    """The actor ``host``, in this start of it, has these tools; what it offers again replaces what it offered.
+
+    Raises:
+        InternalError: another host has a tool of that name in ``toolbox``.
+    """
+    tools = [Tool(toolbox, spec, spec.tooldef(), host, incarnation) for spec in specs]
+    for tool in tools:
+        present = facts.tools.get((toolbox, tool.spec.name))
+        if present is not None and present.host != host:
+            raise InternalError("tool.name-taken", f"two hosts offer the tool `{tool.spec.name}`")
+    facts.tools.update(((toolbox, tool.spec.name), tool) for tool in tools)
+
+
 def ended(facts: Facts, session: bytes, reason: str) -> list[Entry]:
     """The session is over: the denials of it that were only counted, and its end."""
+    facts.rows.pop(session, None)
     return [*facts.quota.end(session), entry(SessionEnded(reason), session=session)]
 
 
@@ -111,25 +136,83 @@ def revoke(facts: Facts, raw: bytes, *, salt: bytes) -> Entry:
     return made
 
 
-def save(principal: Principal, rows: tuple[JournalRow, ...]) -> Entry:
-    """Rows of a session's journal, with their digest in the log.
+def cosign(facts: Facts, key: bytes, note: bytes, chain: bytes, *, trouble: str, salt: bytes) -> Entry:
+    """What the client with ``key`` cosigned, under the token ``chain``.  The connection has judged the note.
+
+    ``trouble`` says why the log cannot be written just now: a client must not wait for this.
 
     Raises:
-        CanonError: too many rows at once.
+        ChainError: it is no client, it has cosigned as much already, or the note is none.
+        CanonError: it cannot be recorded.
+        JournalError: there is trouble.
     """
-    body = JournalRecord(rows[0].number if rows else 0, len(rows), rows_digest(rows))
-    return entry(body, session=principal.session, rows=rows)
+    if trouble:
+        raise JournalError("cosign.not-now", f"nothing is cosigned just now: {trouble}", effect="none")
+    token = check_client(key, chain, facts.roots, facts.aud)
+    sealed, payload = seal(chain, salt)
+    record = record_of(note, token, sealed)
+    made = entry(record, payloads=(payload,))
+    facts.cosigned.add(record)
+    return made
+
+
+def save(facts: Facts, principal: Principal, rows: tuple[JournalRow, ...], *, salt: bytes) -> Entry:
+    """The next rows of a session's journal, with their digest beside the log.
+
+    SAFETY: the log itself commits to that digest under ``salt``.  Rows hold what people and tools said; whoever gets
+    the log after they were erased must not be able to guess them from it.
+
+    Raises:
+        CanonError: not the next rows, too many at once, or the session has had its share of the log.
+    """
+    last = facts.rows.get(principal.session, 0)
+    if [row.number for row in rows] != list(range(last + 1, last + 1 + len(rows))):
+        # SAFETY: a row that is there already cannot be stored; the log's writer would end with it, and everything that
+        # stands on the log.
+        raise CanonError(
+            "record.rows", f"the next row of the session's journal is number {last + 1}", advice="report this"
+        )
+    sealed, payload = seal(rows_digest(rows), salt)
+    body = JournalRecord(last + 1, len(rows), sealed)
+    made = entry(body, session=principal.session, payloads=(payload,), rows=rows)
+    _take_share(facts, made)
+    facts.rows[principal.session] = last + len(rows)
+    return made
 
 
 def rows_digest(rows: tuple[JournalRow, ...]) -> bytes:
-    """What the log keeps of journal rows, so that an edited row is noticed when it is read back."""
+    """What lies beside the log about journal rows, so that an edited row is noticed when it is read back."""
     return commitment(_ROWS_SALT, encode(tuple((row.number, row.data) for row in rows)))
 
 
-def prompted(principal: Principal, turn: int, integrity: int, text: bytes, *, salt: bytes) -> Entry:
-    """What somebody said to a session."""
+def prompted(facts: Facts, principal: Principal, turn: int, integrity: int, text: bytes, *, salt: bytes) -> Entry:
+    """What somebody said to a session.
+
+    Raises:
+        CanonError: it cannot be recorded, or the session has had its share of the log.
+    """
     sealed, payload = seal(text, salt)
-    return entry(Prompt(turn, integrity, sealed), session=principal.session, payloads=(payload,))
+    made = entry(Prompt(turn, integrity, sealed), session=principal.session, payloads=(payload,))
+    _take_share(facts, made)
+    return made
+
+
+def _take_share(facts: Facts, made: Entry) -> None:
+    """Count what a session says of itself, unless it has had its share and more."""
+    size = size_of(made) + sum(len(row.data) for row in made.rows)
+    if not facts.quota.has_room(made.session, size):
+        raise CanonError("record.share", "the session has filled its share of the log", advice="start another one")
+    facts.quota.wrote(made.session, size)
+
+
+def begin(facts: Facts, keys: LogKeys, boot: Boot, *, size: int, salt: bytes) -> list[Entry]:
+    """A start on a log of ``size`` records: what is recorded before anything else.  What the last run left open is
+    settled now.
+    """
+    first = [] if size else [entry(Genesis(1, keys.install, keys.old_tip))]
+    unsettled = unknown_outcomes(facts, salt=salt)
+    facts.settle_unknown()
+    return [*first, entry(boot), *unsettled]
 
 
 def unknown_outcomes(facts: Facts, *, salt: bytes) -> list[Entry]:
@@ -144,7 +227,6 @@ def _unknown(ref: int, opened: Open, salt: bytes) -> Entry:
     body = OutcomeRecord(
         ref=ref,
         permit_seq=opened.seq,
-        call=opened.record.call,
         effect="maybe",
         is_error=True,
         unknown=True,

@@ -21,6 +21,7 @@ from astrid.core.gate_records import permitted, question_for
 from astrid.core.gate_state import Pending, Permitted, TokenCache
 from astrid.core.question import decode_question
 from astrid.core.records import Entry
+from astrid.core.tokens import Refusal, Token
 from astrid.errors import AstridError, CanonError, TokenError
 
 ASKS_EACH_TIME = "this tool asks each time"
@@ -33,22 +34,27 @@ class Granted(msgspec.Struct, frozen=True):
 
     permit: Permitted
     record: Entry
+    forged: tuple[str, ...] = ()
 
 
 class Question(msgspec.Struct, frozen=True):
     """A person is asked; ``raw`` are the bytes of ``Q``."""
 
     raw: bytes
+    forged: tuple[str, ...] = ()
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """The call will not run.  ``call_bytes`` is empty if it never became one."""
+    """The call will not run."""
 
     denied: Denied
-    call_bytes: bytes
+    forged: tuple[str, ...] = ()
 
 
 Verdict = Granted | Question | Rejected
+"""Each with the codes of the tokens that were presented and do not verify.  They change nothing about the decision, and
+are told apart from it: whoever presents one is broken, out of date, or an attacker.
+"""
 
 
 def consider(
@@ -61,13 +67,14 @@ def consider(
     now_ns: int,
 ) -> Verdict:
     """What follows from a proposal that its host has looked at.  Never raises."""
-    call_bytes = b""
+    forged: tuple[str, ...] = ()
     try:
         call = make_call(pending, principal, preparation, facts)
         call_bytes = encode_call(call)
         if len(call_bytes) > MAX_CALL_BYTES:
             raise CanonError("call.too-long", f"a call is {len(call_bytes)} bytes, more than {MAX_CALL_BYTES}")
-        tokens = [cache.verified(raw, facts.roots) for raw in pending.proposal.tokens]
+        tokens = [_verified(raw, facts, cache) for raw in pending.proposal.tokens]
+        forged = tuple(one.code for one in tokens if isinstance(one, Refusal))
         spec = pending.tool.spec
         fresh = (preparation.why or ASKS_EACH_TIME) if preparation.fresh or spec.fresh else ""
         moment = facts.moment(call, now_ns)
@@ -75,13 +82,13 @@ def consider(
         decision = decide(call, call_digest(call_bytes), spec, tokens, around)
         match decision:
             case Permit():
-                token = next(token for token in tokens if token.id == decision.token)
+                token = next(one for one in tokens if isinstance(one, Token) and one.id == decision.token)
                 record = permitted(facts, pending.ref, call, call_bytes, decision, now_ns, salt(0))
-                return Granted(Permitted(call, call_bytes, token, decision.charge), record)
+                return Granted(Permitted(call, call_bytes, token, decision.charge), record, forged)
             case Ask() if principal.asks:
                 raw = question_for(facts, call, call_bytes, decision, preparation, salt(2)[:QID_BYTES], now_ns)
                 decode_question(raw)  # what cannot be read must not be asked
-                return Question(raw)
+                return Question(raw, forged)
             case Ask():
                 code, reason = decision.missing.code, decision.missing.reason
                 denied = Denied("capability", code, reason, "grant it beforehand or let a person be asked")
@@ -90,13 +97,20 @@ def consider(
             case _:
                 assert_never(decision)
     except AstridError as error:
-        layer = "capability" if isinstance(error, TokenError) else "input"
-        denied = Denied(layer, error.code, error.message, error.advice or "propose it differently")
+        denied = Denied("input", error.code, error.message, error.advice or "propose it differently")
     except Exception as error:  # noqa: BLE001
         # SAFETY: a bug met while deciding is a recorded denial of this call; letting it escape would let one call, sent
         # again after each restart, stop the daemon.
         denied = Denied("gate", "gate.bug", f"deciding failed: {type(error).__name__}", "report this")
-    return Rejected(denied, call_bytes)
+    return Rejected(denied, forged)
+
+
+def _verified(raw: bytes, facts: Facts, cache: TokenCache) -> Token | Refusal:
+    """The token that ``raw`` proves, or why it proves none."""
+    try:
+        return cache.verified(raw, facts.roots)
+    except TokenError as error:
+        return Refusal(error.code, "a token that was presented does not verify")
 
 
 def stale(pending: Pending, facts: Facts, now_ns: int) -> Denied | None:

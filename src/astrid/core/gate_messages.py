@@ -98,7 +98,6 @@ class Answered(GateMessage, frozen=True):
     """The question that ``refs`` waited for has ended.  ``token`` is empty unless a person said yes."""
 
     qid: bytes
-    question: bytes
     block: bytes
     session: bytes
     refs: tuple[int, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from astrid.core.call import Call, Preparation, call_digest
+from astrid.core.call import Call, Preparation
 from astrid.core.canon import encode
 from astrid.core.decide import Ask, Denied, Permit
 from astrid.core.facts import Facts, Principal, Tool
@@ -17,7 +17,6 @@ from astrid.core.question import Control, Question, choices_for, question_bytes
 from astrid.core.records import ChargeRow, DeniedRecord, Entry, OutcomeRecord, PermitRecord, entry, seal
 from astrid.errors import Effect
 
-NO_CALL = b"\0" * 32
 SHOWN_BYTES = 4096  # of the arguments, the reason and the advice of a denial
 WORD_CHARS = 64
 
@@ -43,7 +42,6 @@ def permitted(facts: Facts, ref: int, call: Call, call_bytes: bytes, permit: Per
     sealed, payload = seal(call_bytes, salt)
     body = PermitRecord(
         ref=ref,
-        call=call_digest(call_bytes),
         host_kind=call.host_kind,
         host_id=call.host_id,
         tool=call.tool,
@@ -65,13 +63,12 @@ def permitted(facts: Facts, ref: int, call: Call, call_bytes: bytes, permit: Per
     return entry(body, session=call.session, payloads=payloads, ref=ref)
 
 
-def settled(ref: int, session: bytes, call_bytes: bytes, end: End, salt: bytes) -> Entry:
+def settled(ref: int, session: bytes, end: End, salt: bytes) -> Entry:
     """The record of how a call of ``session`` ended."""
     sealed, payload = seal(end.content, salt, slot=1)
     body = OutcomeRecord(
         ref=ref,
         permit_seq=end.permit_seq,
-        call=call_digest(call_bytes),
         effect=end.effect,
         is_error=end.is_error,
         unknown=end.unknown,
@@ -82,9 +79,7 @@ def settled(ref: int, session: bytes, call_bytes: bytes, end: End, salt: bytes) 
     return entry(body, session=session, payloads=(payload,), ref=ref, urgent=False)
 
 
-def refused(
-    principal: Principal, ref: int, tool: Tool | None, denied: Denied, args: bytes, call_bytes: bytes, salt: bytes
-) -> Entry:
+def refused(principal: Principal, ref: int, tool: Tool | None, denied: Denied, args: bytes, salt: bytes) -> Entry:
     """The record of a denial.  The side table holds reason, advice and the start of the arguments.
 
     It can always be encoded: what a host said may be any text, and a denial that failed to be one would be a crash.
@@ -92,7 +87,6 @@ def refused(
     sealed, payload = seal(encode((_text(denied.reason), _text(denied.advice), args[:SHOWN_BYTES])), salt)
     body = DeniedRecord(
         ref=ref,
-        call=call_digest(call_bytes) if call_bytes else NO_CALL,
         host_kind=tool.spec.host_kind if tool is not None else "",
         tool=tool.spec.name if tool is not None else "",
         principal=principal.key,

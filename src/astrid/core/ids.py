@@ -3,7 +3,7 @@ random bytes.
 
 An identifier prints as ``kind:<lower-case hex>`` and is read back only from exactly that spelling.
 
-Source: protocol N1, N4, N5; the first Astrid (names).
+Source: protocol N1, N5, N9; the first Astrid (names).
 """
 
 from __future__ import annotations
@@ -20,13 +20,21 @@ WorkspaceId = NewType("WorkspaceId", bytes)  # 32 bytes
 InstallId = NewType("InstallId", bytes)  # 32 bytes: H(install, I), the audience of everything signed for this install
 CallDigest = NewType("CallDigest", bytes)  # 32 bytes: H(call, C)
 
-_SIZES = {"session": 16, "question": 16, "token": 32, "workspace": 32, "install": 32, "call": 32}
+_SIZES = {"session": 16, "question": 16, "token": 32, "workspace": 32, "install": 32, "call": 8}
 _SPELLING = re.compile(r"([a-z]+):([0-9a-f]+)")
 
 
 def show_id(kind: str, value: bytes) -> str:
     """The printed form of an identifier, such as ``session:00ff...``."""
     return f"{kind}:{value.hex()}"
+
+
+def show_call(ref: int) -> str:
+    """The printed form of the number under which records name a call.
+
+    SAFETY: never its digest.  A digest of short arguments tells whoever guesses right.
+    """
+    return show_id("call", ref.to_bytes(8, "big"))
 
 
 def parse_id(kind: str, text: str) -> bytes:

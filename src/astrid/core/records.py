@@ -1,8 +1,9 @@
 """What the log records: one body type per kind, and the bytes that go beside them.  Pure data.
 
 A record holds no arguments, results or free text: it holds ``[length, salted commitment]``, and the bytes with their
-salt lie in a side table that can be erased without breaking the log.  Only bytes encoded here, by the gate or
-approvals, reach the audit actor.
+salt lie in a side table that can be erased without breaking the log.  Nor does it hold a digest of such bytes that
+anybody could make again from a guess: records of one call are tied together by numbers and random ids.  Only bytes
+encoded here, by the gate or approvals, reach the audit actor.
 
 ``Kind`` separates what the runtime itself saw from what a guest asserts (a guest's kinds start at 1000).
 
@@ -15,7 +16,7 @@ import enum
 
 import msgspec
 
-from astrid.core.canon import U8, U16, U32, U64, Bytes16, Bytes32, Signed, commitment, encode
+from astrid.core.canon import U8, U16, U32, U64, Bytes16, Bytes32, Bytes64, Signed, commitment, encode
 from astrid.errors import CanonError
 
 MAX_BODY_BYTES = 64 * 1024
@@ -64,6 +65,11 @@ class Payload(msgspec.Struct, frozen=True):
 def seal(data: bytes, salt: bytes, *, slot: int = 0) -> tuple[Sealed, Payload]:
     """``data`` as a record holds it, and as the side table does."""
     return Sealed(len(data), commitment(salt, data)), Payload(slot, salt, data)
+
+
+def is_sealed(sealed: Sealed, salt: bytes, data: bytes) -> bool:
+    """Whether ``data``, as it lies in a side table that anybody may have changed, is what a record committed to."""
+    return len(data) == sealed.length and len(salt) == 32 and commitment(salt, data) == sealed.commitment
 
 
 class Genesis(Signed, frozen=True, array_like=True):
@@ -124,7 +130,6 @@ class PermitRecord(Signed, frozen=True, array_like=True):
     """A call may run.  Durable before it does."""
 
     ref: U64
-    call: Bytes32
     host_kind: str
     host_id: str
     tool: str
@@ -143,10 +148,9 @@ class PermitRecord(Signed, frozen=True, array_like=True):
 
 
 class DeniedRecord(Signed, frozen=True, array_like=True):
-    """A call will not run.  ``call`` is zeros if the proposal never became one."""
+    """A call will not run."""
 
     ref: U64
-    call: Bytes32
     host_kind: str
     tool: str
     principal: Bytes32
@@ -159,8 +163,6 @@ class AskedRecord(Signed, frozen=True, array_like=True):
     """A question was put.  The side table holds the bytes of ``Q``."""
 
     ref: U64
-    call: Bytes32
-    question: Bytes32
     qid: Bytes16
     tool: str
     risk: U8
@@ -172,7 +174,6 @@ class SettledRecord(Signed, frozen=True, array_like=True):
     """A question was answered, or ended without an answer (``decision`` 0 with no signer).  ``block`` is the token's id
     or zeros."""
 
-    question: Bytes32
     qid: Bytes16
     decision: U8
     block: Bytes32
@@ -187,7 +188,6 @@ class OutcomeRecord(Signed, frozen=True, array_like=True):
 
     ref: U64
     permit_seq: U64
-    call: Bytes32
     effect: str
     is_error: bool
     unknown: bool
@@ -240,11 +240,32 @@ class DeferredRecord(Signed, frozen=True, array_like=True):
 
 
 class JournalRecord(Signed, frozen=True, array_like=True):
-    """Rows of a session's journal were stored; their digest, so that an edited row is noticed."""
+    """Rows of a session's journal were stored.  The side table holds their digest, so that an edited row is
+    noticed."""
 
     first: U64
     count: U16
-    rows: Bytes32
+    rows: Sealed
+
+
+class CosignedRecord(Signed, frozen=True, array_like=True):
+    """A client states that it saw this log when it had ``size`` records, at second ``time_s``.
+
+    With the log's id and runtime key the cosigned note can be made again from it (``cosignature.cosigned_note``):
+    ``stated`` is the runtime's signature on it, ``signature`` that of the client's ``key``.  ``block`` is the id of the
+    token by which the user made ``key`` a client; the side table holds its bytes.
+    """
+
+    size: U64
+    root: Bytes32
+    tip: Bytes32
+    boot: U32
+    stated: Bytes64
+    key: Bytes32
+    time_s: U64
+    signature: Bytes64
+    block: Bytes32
+    chain: Sealed
 
 
 BODIES: dict[Kind, type[Signed]] = {
@@ -265,6 +286,7 @@ BODIES: dict[Kind, type[Signed]] = {
     Kind.CLOCK: ClockRecord,
     Kind.DEFERRED: DeferredRecord,
     Kind.JOURNAL: JournalRecord,
+    Kind.COSIGNED: CosignedRecord,
 }
 _KINDS = {shape: kind for kind, shape in BODIES.items()}
 
@@ -320,5 +342,5 @@ def entry(
         rows=rows,
         ref=ref,
         urgent=urgent,
-        checkpoint=checkpoint,
+        checkpoint=checkpoint or isinstance(body, Genesis | Stop),  # so that no cut behind either goes unseen
     )

@@ -63,6 +63,9 @@ _BASE_RISK = {
     EffectClass.FINANCIAL: Risk.CRITICAL,
 }
 
+SINK_RISK = Risk.HIGH
+"""From this level on every action is a sink, whatever its class: all classes whose base this is, or more, are."""
+
 _SEVERITY = {effect: place for place, effect in enumerate(EffectClass)}
 
 _NOT_SINKS = frozenset({EffectClass.READ, EffectClass.MODEL, EffectClass.STAGING})

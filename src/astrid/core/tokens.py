@@ -46,7 +46,7 @@ from astrid.core.blocks import (
 from astrid.core.canon import U64, Bytes64, Digest, Domain, Signed, decode, digest, encode
 from astrid.core.ids import BlockId
 from astrid.core.keys import PublicKey, SigningKey, load_public_key, verify
-from astrid.core.resources import Pattern
+from astrid.core.resources import Pattern, matches, rpc_resource
 from astrid.errors import CanonError, KeyFormatError, TokenError
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "block_id",
     "check_live",
     "issue",
+    "lets_ask",
     "token_cache_key",
     "verify_chain",
 ]
@@ -276,7 +277,7 @@ class Moment(msgspec.Struct, frozen=True):
     """What ``check_live`` compares a token with: the present, as the gate knows it.
 
     ``time_s`` is max(wall clock, time of the last durable record) in whole seconds; ``revoked`` holds block ids and
-    keys; ``settled`` maps the digest of a question to the id of the one block that its settling record names.
+    keys; ``settled`` holds the ids of the blocks that settling records name as answers, one a question.
     """
 
     time_s: int
@@ -286,7 +287,7 @@ class Moment(msgspec.Struct, frozen=True):
     tainted: bool
     epoch: int
     revoked: Set[bytes]
-    settled: Mapping[bytes, bytes]
+    settled: Set[bytes]
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -308,9 +309,9 @@ def check_live(token: Token, now: Moment) -> Refusal | None:
             return Refusal("token.expired", "the token has expired")
         if not now.revoked.isdisjoint((identity, block.issuer, block.holder)):
             return Refusal("token.revoked", "the token or a key in its chain was revoked")
-        # The block that answers a question is the one the log has to name; what was passed on from it carries the
-        # question too, and lives with it.
-        if block.question != answers and now.settled.get(block.question) != identity:
+        # SAFETY: the log has to name the very block that answers a question; its id commits to that question.  What was
+        # passed on from it carries the question too, and lives with it.
+        if block.question != answers and identity not in now.settled:
             return Refusal("token.unsettled", "the log has no answer that made this token")
         answers = block.question
     leaf = token.leaf
@@ -323,3 +324,12 @@ def check_live(token: Token, now: Moment) -> Refusal | None:
     if now.tainted and not leaf.tainted_ok:
         return Refusal("token.tainted", "untrusted text is in view and the token does not hold under it")
     return None
+
+
+def lets_ask(token: Token, method: str) -> bool:
+    """Whether ``token`` covers asking the daemon for ``method``."""
+    wanted = rpc_resource(method)
+    return any(
+        grant.perms & Permission.INVOKE and not grant.tooldef and matches(pattern, wanted)
+        for pattern, grant in token.patterns
+    )

@@ -5,20 +5,25 @@ Never: trusts a key that came with the log.  The install statement (or the runti
 What each check stops is named at the check.  A chain alone proves order; only a signed checkpoint kept elsewhere
 proves that the end was not cut off or the whole rolled back.
 
-Source: protocol N9 to N11; threats 11, 12, 33.
+Source: protocol N9 to N11; threats 11, 12, 33, 50.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
 
 import msgspec
 
-from astrid.core.chain import CHECKPOINT_RECORDS, ChainVerifier, Frame
+from astrid.core.canon import encode
+from astrid.core.chain import CHECKPOINT_RECORDS, ChainVerifier, Frame, decode_body
 from astrid.core.checkpoint import Checkpoint, verify_checkpoint
+from astrid.core.cosignature import check_record
 from astrid.core.keys import PublicKey
+from astrid.core.records import CosignedRecord, Genesis, Kind
 from astrid.errors import ChainError
 
+_COSIGNED = int(Kind.COSIGNED)
 _ADVICE = "keep this copy, compare it with others, and go on only with one that verifies"
 
 
@@ -28,6 +33,7 @@ class LogKeys(msgspec.Struct, frozen=True):
     install: bytes  # H(install, I)
     log_id: bytes
     runtime_key: PublicKey
+    old_tip: bytes = bytes(32)  # where a log ended that the user gave up for this one; zeros if there was none
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -65,12 +71,17 @@ def verify_log(
         ChainError: ``where`` names the record or checkpoint, the message what is wrong with it.
     """
     stated = [_note(keys, size, note) for size, note in notes]
+    signed = {checkpoint.size: checkpoint for checkpoint in stated}
     expected: dict[int, list[Checkpoint]] = {}
     for checkpoint in (*stated, *witnesses):
         expected.setdefault(checkpoint.size, []).append(checkpoint)
     chain = ChainVerifier(keys.install)
     for data in frames:
         frame = chain.feed(data)
+        if frame.seq == 1:
+            _check_genesis(keys, frame)
+        if frame.kind == _COSIGNED:
+            _check_cosigned(keys, frame, signed)
         if each is not None:
             each(frame)
         for checkpoint in expected.pop(chain.size, ()):
@@ -85,6 +96,33 @@ def verify_log(
             advice=_ADVICE,
         )
     return Verified(chain.size, max((checkpoint.size for checkpoint in stated), default=0), len(stated), chain)
+
+
+def _check_genesis(keys: LogKeys, frame: Frame) -> None:
+    # A log that forgets, or makes up, what was lost before it: what counts is what the user signed.
+    if frame.body != encode(Genesis(1, keys.install, keys.old_tip)):
+        raise ChainError(
+            "chain.old-tip",
+            "the first record does not name this install, and the end of the log that the user gave up for it",
+            where="record 1",
+            advice=_ADVICE,
+        )
+
+
+def _check_cosigned(keys: LogKeys, frame: Frame, signed: Mapping[int, Checkpoint]) -> None:
+    # INVARIANT: a client cosigns a checkpoint that the log holds already, so the tree was compared with it before.
+    try:
+        body = cast("CosignedRecord", decode_body(frame))
+        seen = check_record(body, runtime_key=keys.runtime_key, log_id=keys.log_id)
+        if signed.get(seen.size) != seen:  # the client was shown another log, and this record of it was copied in here
+            raise ChainError(
+                "chain.split-view",
+                f"the client {body.key.hex()} has cosigned another log of {seen.size} records than this one",
+                advice=_ADVICE,
+            )
+    except ChainError as error:
+        error.where = f"record {frame.seq}"
+        raise
 
 
 def _note(keys: LogKeys, size: int, note: bytes) -> Checkpoint:

@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Callable
 
 from astrid.core.approval import Approvals as Machine
-from astrid.core.approval import Effect, Joined, Notify, Record, Refuse, Resolve, Verdict
+from astrid.core.approval import Effect, Joined, Notify, Record, Refuse, Resolve
+from astrid.core.approval_messages import answered, puts
 from astrid.core.clock import ClockWatch
-from astrid.core.gate_messages import Answered, Ask, Leave, Put
+from astrid.core.gate_messages import Ask, Leave
 from astrid.errors import InputError, InternalError
+from astrid.guard.door import AUDIT, GATEWAY, INTERCEPTOR, is_ours, strayed
 from astrid.kernel import Actor, Posted, Ref, Sender
 from astrid.messages.approvals import Attend, ListOpen, OpenQuestion, QuestionEnded, Respond, SessionOver
 from astrid.messages.gate import Done, Failed
@@ -23,9 +25,6 @@ from astrid.messages.log import Append, Recorded, Tick
 from astrid.ports import Clock, Entropy
 
 TICK_SECONDS = 5.0
-AUDIT = "root/audit"
-INTERCEPTOR = "root/interceptor"
-GATEWAY = "root/gateway"
 _NS = 10**9
 
 
@@ -66,7 +65,8 @@ class Approvals(Actor):
         # read there now, so the log's writer begins again too.
         self.ctx.link(self._audit)
         self._machine = self._open_questions()
-        self._watch = ClockWatch(self._clock.now_ns(), self._clock.running_ns())
+        self._last_ns = self._machine.last_ns
+        self._watch = ClockWatch(self._clock.now_ns(), self._clock.running_ns(), last_ns=self._last_ns)
         self.ctx.start_timer(TICK_SECONDS, Tick())
 
     async def receive(self, message: object, sender: Sender) -> object:
@@ -78,6 +78,7 @@ class Approvals(Actor):
                 self._machine.leave(message.ref)
             case Recorded() if sender.path == AUDIT:
                 qid = self._recording.pop(message.id)
+                self._last_ns = max(self._last_ns, message.records[-1].time_ns)
                 self._perform(self._machine.recorded(qid), seq=message.records[-1].seq)
             case Respond() if sender.path == GATEWAY:
                 self._respond(message, sender)
@@ -94,10 +95,14 @@ class Approvals(Actor):
                 self.ctx.start_timer(TICK_SECONDS, Tick())
                 self._expire()
                 self._resend()
-            case _:
+            case _ if is_ours(message, sender):
                 raise InternalError(
                     "approvals.message", f"`{type(message).__name__}` is not taken from `{sender.path}`"
                 )
+            case _:  # of somebody who is not trusted: the gate has it recorded
+                gate = self._interceptor()
+                if gate is not None:
+                    self.ctx.post(gate, strayed(message, sender))
         return None
 
     def _ask(self, message: Ask) -> None:
@@ -127,20 +132,18 @@ class Approvals(Actor):
     def _now_s(self) -> int:
         now_ns = self._clock.now_ns()
         self._watch.observe(now_ns, self._clock.running_ns())
-        return now_ns // _NS
+        # SAFETY: as in the gate: a clock that is set back must not let live again what is over.
+        return max(now_ns, self._last_ns) // _NS
 
     def _perform(self, effects: list[Effect], *, seq: int = 0) -> None:
         for effect in effects:
             match effect:
                 case Record():
                     self._record(effect)
-                case Refuse():
-                    self._put(Put(ref=effect.ref, qid=b"", code=effect.code, reason=effect.reason, attended=False))
-                case Joined():
-                    self._put_open(effect.ref, effect.qid)
+                case Refuse() | Joined():
+                    self._put(effect)
                 case Notify():
-                    for ref in effect.refs:
-                        self._put_open(ref, effect.qid)
+                    self._put(effect)
                     session = self._machine.open[effect.qid].session
                     self._for_gateway.append(OpenQuestion(qid=effect.qid, session=session, question=effect.raw))
                     self._resend()
@@ -156,18 +159,9 @@ class Approvals(Actor):
             raise InternalError("approvals.log-full", "the log did not take a question")
 
     def _resolve(self, effect: Resolve, seq: int) -> None:
-        answered = Answered(
-            qid=effect.qid,
-            question=effect.question,
-            block=effect.block,
-            session=effect.session,
-            refs=effect.refs,
-            said_no=effect.verdict is Verdict.DENY,
-            token=effect.token,
-        )
         verdict = "expired" if effect.verdict is None else effect.verdict.name.lower()
         ended = QuestionEnded(qid=effect.qid, session=effect.session, verdict=verdict, token=effect.token, seq=seq)
-        self._for_gate.append(answered)
+        self._for_gate.append(answered(effect))
         self._for_gateway.append(ended)
         self._resend()
         responder = self._responding.pop(effect.qid, None)
@@ -181,14 +175,12 @@ class Approvals(Actor):
             while to is not None and unsent and self.ctx.post(to, unsent[0]) is Posted.ACCEPTED:
                 unsent.popleft()
 
-    def _put_open(self, ref: int, qid: bytes) -> None:
-        attended = self._machine.open[qid].session in self._attended
-        self._put(Put(ref=ref, qid=qid, code="", reason="", attended=attended))
-
-    def _put(self, message: Put) -> None:
+    def _put(self, effect: Refuse | Joined | Notify) -> None:
+        attended = not isinstance(effect, Refuse) and self._machine.open[effect.qid].session in self._attended
         gate = self._interceptor()
         if gate is not None:
-            self.ctx.answer(gate, ("put", message.ref), message)
+            for told in puts(effect, attended=attended):
+                self.ctx.answer(gate, ("put", told.ref), told)
 
     def _salt(self) -> bytes:
         return self._entropy.random_bytes(32)

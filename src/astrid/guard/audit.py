@@ -21,13 +21,14 @@ from collections.abc import Callable
 import trio
 
 from astrid.core.chain import CHECKPOINT_RECORDS, ChainState
-from astrid.core.checkpoint import Checkpoint, sign_checkpoint
+from astrid.core.checkpoint import sign_checkpoint
 from astrid.core.clock import ClockWatch
 from astrid.core.gate_messages import Durable
 from astrid.core.keys import SigningKey
 from astrid.core.records import Entry, Kind, Stop, entry
 from astrid.core.tiles import Tile
 from astrid.errors import InternalError, JournalError
+from astrid.guard.door import APPROVALS, GATEWAY, INTERCEPTOR, is_ours, strayed
 from astrid.kernel import OUTSIDE, Actor, Exit, Reason, Ref, Sender
 from astrid.messages.log import Append, Checkpointed, Committed, LogTrouble, Recorded, Retry, TakeCheckpoint, Tick
 from astrid.ports import Batch, Clock, Journal
@@ -37,8 +38,7 @@ RETRY_SECONDS = 1.0
 TICK_SECONDS = 5.0
 CLOSE_SECONDS = 20.0
 NO_ROOM = "the disk is full; free some space"
-WRITERS = ("root/approvals", "root/interceptor")
-GATEWAY = "root/gateway"
+WRITERS = (APPROVALS, INTERCEPTOR)
 _TICK_NS = int(TICK_SECONDS * 10**9)
 
 
@@ -94,7 +94,8 @@ class Audit(Actor):
         """Read the log; nothing is appended to a log that does not verify."""
         self._made(self.ctx.ref)
         self._chain, self._journal = self._open_log()
-        self._watch = ClockWatch(self._clock.now_ns(), self._clock.running_ns())
+        last_ns = self._chain.tip.time_ns
+        self._watch = ClockWatch(self._clock.now_ns(), self._clock.running_ns(), last_ns=last_ns)
         self.ctx.start_timer(TICK_SECONDS, Tick())
 
     async def receive(self, message: object, sender: Sender) -> object:
@@ -114,8 +115,12 @@ class Audit(Actor):
             case Tick() if myself:
                 self.ctx.start_timer(TICK_SECONDS, Tick())
                 self._tick()
-            case _:
+            case _ if is_ours(message, sender):
                 raise InternalError("audit.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
+            case _:  # of somebody who is not trusted: the gate has it recorded
+                gate = self._gate()
+                if gate is not None:
+                    self.ctx.post(gate, strayed(message, sender))
         return None
 
     async def stopping(self, reason: Reason) -> None:
@@ -152,7 +157,7 @@ class Audit(Actor):
             self._frames.append((frame, item))
             tip = self._chain.tip
             waiting.records.append(Durable(item.ref, tip.size, tip.time_ns))
-            if item.checkpoint or item.kind in (Kind.GENESIS, Kind.STOP):
+            if item.checkpoint:
                 self._wanted.append(tip.size)
             if item.kind is Kind.BOOT:
                 self._tell_gate(self._problem, again=True)  # this one has not heard it
@@ -274,9 +279,6 @@ class Audit(Actor):
             self._sign()
 
     def _sign(self) -> None:
-        tip = self._chain.durable_tip
-        stated = Checkpoint(
-            log_id=self._log_id, size=tip.size, root=self._chain.tree.root(), tip=tip.prev, boot=tip.boot
-        )
-        self._checkpoint = (tip.size, sign_checkpoint(stated, self._key))
-        self._chain.checkpointed(tip.size, self._clock.running_ns())
+        stated = self._chain.stated(self._log_id)
+        self._checkpoint = (stated.size, sign_checkpoint(stated, self._key))
+        self._chain.checkpointed(stated.size, self._clock.running_ns())

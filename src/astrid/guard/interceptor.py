@@ -6,16 +6,20 @@ comes out: records to the audit actor, calls to tool hosts, questions to approva
 
 Never waits: not for the log, not for a tool, not for a person.
 
-Source: architecture 5; threats 1, 8, 15.
+Sessions and tool hosts are not trusted to say what they may: what is not taken from them is recorded at their cost, and
+changes nothing.  The guard and the gateway are: what is not taken from those is a bug, and ends this actor.
+
+Source: architecture 5; threats 1, 8, 15, 24, 25.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from astrid.core import gate_admin
 from astrid.core.clock import ClockWatch
-from astrid.core.facts import Facts, Principal, Tool
+from astrid.core.facts import Facts, Principal
 from astrid.core.gate import Gate
 from astrid.core.gate_messages import (
     Answered,
@@ -23,6 +27,7 @@ from astrid.core.gate_messages import (
     Effect,
     Execute,
     Executed,
+    Leave,
     Minted,
     Prepare,
     Prepared,
@@ -37,18 +42,28 @@ from astrid.core.gate_messages import (
     Withdraw,
 )
 from astrid.core.gate_messages import Ask as PutQuestion
-from astrid.core.gate_records import size_of
 from astrid.core.records import ClockRecord, Entry, entry
-from astrid.errors import AstridError, CanonError, InternalError
-from astrid.kernel import Actor, Down, Message, Posted, Ref, Sender
-from astrid.messages.gate import Done, Failed, Offer, Prompted, Register, Revoke, Save, StreamedText, TakeIn
+from astrid.errors import AstridError, CanonError, InternalError, TokenError
+from astrid.guard import door
+from astrid.guard.door import APPROVALS, AUDIT, GATEWAY, is_host, is_ours, strayed
+from astrid.kernel import Actor, Down, Message, Posted, Ref, Sender, Timer
+from astrid.messages.gate import (
+    Cosign,
+    Done,
+    Failed,
+    Offer,
+    Prompted,
+    Register,
+    Revoke,
+    Save,
+    Strayed,
+    StreamedText,
+    TakeIn,
+)
 from astrid.messages.log import Append, LogTrouble, Recorded
 from astrid.ports import Clock, Entropy
 
-TOOLS, FRONT = "root/tools/", "/front"
-GATEWAY = "root/gateway"
-AUDIT = "root/audit"
-APPROVALS = "root/approvals"
+MAX_NOTES = 128  # of one session on their way to the log
 CLOCK_AHEAD = "the clock was set more than a day ahead; set it right, or restart the daemon if it is right now"
 
 
@@ -87,6 +102,8 @@ class Interceptor(Actor):
         self._senders: dict[int, Sender] = {}
         self._next_append = 1
         self._promised: dict[int, tuple[Sender, int]] = {}
+        self._timers: dict[int, Timer] = {}  # of proposals that wait for a person
+        self._owed: Counter[int] = Counter()  # how many promises to whom
 
     async def started(self) -> None:
         """Rebuild from the log; settle as unknown what the last run left open."""
@@ -95,7 +112,7 @@ class Interceptor(Actor):
         # still be on their way; so the log's writer goes down with it, and both begin again from what is there.
         self.ctx.link(self._audit)
         self._gate, unsettled = self._open_gate()
-        self._watch = ClockWatch(self._clock.now_ns(), self._clock.running_ns())
+        self._watch = ClockWatch(self._clock.now_ns(), self._clock.running_ns(), last_ns=self._facts.durable_ns)
         self._append(unsettled)
 
     @property
@@ -105,24 +122,33 @@ class Interceptor(Actor):
     async def receive(self, message: object, sender: Sender) -> object:
         """One message."""
         now_ns = self._look_at_clock()
+        ours = is_ours(message, sender)
+        if (ours or door.is_sound(message)) and self._take(message, sender, now_ns):
+            return None
+        if ours:
+            raise InternalError("gate.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
+        self._stray(message, sender)
+        return None
+
+    def _take(self, message: object, sender: Sender, now_ns: int) -> bool:
+        """Act on a message; whether it is one that is taken from its sender."""
         gate = self._gate
         match message:
             case Propose():
-                self._senders[sender.id] = sender
-                self._perform(gate.propose(sender.id, message))
+                self._propose(message, sender)
             case Cancel():
                 self._perform(gate.cancel(sender.id, message))
             case Save() | Prompted():
                 self._note(message, sender)
-            case Prepared() if _is_host(sender):
+            case Prepared() if is_host(sender):
                 self._perform(gate.prepared(sender.id, message, now_ns))
-            case Unprepared() if _is_host(sender):
+            case Unprepared() if is_host(sender):
                 self._perform(gate.unprepared(sender.id, message))
-            case Executed() if _is_host(sender):
+            case Executed() if is_host(sender):
                 self._perform(gate.executed(sender.id, message))
-            case Progress() if _is_host(sender):
+            case Progress() if is_host(sender):
                 self._perform(gate.progress(sender.id, message))
-            case Offer() if _is_host(sender):
+            case Offer() if is_host(sender):
                 self._offer(message, sender)
             case Recorded() if sender.path == AUDIT:
                 self._recorded(message, now_ns)
@@ -131,17 +157,34 @@ class Interceptor(Actor):
             case Put() if sender.path == APPROVALS:
                 self._put(message)
             case Answered() if sender.path == APPROVALS:
+                for ref in message.refs:
+                    self._wait_no_longer(ref)
                 self._perform(gate.answered(message))
             case NobodyCame() if sender.id == self.ctx.ref.id:
                 self._perform(gate.defer(message.ref, message.qid))
-            case Register() | TakeIn() | Revoke() if sender.path == GATEWAY:
+            case Register() | TakeIn() | Cosign() | Revoke() if sender.path == GATEWAY:
                 self._administer(message, sender)
             case Down():
                 self._down(message)
+            case Strayed() if is_ours(message, sender) or is_host(sender):
+                self._perform(gate.strayed(message.ref, message.what))
             case _:
-                # SAFETY: fail loudly; a message from the wrong place is a bug or an attack, and neither may go unseen.
-                raise InternalError("gate.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
-        return None
+                return False
+        return True
+
+    def _stray(self, message: object, sender: Sender) -> None:
+        """Record what is not taken.  A host whose word about its own calls is broken is as good as gone: how those end
+        will not be told.
+        """
+        self._perform(self._gate.strayed(sender.id, strayed(message, sender).what))
+        if is_host(sender) and isinstance(message, door.OF_HOSTS):
+            self._perform(self._gate.host_gone(sender.id))
+
+    def _propose(self, message: Propose, sender: Sender) -> None:
+        self._senders[sender.id] = sender
+        self._perform(self._gate.propose(sender.id, message))
+        if sender.id not in self._facts.principals:
+            del self._senders[sender.id]  # it has its refusal, and nothing else will be said to it
 
     def _look_at_clock(self) -> int:
         """The time; a clock that was set is recorded, and narrows what may happen until it is right again or the
@@ -164,17 +207,18 @@ class Interceptor(Actor):
                 case Record():
                     entries.append(effect.entry)
                 case SendApprovals():
-                    message = effect.message
-                    answer_id = ("put", message.ref) if isinstance(message, PutQuestion) else None
-                    if (
-                        self.ctx.post(self._approvals, message, answer_id) is not Posted.ACCEPTED
-                        and answer_id is not None
-                    ):
-                        self._perform(self._gate.put(_not_put(message.ref)))
+                    self._send_approvals(effect.message)
                 case Send():
                     self._send(effect)
         if entries:
             self._append(entries)
+
+    def _send_approvals(self, message: PutQuestion | Leave) -> None:
+        if isinstance(message, Leave):
+            self.ctx.post(self._approvals, message)
+            self._wait_no_longer(message.ref)
+        elif self.ctx.post(self._approvals, message, ("put", message.ref)) is not Posted.ACCEPTED:
+            self._perform(self._gate.put(door.not_put(message.ref)))
 
     def _send(self, effect: Send) -> None:
         message = effect.message
@@ -200,12 +244,9 @@ class Interceptor(Actor):
             return
         match message:
             case Prepare():
-                refusal = Unprepared(
-                    ref=message.ref, layer="tool", code="tool.busy", reason="the tool is busy", advice="try again"
-                )
-                self._perform(self._gate.unprepared(host, refusal))
+                self._perform(self._gate.unprepared(host, door.not_prepared(message)))
             case Execute():
-                self._perform(self._gate.executed(host, _not_run(message)))
+                self._perform(self._gate.executed(host, door.not_run(message)))
             case Withdraw():
                 pass  # its host is gone or full; its end settles the call
 
@@ -222,6 +263,7 @@ class Interceptor(Actor):
         self._next_append += 1
         if promise is not None:
             self._promised[number] = promise
+            self._owed[promise[0].id] += 1
         posted = self.ctx.post(self._audit, Append(id=number, entries=tuple(entries)), number)
         if posted is not Posted.ACCEPTED:
             # SAFETY: a record that did not get there may be a permit that is already reserved; going on would run
@@ -235,26 +277,36 @@ class Interceptor(Actor):
         promise = self._promised.pop(message.id, None)
         if promise is not None:
             sender, number = promise
+            if sender.id in self._owed:
+                self._owed[sender.id] -= 1
             self.ctx.answer(sender, number, Done(id=number, seq=message.records[-1].seq))
         self._perform(effects)
 
     def _put(self, message: Put) -> None:
         self._perform(self._gate.put(message))
-        if message.attended and not message.code:
-            self.ctx.start_timer(self._approval_seconds, NobodyCame(ref=message.ref, qid=message.qid))
+        if message.attended and message.ref in self._gate.pending:
+            nobody = NobodyCame(ref=message.ref, qid=message.qid)
+            self._timers[message.ref] = self.ctx.start_timer(self._approval_seconds, nobody)
+
+    def _wait_no_longer(self, ref: int) -> None:
+        # Whoever asks and gives up in turns would otherwise leave a timer behind each time.
+        timer = self._timers.pop(ref, None)
+        if timer is not None:
+            timer.cancel()
 
     # --- who is there
 
     def _offer(self, message: Offer, sender: Sender) -> None:
         ref = self._refs.get(sender.id)
         if ref is None:
-            raise InternalError("tool.unknown-host", f"nobody said that there is a tool host `{sender.path}`")
-        for spec in message.specs:
-            present = self._facts.tools.get((message.toolbox, spec.name))
-            if present is not None and present.host != sender.id:
-                raise InternalError("tool.name-taken", f"two hosts offer the tool `{spec.name}`")
-            tool = Tool(message.toolbox, spec, spec.tooldef(), sender.id, sender.incarnation)
-            self._facts.tools[message.toolbox, spec.name] = tool
+            self._stray(message, sender)
+            return
+        try:
+            gate_admin.offer(
+                self._facts, message.toolbox, message.specs, host=sender.id, incarnation=sender.incarnation
+            )
+        except AstridError as error:
+            self._perform(self._gate.strayed(sender.id, error.message))
         self.ctx.monitor(ref)
 
     def _down(self, message: Down) -> None:
@@ -264,13 +316,11 @@ class Interceptor(Actor):
             self._perform(self._gate.principal_gone(ref))
             self._append(gate_admin.ended(self._facts, principal.session, message.reason.exit.value))
             self._senders.pop(ref, None)
+            self._owed.pop(ref, None)
         else:
-            # First the tools: what is refused or settled now must not find them again.
-            for key in [key for key, tool in self._facts.tools.items() if tool.host == ref]:
-                del self._facts.tools[key]
             self._perform(self._gate.host_gone(ref))
 
-    def _administer(self, message: Register | TakeIn | Revoke, sender: Sender) -> None:
+    def _administer(self, message: Register | TakeIn | Cosign | Revoke, sender: Sender) -> None:
         try:
             made = self._change(message)
         except AstridError as error:
@@ -284,7 +334,7 @@ class Interceptor(Actor):
         told = Failed(id=number, code=error.code, reason=error.message, advice=error.advice)
         self.ctx.answer(sender, number, told)
 
-    def _change(self, message: Register | TakeIn | Revoke) -> Entry:
+    def _change(self, message: Register | TakeIn | Cosign | Revoke) -> Entry:
         salt = self._entropy.random_bytes(32)
         match message:
             case Revoke():
@@ -293,6 +343,8 @@ class Interceptor(Actor):
                 now_s = self._facts.time_s(self._clock.now_ns())
                 _, made = gate_admin.take_in(self._facts, message.token, message.source, now_s=now_s, salt=salt)
                 return made
+            case Cosign(key=key, note=note, chain=chain):
+                return gate_admin.cosign(self._facts, key, note, chain, trouble=self._gate.suspended, salt=salt)
             case Register():
                 return self._register(message)
 
@@ -315,43 +367,23 @@ class Interceptor(Actor):
 
     def _note(self, message: Save | Prompted, sender: Sender) -> None:
         principal = self._facts.principals.get(sender.id)
-        if principal is None:
-            told = Failed(
-                id=message.id, code="gate.unknown-principal", reason="the sender is not registered", advice=""
-            )
-            self.ctx.answer(sender, message.id, told)
-            return
         try:
+            if principal is None:
+                raise TokenError("gate.unknown-principal", "the sender is not registered", advice="start a session")
+            if self._owed[sender.id] >= MAX_NOTES:
+                raise CanonError(
+                    "record.too-many", "too much of the session is on its way to the log", advice="start another one"
+                )
             made = self._noted(message, principal)
-        except CanonError as error:
+        except (CanonError, TokenError) as error:
             self._fail(message.id, error, sender)
             return
-        self._facts.quota.wrote(principal.session, size_of(made) + sum(len(row.data) for row in made.rows))
         self._append([made], (sender, message.id))
 
     def _noted(self, message: Save | Prompted, principal: Principal) -> Entry:
+        facts, salt = self._facts, self._entropy.random_bytes(32)
         match message:
             case Save():
-                return gate_admin.save(principal, message.rows)
+                return gate_admin.save(facts, principal, message.rows, salt=salt)
             case Prompted():
-                salt = self._entropy.random_bytes(32)
-                return gate_admin.prompted(principal, message.turn, message.integrity, message.text, salt=salt)
-
-
-def _is_host(sender: Sender) -> bool:
-    return sender.path.startswith(TOOLS) and sender.path.endswith(FRONT)
-
-
-def _not_put(ref: int) -> Put:
-    return Put(ref=ref, qid=b"", code="approval.busy", reason="no more questions can be put just now", attended=False)
-
-
-def _not_run(message: Execute) -> Executed:
-    return Executed(
-        ref=message.ref,
-        permit_seq=message.permit_seq,
-        content=b"tool.busy: the tool is busy",
-        is_error=True,
-        effect="none",
-        spent_micros=0,
-    )
+                return gate_admin.prompted(facts, principal, message.turn, message.integrity, message.text, salt=salt)

@@ -20,7 +20,7 @@ from astrid.core.call import Call, Preparation, decode_call
 from astrid.core.gate_messages import Execute, Executed, Prepare, Prepared, Progress, Unprepared, Withdraw
 from astrid.errors import AstridError, CanonError, EdgeError, Effect, InputError, InternalError
 from astrid.kernel import Actor, ChildSpec, Down, Message, Posted, Reason, Ref, Sender, SupervisorSpec
-from astrid.messages.gate import Offer
+from astrid.messages.gate import Offer, Strayed
 from astrid.ports import ToolServer
 
 RANK = 25
@@ -148,8 +148,11 @@ class ToolHost(Actor):
                 self._down(message)
             case Ping():
                 return True
-            case _:
+            case _ if gate:
                 raise InternalError("tool.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
+            case _:  # of whoever it is, the gate has it recorded; the calls that run here are not to suffer for it
+                what = f"`{type(message).__name__}` is not taken from `{sender.path}`"
+                self.ctx.post(self._interceptor, Strayed(ref=sender.id, what=what))
         return None
 
     async def stopping(self, reason: Reason) -> None:

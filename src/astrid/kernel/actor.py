@@ -94,7 +94,7 @@ class Context:
         if cell.rank >= self._cell.rank:
             raise _against(self._sender, cell)
         run = self._run
-        if run.codec is not None or type(message) is Down:
+        if run.codec is not None or isinstance(message, Down):
             message = run.carry(message)
         entry = (message, self._sender, None)
         if not cell.mailbox.offer_if_roomy(entry):
@@ -111,7 +111,7 @@ class Context:
         """
         cell = ref.cell
         run = self._run
-        if run.codec is not None or type(message) is Down:
+        if run.codec is not None or isinstance(message, Down):
             message = run.carry(message)
         entry = (message, self._sender, None)
         if answer_id is None:
@@ -217,7 +217,7 @@ async def ask(run: Run, cell: Cell, message: object, sender: Sender, within: flo
     """Put an ask into a mailbox and wait for what comes of it.  The kernel's own; rank has been looked at."""
     if not 0 < within < math.inf:
         raise Misuse("kernel.bad_time", f"an ask with {within} seconds to answer")
-    if run.codec is not None or type(message) is Down:
+    if run.codec is not None or isinstance(message, Down):
         message = run.carry(message)
     slot = Slot(cell.ref, run.timers)
     posted = cell.mailbox.offer((message, sender, slot))

@@ -96,7 +96,7 @@ class Run:
             Misuse: it cannot travel, or does not arrive as it was; or it is a ``Down``, which only the kernel sends.
         """
         # SAFETY: whoever could send a ``Down`` could have an actor believe that another has ended.
-        if type(message) is Down:
+        if isinstance(message, Down):
             raise Misuse("kernel.forged_down", "only the kernel says that an actor is down")
         if self.codec is None or message is None:
             return message

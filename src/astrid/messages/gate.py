@@ -1,7 +1,7 @@
 """To and from the interceptor, beside what the gate's own machine defines (``core.gate_messages``).
 
-``Register``, ``Unregister``, ``TakeIn`` and ``Revoke`` are obeyed from the gateway alone, ``Offer`` from tool hosts
-alone; the kernel's stamp says who it is.
+``Register``, ``Unregister``, ``TakeIn``, ``Cosign`` and ``Revoke`` are obeyed from the gateway alone, ``Offer`` from
+tool hosts alone; the kernel's stamp says who it is.
 """
 
 from __future__ import annotations
@@ -47,6 +47,17 @@ class TakeIn(Message, frozen=True, kw_only=True):
     source: str
 
 
+class Cosign(Message, frozen=True, kw_only=True):
+    """The client with ``key``, admitted by the token ``chain``, cosigned the checkpoint ``note`` of this log.  Answered
+    by ``Done`` or ``Failed``.
+    """
+
+    id: int
+    key: bytes
+    note: bytes
+    chain: bytes
+
+
 class Revoke(Message, frozen=True, kw_only=True):
     """A person signed this revocation.  It acts at once; answered by ``Done`` when durable, or ``Failed``."""
 
@@ -70,6 +81,15 @@ class Prompted(Message, frozen=True, kw_only=True):
     turn: int
     integrity: int
     text: bytes
+
+
+class Strayed(Message, frozen=True, kw_only=True):
+    """From the guard, the gateway and tool hosts: the actor with ref ``ref`` said something to them that they do not
+    take from it; ``what`` is for people.
+    """
+
+    ref: int
+    what: str
 
 
 class Done(Message, frozen=True, kw_only=True):

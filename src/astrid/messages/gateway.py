@@ -110,6 +110,17 @@ class RevokeToken(Message, frozen=True, kw_only=True):
     statement: bytes
 
 
+class TakeCosignature(Message, frozen=True, kw_only=True):
+    """What the client with ``key``, admitted by the token ``chain``, cosigned: a checkpoint of this log.  Answered with
+    ``id`` by ``Done`` or ``Failed``.
+    """
+
+    ticket: int
+    key: bytes
+    note: bytes
+    chain: bytes
+
+
 class AskCheckpoint(Message, frozen=True, kw_only=True):
     """A checkpoint over everything up to now."""
 

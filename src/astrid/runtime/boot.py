@@ -21,11 +21,12 @@ from astrid.core.canon import Domain, digest
 from astrid.core.chain import ChainState
 from astrid.core.facts import Facts
 from astrid.core.gate import Gate
-from astrid.core.gate_admin import unknown_outcomes
+from astrid.core.gate_admin import begin
 from astrid.core.install import Install, install_id, roots_of, verify_install
 from astrid.core.keys import KEY_BYTES, SigningKey, load_public_key
+from astrid.core.past import Past, recall_questions
 from astrid.core.policy import Policy
-from astrid.core.records import Boot, Entry, Genesis, entry
+from astrid.core.records import Boot, Entry
 from astrid.core.tokens import Roots
 from astrid.core.verify import LogKeys
 from astrid.errors import InternalError, KeyFormatError, TokenError
@@ -36,14 +37,13 @@ from astrid.runtime.config import Loaded, load_config
 from astrid.runtime.desk import Desk
 from astrid.runtime.gateway import Answer
 from astrid.runtime.hub import Hub
-from astrid.runtime.log import Past, read_past
+from astrid.runtime.log import read_past
 from astrid.runtime.parts import Extra
-from astrid.runtime.recall import recall_questions, recall_tokens
+from astrid.runtime.recall import recall_tokens
 from astrid.runtime.shelf import Shelf
 from astrid.runtime.wallet import HolderWallet
 
 EPOCH = 1
-NO_TIP = b"\0" * 32
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -90,7 +90,8 @@ def load_install(home: Home) -> Install:
 
 def log_keys(install: Install) -> LogKeys:
     """What signs the log of ``install``."""
-    return LogKeys(install_id(install), install.log_id, load_public_key(install.runtime_key))
+    runtime_key = load_public_key(install.runtime_key)
+    return LogKeys(install_id(install), install.log_id, runtime_key, install.lost.tip)
 
 
 def load_key(path: Path, *, what: str) -> SigningKey:
@@ -158,7 +159,7 @@ class World:
         facts = self._new_facts()
         past = read_past(self.home, self.keys, facts, self.store)
         shelf = Shelf(facts)
-        spoilt = self._recall(lambda reader: recall_tokens(reader, past, shelf)) if past.tokens else []
+        spoilt = self._recall(lambda reader: recall_tokens(reader.payload, past, shelf)) if past.tokens else []
         journal = self._journal = self.store.writer(self._keep)
         self.facts, self.shelf, self.spoilt, self._past = facts, shelf, spoilt, past
         return ChainState(past.tip, past.tree), journal
@@ -167,25 +168,21 @@ class World:
         write_guarded(self.home.anchor, note, what="the anchor", replace=True)
 
     def open_questions(self) -> Approvals:
-        """The open questions of the log."""
+        """Questions as the log left them: those that are open, and what people said no to."""
         machine = Approvals(roots=self.identity.roots, keeper=self.holder)
         past = self._opened()
         now_s = self.facts.time_s(self.clock.now_ns())
-        if past.questions:
-            self.spoilt += self._recall(lambda reader: recall_questions(reader, past, machine, now_s=now_s))
+        if past.tip.size:
+            self.spoilt += self._recall(lambda reader: recall_questions(reader.payload, past, machine, now_s=now_s))
         return machine
 
     def open_gate(self) -> tuple[Gate, list[Entry]]:
         """The gate as the log left it, and what has to be recorded before anything else."""
-        salt = self.entropy.random_bytes(32)
-        first: list[Entry] = []
-        if not self._opened().tip.size:
-            first.append(entry(Genesis(1, self.keys.install, NO_TIP)))
         config = digest(Domain.TOOLDEF, msgspec.json.encode(self.config, order="deterministic"))
-        first.append(entry(Boot(__version__, self.policy.digest, self.catalogue.digest(), config)))
-        first += unknown_outcomes(self.facts, salt=salt)
+        boot = Boot(__version__, self.policy.digest, self.catalogue.digest(), config)
+        size, salt = self._opened().tip.size, self.entropy.random_bytes(32)
+        first = begin(self.facts, self.keys, boot, size=size, salt=salt)
         gate = Gate(self.facts, secret=self.entropy.random_bytes(32), first_ref=self.facts.last_ref + 1)
-        self.facts.settle_unknown()
         return gate, first
 
     def _opened(self) -> Past:

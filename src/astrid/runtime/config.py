@@ -18,9 +18,10 @@ from typing import Annotated, cast
 import msgspec
 
 from astrid.core.canon import MAX_U64
+from astrid.core.complaint import complaint
 from astrid.core.grants import Mode
 from astrid.core.money import Micros, Price, parse_usd
-from astrid.core.policy import PolicyConfig
+from astrid.core.policy import Policy, PolicyConfig
 from astrid.errors import ConfigError, InputError
 from astrid.home import read_guarded
 
@@ -146,14 +147,18 @@ def _convert(table: Table, path: Path) -> Config:
     except msgspec.ValidationError as error:
         raise ConfigError(
             "config.invalid",
-            str(error),
+            complaint(error),
             where=str(path),
             advice="see docs/configuration.md for the keys and their values",
         ) from error
 
 
 def _check(config: Config, path: Path) -> None:
-    """What a type cannot say: money, prices, the mode."""
+    """What a type cannot say: policy's patterns, money, prices, the mode."""
+    try:
+        Policy(config.security.policy, home="/")
+    except ConfigError as error:
+        raise ConfigError("config.policy", error.message, where=str(path), advice=error.advice) from error
     try:
         budget = config.budget
         for amount in (budget.session_max_usd, budget.per_action_max_usd):

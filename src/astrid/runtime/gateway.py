@@ -1,6 +1,7 @@
 """The gateway: opens and closes sessions, and passes on what people say and what sessions answer.
 
-It is the only actor whose word makes another a principal (``opening``).
+It is the only actor whose word makes another a principal (``opening``).  What sessions and others who are not trusted
+say to it and should not, the gate records at their cost, and it changes nothing.
 
 Never: takes a session's word for which session it is, or a client's for what only the guard may say.
 
@@ -20,10 +21,12 @@ from astrid.core.ids import show_id
 from astrid.core.labels import Integrity
 from astrid.core.prompt import PromptStatement, integrity_of
 from astrid.core.question import decode_question
-from astrid.errors import AstridError, InputError, InternalError
+from astrid.core.shape import is_whole
+from astrid.errors import AstridError, InputError, InternalError, WireError
+from astrid.guard.door import APPROVALS, AUDIT, INTERCEPTOR, is_ours, strayed
 from astrid.kernel import Actor, Down, KernelError, Message, Posted, Ref, Sender
 from astrid.messages.approvals import Attend, OpenQuestion, QuestionEnded, Respond, SessionOver
-from astrid.messages.gate import Done, Failed, Register, Revoke, TakeIn
+from astrid.messages.gate import Cosign, Done, Failed, Register, Revoke, TakeIn
 from astrid.messages.gateway import (
     AddToken,
     AskCheckpoint,
@@ -38,6 +41,7 @@ from astrid.messages.gateway import (
     RevokeToken,
     SessionLine,
     SessionOpened,
+    TakeCosignature,
     Taken,
 )
 from astrid.messages.log import Checkpointed, TakeCheckpoint
@@ -61,13 +65,13 @@ from astrid.wire.events import (
 
 RANK = 50
 MAX_SESSIONS = 100
-AUDIT, APPROVALS, INTERCEPTOR = "root/audit", "root/approvals", "root/interceptor"
 GUARD = (AUDIT, APPROVALS, INTERCEPTOR)
 SESSIONS = "root/sessions/"
 BELOW = (*GUARD, SESSIONS, "root/tools/")  # no client sits there
 Answer = Done | Failed | SessionOpened | Checkpointed
 Ending = Literal["granted", "denied", "expired", "withdrawn"]
-Request = Respond | TakeIn | Revoke | TakeCheckpoint | Register
+OF_GUARD = (ApprovalNeeded, ApprovalSettled, SessionEnded)  # events that no session reports
+Request = Respond | TakeIn | Cosign | Revoke | TakeCheckpoint | Register
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -147,10 +151,12 @@ class Gateway(Actor):
                 self._request(
                     message.ticket, INTERCEPTOR, lambda number: Revoke(id=number, statement=message.statement)
                 )
+            case TakeCosignature():
+                self._request(message.ticket, INTERCEPTOR, partial(_cosign, message))
             case AskCheckpoint():
                 self._request(message.ticket, AUDIT, lambda number: TakeCheckpoint(id=number))
             case _:
-                raise _misplaced(message, sender)
+                self._stray(message, sender)
         return None
 
     def _hear_below(self, message: object, sender: Sender) -> None:
@@ -164,12 +170,19 @@ class Gateway(Actor):
                 self._question_ended(message)
             case Report() | ReportText() | NotTaken() if sender.path.startswith(SESSIONS):
                 live = next((live for live in self._roster.values() if live.ref.id == sender.id), None)
-                if live is not None:  # else it is over, and has had its last event
-                    self._of_session(live, message)
+                if live is None:
+                    return  # it is over, and has had its last event
+                if not self._of_session(live, message):
+                    self._stray(message, sender)
             case Down():
                 self._down(message)
             case _:
-                raise _misplaced(message, sender)
+                self._stray(message, sender)
+
+    def _stray(self, message: object, sender: Sender) -> None:
+        if is_ours(message, sender):
+            raise InternalError("gateway.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
+        self.ctx.post(self._refs[INTERCEPTOR], strayed(message, sender))
 
     # --- sessions
 
@@ -258,20 +271,32 @@ class Gateway(Actor):
 
     # --- events
 
-    def _of_session(self, live: Live, message: Report | ReportText | NotTaken) -> None:
+    def _of_session(self, live: Live, message: Report | ReportText | NotTaken) -> bool:
+        """Pass on what a session says of itself; false if it says something else."""
+        name = show_id("session", live.session)
         match message:
+            case Report() | ReportText() if not is_whole(message):
+                return False
             case ReportText():
-                name, number = show_id("session", live.session), self._hub.number(live.session)
-                text = TextDelta(session_id=name, seq=number, text=message.text)
-                self._hub.publish(live.session, encode_event(text), provisional=True)
+                text = TextDelta(session_id=name, seq=self._hub.number(live.session), text=message.text)
+                try:
+                    self._hub.publish(live.session, encode_event(text), provisional=True)
+                except WireError:  # no text that can be sent
+                    return False
             case NotTaken():
                 live.running = False
                 live.turns -= 1
             case Report():
-                event = decode_event(message.event)
+                try:
+                    event = decode_event(message.event)
+                except WireError:
+                    return False
+                if event.session_id != name or isinstance(event, OF_GUARD):
+                    return False
                 live.running = live.running and not isinstance(event, TurnComplete)
                 live.deferred += isinstance(event, Deferred)
                 self._publish(live.session, event)
+        return True
 
     def _publish(self, session: bytes, event: AnyEvent) -> None:
         numbered = msgspec.structs.replace(event, seq=self._hub.number(session) + 1)
@@ -334,9 +359,9 @@ def _take_in(message: AddToken, number: int) -> TakeIn:
     return TakeIn(id=number, token=message.token, source=message.source)
 
 
+def _cosign(message: TakeCosignature, number: int) -> Cosign:
+    return Cosign(id=number, key=message.key, note=message.note, chain=message.chain)
+
+
 def _unknown_session() -> Declined:
     return Declined(code="session.unknown", reason="there is no such session", advice="see `astrid sessions list`")
-
-
-def _misplaced(message: object, sender: Sender) -> InternalError:
-    return InternalError("gateway.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")

@@ -1,4 +1,4 @@
-"""Reading the past: the log verified from its first record, and what the gate and approvals need of it.
+"""Reading the past: the log of a home, verified from its first record against every witness within reach.
 
 The log is refused, and the daemon with it, when it does not hold together or when a checkpoint kept elsewhere
 covers more than there is.
@@ -11,40 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from astrid.adapters.store.journal import SqliteStore
-from astrid.core.chain import Frame, Tip, decode_body
 from astrid.core.checkpoint import Checkpoint, verify_checkpoint
 from astrid.core.facts import Facts
-from astrid.core.records import AskedRecord, GrantedRecord, SettledRecord
-from astrid.core.tiles import TileBuilder
-from astrid.core.verify import LogKeys, verify_log
-from astrid.errors import ChainError, ConfigError
+from astrid.core.past import Past, replay_log
+from astrid.core.verify import LogKeys
+from astrid.errors import ChainError, ConfigError, JournalError
 from astrid.home import Home, read_guarded
 from astrid.ports import LogReader, LogStore
 
 PAGE = 1000
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """Something of interest beside record ``seq``, by the digest under which the record names it: a question, or a
-    token, which may lie inside a signed answer.
-    """
-
-    seq: int
-    digest: bytes
-    in_answer: bool = False
-
-
-class Past(msgspec.Struct, frozen=True):
-    """What the log says: where it ends, how much of it is signed, and what is still of interest."""
-
-    tip: Tip
-    tree: TileBuilder
-    signed: int
-    questions: tuple[Kept, ...]
-    tokens: tuple[Kept, ...]
+DAMAGED = frozenset({"journal.corrupt", "journal.foreign"})  # not a log any more, whatever the disk does
+_WAY_ON = "put back a copy that verifies, or give this log up: `astrid audit accept-loss`"
 
 
 def read_frames(reader: LogReader) -> Iterator[bytes]:
@@ -74,16 +52,24 @@ def read_past(home: Home, keys: LogKeys, facts: Facts | None = None, store: LogS
     """Verify the log of ``home`` against every witness within reach and, if given, replay it into ``facts``.
 
     Raises:
-        ChainError: the log does not hold together, or was rolled back.
-        ConfigError: a witness is not what it should be.
+        ChainError: the log does not hold together, or was rolled back; or a witness is not what it should be.
+        ConfigError: a witness cannot be read.
         JournalError: the log cannot be read.
     """
-    found = (
-        read_witness(home.anchor, keys, what="the anchor"),
-        read_witness(home.witness, keys, what="the last checkpoint that the command line saw"),
-    )
-    witnesses = [witness for witness in found if witness is not None]
-    return read_log(store or SqliteStore(home.log), keys, witnesses, facts)
+    try:
+        found = (
+            read_witness(home.anchor, keys, what="the anchor"),
+            read_witness(home.witness, keys, what="the last checkpoint that the command line saw"),
+        )
+        witnesses = [witness for witness in found if witness is not None]
+        return read_log(store or SqliteStore(home.log), keys, witnesses, facts)
+    except (ChainError, JournalError) as error:
+        # Whatever it is that does not hold together, this home's own log has one way on.
+        if isinstance(error, ChainError) or error.code in DAMAGED:
+            error.advice = _WAY_ON
+        if error.code.startswith("chain."):  # others name the file that is not what it should be
+            error.where = error.where or str(home.log)
+        raise
 
 
 def read_log(store: LogStore, keys: LogKeys, witnesses: Sequence[Checkpoint] = (), facts: Facts | None = None) -> Past:
@@ -94,41 +80,11 @@ def read_log(store: LogStore, keys: LogKeys, witnesses: Sequence[Checkpoint] = (
             raise ChainError(
                 "chain.missing",
                 f"the log is gone, and a checkpoint kept elsewhere says that it had {size} records",
-                advice="restore the log, or see `astrid audit accept-loss`",
+                advice=_WAY_ON,
             )
-        empty = verify_log(keys, (), ())
-        return Past(empty.chain.tip, empty.chain.tree, 0, (), ())
-    replay = _Replay(facts)
+        return replay_log(keys, (), ())
     reader = store.reader()
     try:
-        verified = verify_log(keys, read_frames(reader), reader.checkpoints(), witnesses, replay.take)
+        return replay_log(keys, read_frames(reader), reader.checkpoints(), witnesses, facts)
     finally:
         reader.close()
-    questions, tokens = tuple(replay.questions.values()), tuple(replay.tokens)
-    return Past(verified.chain.tip, verified.chain.tree, verified.signed, questions, tokens)
-
-
-class _Replay:
-    """Collects what outlives a restart while the log is read."""
-
-    def __init__(self, facts: Facts | None) -> None:
-        self._facts = facts
-        self.questions: dict[bytes, Kept] = {}
-        self.tokens: list[Kept] = []
-
-    def take(self, frame: Frame) -> None:
-        """One record that followed the one before it."""
-        body = decode_body(frame)
-        if self._facts is not None:
-            self._facts.replay(frame, body)
-        match body:
-            case AskedRecord():
-                self.questions[body.qid] = Kept(frame.seq, body.question)
-            case SettledRecord():
-                self.questions.pop(body.qid, None)
-                if any(body.block):
-                    self.tokens.append(Kept(frame.seq, body.block, in_answer=True))
-            case GrantedRecord():
-                self.tokens.append(Kept(frame.seq, body.block))
-            case _:
-                pass

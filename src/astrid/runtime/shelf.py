@@ -30,15 +30,13 @@ class Shelf:
         self._facts = facts
         self._tokens: dict[bytes, Shelved] = {}
 
-    def put(self, raw: bytes, seq: int, *, expected: bytes | None = None) -> None:
-        """Take in one token, which record ``seq`` names by the id ``expected``.
+    def put(self, raw: bytes, seq: int) -> None:
+        """Take in one token, which record ``seq`` names.
 
         Raises:
-            TokenError: it does not verify, or is another.
+            TokenError: it does not verify.
         """
         token = verify_chain(raw, self._facts.roots)
-        if expected not in (None, token.id):
-            raise TokenError("token.spoilt", "it is not the token that the log names")
         self._tokens[token.id] = Shelved(token, seq)
 
     def all(self) -> Iterable[Shelved]:
@@ -59,7 +57,7 @@ class Shelf:
             and token.leaf.workspace in (b"", workspace)
             and token.leaf.not_before <= time_s < token.leaf.expires
             and not self._facts.is_revoked(token)
-            and (not token.leaf.question or self._facts.settled.get(token.leaf.question) == token.id)
+            and (not token.leaf.question or token.id in self._facts.settled)
         ]
 
     def for_mode(self, tokens: list[Token], mode: Mode, root: str) -> tuple[Token, tuple[Grant, ...]]:

@@ -14,28 +14,30 @@ from __future__ import annotations
 
 import enum
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from astrid.adapters.store.journal import SqliteReader
-from astrid.core.canon import Signed, commitment, decode
+from astrid.core.canon import Signed, decode
 from astrid.core.chain import Frame, decode_body
-from astrid.core.checkpoint import Checkpoint, verify_checkpoint
+from astrid.core.checkpoint import Checkpoint, origin, verify_checkpoint
+from astrid.core.cosignature import check_client
 from astrid.core.gate_admin import rows_digest
-from astrid.core.install import MAX_STATEMENT_BYTES, Install, SignedStatement, verify_install
+from astrid.core.install import MAX_STATEMENT_BYTES, NO_LOSS, Install, Lost, SignedStatement, roots_of, verify_install
 from astrid.core.keys import KEY_BYTES
-from astrid.core.records import JournalRecord, JournalRow, Sealed
+from astrid.core.records import CosignedRecord, JournalRecord, JournalRow, Sealed, is_sealed
+from astrid.core.tokens import Roots
 from astrid.core.verify import LogKeys, Verified, verify_log
-from astrid.errors import AstridError, ChainError, ConfigError, InputError, JournalError, TokenError
+from astrid.errors import AstridError, ChainError, ConfigError, InputError, JournalError, TokenError, plain
 from astrid.home import Home, read_guarded
-from astrid.runtime.boot import log_keys
-from astrid.runtime.log import read_frames
+from astrid.runtime.boot import EPOCH, log_keys
+from astrid.runtime.log import DAMAGED, read_frames
 
 MAX_SLOTS = 8
 MAX_NOTE_BYTES = 64 * 1024
-_DAMAGED = frozenset({"journal.corrupt", "journal.foreign"})
 
 
 class Result(enum.IntEnum):
@@ -66,8 +68,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     records: int = 0
     signed: int = 0
     checkpoints: int = 0
+    cosignatures: int = 0  # by keys that the user let cosign
+    cosigners: int = 0  # how many such keys
+    unattributed: int = 0  # cosignatures by keys whose token was erased
+    last_ns: int = 0
     runtime_key: str = ""
     trusts: str = ""
+    after: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -84,8 +91,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         lines = [f"{self.result.name.lower()}: {self.says}"]
         if self.records:
             lines.append(f"  {self.records} records, {self.checkpoints} checkpoints, signed up to record {self.signed}")
+        if self.records:
+            erased = f"; {self.unattributed} whose token was erased" if self.unattributed else ""
+            lines.append(f"  {self.cosignatures} cosignatures by {self.cosigners} clients{erased}")
         if self.runtime_key:
             lines.append(f"  signed by {self.runtime_key}")
+        if self.after:
+            lines.append(f"  begins after a log that was given up: {self.after}")
         if self.trusts:
             lines.append(f"  believed because of {self.trusts}")
         if self.where:
@@ -94,7 +106,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(f"  code {self.code}")
         if self.advice:
             lines.append(f"  {self.advice}")
-        return "\n".join(lines)
+        return "\n".join(map(plain, lines))  # a copy is named by whoever made it
 
 
 def verify_home(root: Path, trust: Trust, *, is_own: bool) -> Finding:
@@ -116,7 +128,7 @@ def verify_home(root: Path, trust: Trust, *, is_own: bool) -> Finding:
 
 def _result(error: AstridError) -> Result:
     if isinstance(error, JournalError):
-        return Result.TAMPERED if error.code in _DAMAGED else Result.UNKNOWN
+        return Result.TAMPERED if error.code in DAMAGED else Result.UNKNOWN
     return Result.TAMPERED if isinstance(error, ChainError | TokenError) else Result.UNKNOWN
 
 
@@ -162,11 +174,18 @@ def _judge(home: Home, keys: LogKeys, install: Install, trust: Trust, reasons: l
         return _no_log(home, [*witnesses, *kept])
     reader = SqliteReader(home.log)
     try:
-        beside = _Beside(reader)
+        reader.hold()  # a daemon may be writing meanwhile: records and checkpoints have to be those of one moment
+        beside = _Beside(reader, keys, roots_of(install, epoch=EPOCH))
         verified = verify_log(keys, read_frames(reader), reader.checkpoints(), [*witnesses, *kept], beside.check)
     finally:
         reader.close()
-    return _finding(home, install, verified, reasons)
+    found = _finding(home, install, verified, reasons)
+    return msgspec.structs.replace(
+        found,
+        cosignatures=beside.cosigned.total(),
+        cosigners=len(beside.cosigned),
+        unattributed=beside.unattributed,
+    )
 
 
 def _no_log(home: Home, witnesses: list[Checkpoint]) -> Finding:
@@ -199,9 +218,15 @@ def _finding(home: Home, install: Install, verified: Verified, reasons: list[str
         records=verified.size,
         signed=verified.signed,
         checkpoints=verified.checkpoints,
+        last_ns=verified.chain.time_ns,
         runtime_key=install.runtime_key.hex(),
         trusts=" and ".join(reasons),
+        after=_lost(install.lost),
     )
+
+
+def _lost(lost: Lost) -> str:
+    return "" if lost == NO_LOSS else f"{origin(lost.log_id)}, of which a checkpoint showed {lost.size} records"
 
 
 def _read_witness(path: Path, keys: LogKeys) -> Checkpoint:
@@ -215,10 +240,18 @@ def _read_witness(path: Path, keys: LogKeys) -> Checkpoint:
 
 
 class _Beside:
-    """What lies beside the records is what they commit to, where it was not erased."""
+    """What lies beside the records is what they commit to, where it was not erased.
 
-    def __init__(self, reader: SqliteReader) -> None:
+    ``cosigned`` counts the cosignatures of each client that the user's own word shows to be one.  A daemon can make up
+    any key, so a cosignature without that word is worth nothing and is not among them.
+    """
+
+    def __init__(self, reader: SqliteReader, keys: LogKeys, roots: Roots) -> None:
         self._reader = reader
+        self._keys = keys
+        self._roots = roots
+        self.cosigned: Counter[bytes] = Counter()
+        self.unattributed = 0
 
     def check(self, frame: Frame) -> None:
         """Check everything beside one record.
@@ -232,17 +265,35 @@ class _Beside:
         wanted = [value for value in _fields(body) if isinstance(value, Sealed)]
         for slot in range(MAX_SLOTS if wanted else 0):
             sealed = self._reader.payload(frame.seq, slot)
-            if sealed is not None and not any(_commits(one, *sealed) for one in wanted):
+            if sealed is not None and not any(is_sealed(one, *sealed) for one in wanted):
                 raise ChainError(
                     "chain.payload",
                     "what lies beside the record is not what it commits to",
                     where=f"record {frame.seq}",
                 )
 
+        if isinstance(body, CosignedRecord):
+            self._check_client(frame, body)
+
+    def _check_client(self, frame: Frame, body: CosignedRecord) -> None:
+        chain = self._reader.payload(frame.seq, 0)
+        if chain is None:
+            self.unattributed += 1
+            return
+        try:
+            token = check_client(body.key, chain[1], self._roots, self._keys.install)
+            if token.id != body.block:
+                raise ChainError("chain.payload", "the token beside the record is not the one that it names")
+        except ChainError as error:
+            error.where = f"record {frame.seq}"
+            raise
+        self.cosigned[body.key] += 1
+
     def _check_rows(self, frame: Frame, body: JournalRecord) -> None:
         rows = self._reader.rows(frame.session, body.first, body.count)
         made = tuple(JournalRow(number, data) for number, data in enumerate(rows, body.first))
-        if rows and rows_digest(made) != body.rows:
+        kept = self._reader.payload(frame.seq, 0)  # itself checked against the record, as every payload is
+        if rows and (kept is None or rows_digest(made) != kept[1]):
             raise ChainError(
                 "chain.rows", "the rows of the journal are not those that were recorded", where=f"record {frame.seq}"
             )
@@ -250,7 +301,3 @@ class _Beside:
 
 def _fields(body: Signed) -> Iterator[object]:
     return (getattr(body, name) for name in body.__struct_fields__)
-
-
-def _commits(sealed: Sealed, salt: bytes, data: bytes) -> bool:
-    return len(data) == sealed.length and len(salt) == 32 and commitment(salt, data) == sealed.commitment

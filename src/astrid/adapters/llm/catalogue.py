@@ -48,6 +48,7 @@ PRICES: Mapping[str, Price] = {
     "claude-haiku-5-5": _price("0.50", "2.50"),
     "claude-haiku-4-5": _price("1", "5"),
 }
+_NEWEST = [next(f"{PROVIDER}/{name}" for name in PRICES if kind in name) for kind in ("opus", "sonnet", "haiku")]
 
 
 def resolve_model(
@@ -67,7 +68,7 @@ def resolve_model(
         raise ConfigError(
             "model.unknown",
             f"there is no model `{name[:100]}`",
-            advice=f"name one of anthropic/{', '.join(PRICES)}, another model of Anthropic's, or {SCRIPTED}FILE",
+            advice=f"name one of Anthropic's, such as {', '.join(_NEWEST)}, or {SCRIPTED}FILE",
         )
     model = match[1]
     given = prices or {}
@@ -82,7 +83,7 @@ def resolve_model(
         raise ConfigError(
             "model.key-missing",
             f"there is no key for `{PROVIDER}/{model}`",
-            advice="see the section on models in the documentation for where a key may come from",
+            advice="set ANTHROPIC_API_KEY, and stop the daemon (`astrid daemon stop`): the next one takes it over",
         )
     return AnthropicModel(model, price=price, api_key=api_key, base_url=base_url)
 
@@ -96,7 +97,10 @@ def _read_script(path: Path) -> Script:
                 raise ConfigError("model.script-unreadable", "the script is not a regular file", where=where)
             data = file.read(MAX_SCRIPT_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise ConfigError("model.script-unreadable", f"the script cannot be read: {error}", where=where) from error
+        why = error.strerror if isinstance(error, OSError) else "its name holds a NUL"
+        raise ConfigError(
+            "model.script-unreadable", f"the script cannot be read: {why}", where=where, advice="name a file of yours"
+        ) from error
     if len(data) > MAX_SCRIPT_BYTES:
         raise ConfigError("model.script-too-long", f"a model script has at most {MAX_SCRIPT_BYTES} bytes", where=where)
     try:

@@ -33,6 +33,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from astrid.core.complaint import complaint
 from astrid.core.conversation import StopReason
 from astrid.core.json_scan import scan_json
 from astrid.core.money import Price, parse_usd
@@ -218,7 +219,7 @@ def _decode(decoder: msgspec.json.Decoder[_T], data: bytes, place: str) -> _T:
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise _bad_line(str(error), place) from error
+        raise _bad_line(complaint(error), place) from error
 
 
 def _read_header(data: bytes, place: str) -> tuple[str, Price]:
@@ -271,5 +272,5 @@ def _check_turn(turn: ScriptedTurn, place: str) -> None:
 
 
 def _bad_line(message: str, place: str) -> ConfigError:
-    advice = "see the section on model scripts in the documentation"
+    advice = 'correct the line; it is an object such as {"text": "done"}, and the README shows more'
     return ConfigError("model.script-line", message, where=place, advice=advice)

@@ -184,6 +184,11 @@ class SqliteReader:
         with translated(self._path, "read"):
             return list(self._connection.execute(sql, bindings))
 
+    def hold(self) -> None:
+        """From now on see the log as it is at this moment, whatever is written meanwhile."""
+        self._rows("BEGIN")
+        self.size()  # the moment is that of the first look
+
     def size(self) -> int:
         """The number of records."""
         return _int(self._rows("SELECT coalesce(max(seq), 0) FROM log")[0][0])
