@@ -35,6 +35,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield made
 
 
+WELL = ("home", "install", "log", "client", "daemon", "checkpoints", "anchor", "cosigned")
+
+
 def lines(place: Place, *arguments: str) -> list[dict[str, object]]:
     done = place.astrid("audit", "list", *arguments, "--json")
     assert done.returncode == 0, done.stderr
@@ -124,6 +127,16 @@ def test_the_log_verifies_while_the_daemon_writes_it(place: Place) -> None:
     assert found["runtime_key"] == RUNTIME.public.hex()
 
 
+def test_to_look_at_the_log_does_not_make_it_grow(place: Place) -> None:
+    """A client says what it saw once, not each time."""
+    sizes = [len(lines(place)) for _ in range(4)]
+    assert len(set(sizes)) == 1, sizes
+    cosigned = lines(place, "--kind", "cosigned")
+    assert 1 <= len(cosigned) <= 2, cosigned
+    found = json.loads(place.astrid("audit", "verify", "--json").stdout)
+    assert (found["cosignatures"], found["cosigners"]) == (len(cosigned), 1)
+
+
 class TestCopies:
     """What can be told of a copy of the home."""
 
@@ -172,9 +185,7 @@ def test_the_doctor_says_what_is_missing_and_what_the_daemon_finds(place: Place)
     states = {one["name"]: one["state"] for one in json.loads(done.stdout)["findings"]}
     assert done.returncode == 1  # this home has no user key
     assert states["user-key"] == "fail"
-    assert {name: states[name] for name in ("home", "install", "log", "client", "daemon", "checkpoints", "anchor")} == {
-        **dict.fromkeys(("home", "install", "log", "client", "daemon", "checkpoints", "anchor"), "ok")
-    }
+    assert {name: states[name] for name in WELL} == dict.fromkeys(WELL, "ok")
 
 
 def test_the_doctor_finds_nothing_wrong_where_nothing_is(tmp_path: Path) -> None:

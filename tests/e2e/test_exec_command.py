@@ -32,7 +32,7 @@ def test_a_task_that_runs_without_a_refusal_exits_with_0_and_its_answer_alone_is
     done = place.exec("what does a.txt say?", "--model", model)
     assert (done.returncode, done.stdout) == (0, "Let me look.\nIt says hello.\n"), done.stderr
     assert '> read_file {"file_path": "a.txt"}' in done.stderr
-    assert "= end_turn; 1 tool calls, 0 denied, 0 deferred" in done.stderr
+    assert "= end_turn; 1 tool call, 0 denied, 0 deferred" in done.stderr
 
 
 def test_an_edit_changes_the_file(place: Place) -> None:
@@ -197,6 +197,8 @@ class TestInterrupts:
             wait_until(lambda: "Ctrl-C again" in running.about, "the first was noticed")
             running.interrupt()
             assert running.ends() == 130
+            left = "again leaves at once\nleft; what was under way may go on: see `astrid sessions list`\n"
+            assert (running.about.endswith(left), "Traceback" in running.about) == (True, False), running.about
         finally:
             os.kill(daemon, signal.SIGCONT)
         assert json.loads(place.astrid("daemon", "status", "--json").stdout)["running"]
