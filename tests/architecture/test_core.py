@@ -1,4 +1,4 @@
-"""The core stands alone: it loads without an event loop on the machine, and each of its modules has its tests."""
+"""The core stands alone: it loads and runs without an event loop, and each of its modules has its tests."""
 
 from __future__ import annotations
 
@@ -22,12 +22,30 @@ for name in sys.argv[1:]:
     importlib.import_module(name)
 """
 
+# A call from its proposal to its end, a question, an answer, a crash; and what the log says of it.
+LIVE = """
+from astrid.core.gate_messages import Approved, Outcome
+from tests.fakes.authority import yes
+from tests.fakes.driver_bench import SETUP, Bench
+bench = Bench()
+assert isinstance(bench.call(), Outcome)
+number, qid, raw = bench.asking()
+bench.driver.answer(yes(raw, qid=qid))
+bench.driver.run()
+assert isinstance(bench.driver.ending(number), Approved)
+again = bench.crash()
+assert isinstance(again.call(), Outcome)
+assert [call.tool for call in again.tool.calls] == ["read_file"]
+print(SETUP.verify(again.driver.disk).size == len(again.driver.disk.records))
+"""
 
-def load(*names: str) -> subprocess.CompletedProcess[str]:
-    """Import the modules, in this order, in a process without what is ``ABSENT``."""
+
+def load(*names: str, then: str = "") -> subprocess.CompletedProcess[str]:
+    """Import the modules, in this order, in a process without what is ``ABSENT``, and go on with ``then``."""
+    path = os.pathsep.join((str(SRC), str(ROOT)))
     return subprocess.run(
-        [sys.executable, "-c", LOAD.format(absent=ABSENT), *names],
-        env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(SRC), "PYTHONDONTWRITEBYTECODE": "1"},
+        [sys.executable, "-c", LOAD.format(absent=ABSENT) + then, *names],
+        env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -41,6 +59,11 @@ def core_modules() -> list[str]:
 def test_every_module_of_the_core_loads_where_trio_does_not_exist() -> None:
     done = load(*core_modules())
     assert done.returncode == 0, done.stderr
+
+
+def test_the_whole_guard_runs_where_there_is_no_event_loop() -> None:
+    done = load("astrid.core.driver", then=LIVE)
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_a_module_that_needs_trio_does_not_load_there() -> None:

@@ -15,7 +15,7 @@ from tests.architecture.source import Module, dotted, modules
 
 MAX_LINES = 400
 
-PROCESS_LAUNCHERS = ("adapters/workspace/process.py", "frontends/launch.py")
+PROCESS_LAUNCHERS = ("adapters/workspace/process.py", "adapters/workspace/watchman.py", "frontends/launch.py")
 # An interrupt from the keyboard ends the system in order, child by child, and is raised again after the last of them.
 KERNEL_ENDS = ("kernel/life.py", "kernel/system.py")
 _PROCESS_CALLS = {
