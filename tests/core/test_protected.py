@@ -210,6 +210,45 @@ def test_a_link_inside_a_git_folder_is_never_made(path: str) -> None:
     assert classify_write(tuple(path.split("/")), symlink=True) is NEVER
 
 
+IN_A_PROTECTED_FOLDER = [
+    ("home/u/.config", "git/config", NEVER),
+    ("home/u/.config", "systemd/user/x.service", NEVER),
+    ("home/u/.config", "app.toml", FREE),
+    ("home/u/.ssh", "authorized_keys", NEVER),
+    ("p/.git", "hooks/pre-commit", NEVER),
+    ("p/.git", "HEAD", FREE),
+    ("p/.git/modules/a", "hooks/x", NEVER),
+    ("p/.GIT /hooks", "x", NEVER),
+    ("p/mirror.git", "hooks/update", NEVER),
+    ("p/mirror.git/main", "src/a.py", FREE),
+    ("p/.github", "workflows/ci.yml", ASK),
+    ("p/.github/workflows", "ci.yml", ASK),
+    ("p/.vscode", "tasks.json", ASK),
+    ("p/.claude/skills", "x/run.sh", ASK),
+    ("p/src", "a.py", FREE),
+]
+
+
+@pytest.mark.parametrize(("root", "path", "expected"), IN_A_PROTECTED_FOLDER)
+def test_a_workspace_that_lies_in_a_protected_folder_frees_nothing(root: str, path: str, expected: Protection) -> None:
+    assert classify_write(tuple(path.split("/")), tuple(root.split("/"))) is expected
+
+
+@MODEST
+@given(path=st.sampled_from([*NEVER_WRITTEN.split(), *ASKED_FOR.split()]), more=st.data())
+def test_no_place_of_the_root_makes_a_path_freer_than_it_is_as_a_whole(path: str, more: st.DataObject) -> None:
+    parts = tuple(path.split("/"))
+    cut = more.draw(st.integers(0, len(parts) - 1))
+    is_bare = any(part.endswith(".git") and part != ".git" for part in parts[: max(cut - 1, 0)])
+    assert is_bare or classify_write(parts[cut:], ("home", "u", *parts[:cut])) >= classify_write(parts)
+
+
+def test_a_link_in_a_workspace_that_is_a_git_folder_is_never_made() -> None:
+    assert classify_write(("HEAD",), ("p", ".git"), symlink=True) is NEVER
+    assert classify_write(("HEAD",), ("p", "mirror.git"), symlink=True) is NEVER
+    assert classify_write(("x",), ("p", "mirror.git", "main"), symlink=True) is FREE
+
+
 def test_a_link_elsewhere_is_judged_by_its_name() -> None:
     assert classify_write(("src", "link"), symlink=True) is FREE
     assert classify_write((".github",), symlink=True) is ASK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from astrid.core.resources import file_resource
 from astrid.core.tokens import Assurance
 from astrid.errors import AstridError
 from astrid.home import Home, open_home, write_guarded
-from astrid.runtime.boot import World, load_identity
+from astrid.runtime.boot import World, account_secrets, load_identity
 from tests.fakes.clock import FakeEntropy, StillClock
 from tests.fakes.home import HOLDER, LOG_ID, RUNTIME, USER, make_home
 from tests.fakes.journal import FakeStore
@@ -197,3 +198,19 @@ def test_a_home_that_others_can_enter_is_never_opened(home: Home) -> None:
     home.root.chmod(0o755)
     with pytest.raises(AstridError):
         open_home(home.root)
+
+
+def test_another_home_in_the_environment_opens_none_of_the_secrets_of_the_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = tmp_path / "account"
+    account.mkdir()
+    known = pwd.struct_passwd(("u", "x", os.geteuid(), os.getegid(), "", str(account), "/bin/sh"))
+    monkeypatch.setattr("astrid.runtime.boot.pwd.getpwuid", {os.geteuid(): known}.__getitem__)
+    monkeypatch.setenv("HOME", str(tmp_path / "elsewhere"))
+    hides = world(make_home(tmp_path / "astrid")[0]).policy.hides
+    for home in (account, tmp_path / "elsewhere"):
+        assert hides(file_resource(os.fspath(home / ".ssh" / "id_ed25519")).text)
+    assert not hides(file_resource(os.fspath(account / "notes")).text)
+    monkeypatch.setattr("astrid.runtime.boot.pwd.getpwuid", dict[int, pwd.struct_passwd]().__getitem__)
+    assert account_secrets() == ()

@@ -52,6 +52,19 @@ def setting(made: Catalogue, workspace: Path, script: Path, max_asks: int = 0) -
 # ---- workspaces
 
 
+async def test_no_tool_writes_what_astrid_runs_from(
+    home: Home, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / ".venv").mkdir()
+    made = catalogue(home)
+    arguments = json.dumps({"file_path": ".venv/lib/x.pth", "content": "import evil"}).encode()
+    assert (await made.place(str(workspace)).server.prepare("write_file", arguments)).pre
+    monkeypatch.setattr("sys.prefix", str(workspace / ".venv"))
+    with pytest.raises(WorkspaceError) as caught:
+        await catalogue(home).place(str(workspace)).server.prepare("write_file", arguments)
+    assert caught.value.code == "workspace.own-code"
+
+
 def test_a_workspace_is_opened_once(home: Home, workspace: Path) -> None:
     made = catalogue(home)
     place = made.place(str(workspace))

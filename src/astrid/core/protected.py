@@ -13,7 +13,8 @@ Never: follows links, or knows the disk: paths come resolved.  Renaming or delet
 it: the caller asks about every entry below.
 
 Invariants:
-  A rule holds at any depth (nested repositories, submodules) and for everything below it.
+  A rule holds at any depth (nested repositories, submodules) and for everything below it, also where it begins above
+  the workspace.
   A folder on the way to a rule is itself ASK: else `mv x .github` would bring in what could not be written there.
   Inside a git folder, what is not known to be harmless is NEVER; the folder itself is NEVER.
 
@@ -136,19 +137,28 @@ _RULES = _rules()
 _GIT_KEYS = frozenset((".git", _short_form(".git")))
 
 
-def classify_write(relative_parts: tuple[str, ...], *, symlink: bool = False) -> Protection:
+def classify_write(
+    relative_parts: tuple[str, ...], above: tuple[str, ...] = (), *, symlink: bool = False
+) -> Protection:
     """What writing, creating, renaming or deleting this entry of a workspace takes.
 
-    ``relative_parts`` are the components of a resolved path below the workspace's root.  The root itself is NEVER,
-    and so is any name that is, or folds to, no plain name (empty, ``..``, with a separator).  ``symlink`` says that a
-    link is created: inside a git folder git would write through it, with text an agent chose, to where it points.
+    ``relative_parts`` are the components of a resolved path below the workspace's root, and ``above`` those of the
+    root: a workspace may itself lie in what is protected.  The root itself is NEVER, and so is any name that is, or
+    folds to, no plain name (empty, ``..``, with a separator).  ``symlink`` says that a link is created: inside a git
+    folder git would write through it, with text an agent chose, to where it points.
     """
     if not relative_parts or any(map(_is_no_name, relative_parts)):
         return Protection.NEVER
-    keys = tuple(_key(fold(part)) for part in relative_parts)
-    if symlink and any(key in _GIT_KEYS or key.endswith(".git") for key in keys):
+    keys = tuple(_key(fold(part)) for part in (*above, *relative_parts))
+    # Below a bare repository lie, by custom, its working trees: of those above, only the root itself is taken for one.
+    starts = [
+        place
+        for place, key in enumerate(keys)
+        if place >= len(above) - 1 or key in _GIT_KEYS or not key.endswith(".git")
+    ]
+    if symlink and any(keys[place] in _GIT_KEYS or keys[place].endswith(".git") for place in starts):
         return Protection.NEVER
-    return max(_classify_at(keys[place], keys[place + 1 :]) for place in range(len(keys)))
+    return max(_classify_at(keys[place], keys[place + 1 :]) for place in starts)
 
 
 def _is_no_name(name: str) -> bool:

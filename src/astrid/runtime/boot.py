@@ -9,6 +9,7 @@ Source: architecture 4; protocol, "Keys and who holds them", N7, N11.
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from astrid.core.install import Install, install_id, roots_of, verify_install
 from astrid.core.keys import KEY_BYTES, SigningKey, load_public_key
 from astrid.core.past import Past, recall_questions
 from astrid.core.policy import Policy
+from astrid.core.protected import SECRET_READS
 from astrid.core.records import Boot, Entry
 from astrid.core.tokens import Roots
 from astrid.core.verify import LogKeys
@@ -44,6 +46,18 @@ from astrid.runtime.shelf import Shelf
 from astrid.runtime.wallet import HolderWallet
 
 EPOCH = 1
+
+
+def account_secrets() -> tuple[str, ...]:
+    """The secrets in the home folder that the system knows of this user.
+
+    ``HOME`` is a variable, which a folder that is entered may set: it says where more secrets lie, never where none do.
+    """
+    try:
+        home = os.path.realpath(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:  # a user without an account has no other home
+        return ()
+    return tuple(os.path.join(home, name) for name in SECRET_READS)
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -132,7 +146,7 @@ class World:
         self.config = self.loaded.config
         # Resolved, for paths are judged as they really are: a rule on the name of a link would match nothing.
         user_home, root = os.path.realpath(Path.home()), os.path.realpath(home.root)
-        self.policy = Policy(*self.loaded.policies, home=user_home, never_read=(root,))
+        self.policy = Policy(*self.loaded.policies, home=user_home, never_read=(root, *account_secrets()))
         self.keys = self.identity.keys
         self.runtime_key = self.identity.runtime_key
         self.holder: bytes = self.identity.holder_key.public

@@ -29,6 +29,7 @@ from astrid.home import Home, identify_workspace, workspace_id
 from astrid.hosts.model import ModelServer
 from astrid.ports import Entropy
 from astrid.runtime.config import Config, usd
+from astrid.runtime.own_code import code_folders
 from astrid.runtime.parts import Brain, Extra, Place
 
 DEFAULT_AGENT = "coder"
@@ -80,7 +81,13 @@ class Catalogue:
         known = workspace_id(identity, self._home, fresh=self._entropy.random_bytes(32))
         place = self._places.get(known)
         if place is None:
-            server = WorkspaceTools(Path(identity.path), home=Path.home(), hidden=self._hides, profile=NO_SANDBOX)
+            server = WorkspaceTools(
+                Path(identity.path),
+                home=Path.home(),
+                hidden=self._hides,
+                profile=NO_SANDBOX,
+                kept=(*code_folders(), actors_folder()),
+            )
             place = self._places[known] = Place(known, identity.path, f"workspace:{known.hex()}", server)
         return place
 

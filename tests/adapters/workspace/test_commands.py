@@ -167,7 +167,43 @@ def test_a_program_that_is_not_there_is_pinned_as_absent(look: Survey, folder: P
 
 @pytest.mark.parametrize("line", ["/proc/self/exe", "/proc/1/root/bin/ls", "/dev/fd/3", "/sys/x"])
 def test_programs_of_the_kernel_are_refused(look: Survey, line: str) -> None:
-    assert refusal(look, line).code in ("command.kernel-program", "command.unresolved")
+    codes = ("command.kernel-program", "command.process-path", "command.unresolved")
+    assert refusal(look, line).code in codes
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no /proc")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "echo a > /proc/self/cwd/hook",
+        "echo a > way/hook",
+        "echo a > /proc/../proc/./self/cwd/hook",
+        "echo a > /proc/net/../cwd/hook",
+        "tool < /proc/thread-self/cwd/s.py",
+        "/proc/self/cwd/s.py",
+        "way/s.py",
+        "python3 /proc/self/cwd/s.py",
+        "python3 /proc/4000000/cwd/s.py",
+        "node --require=/proc/self/cwd/s.py",
+        "make -f /proc/self/cwd/s.py",
+        "cat way/s.py | python3",
+        "cd /proc/self/cwd && ./s.py",
+        "cd way && ./s.py",
+    ],
+)
+def test_a_path_that_the_shell_would_resolve_otherwise_is_refused(look: Survey, folder: Path, line: str) -> None:
+    (folder / "s.py").write_text("print(1)")
+    (folder / "s.py").chmod(0o755)
+    (folder / "hook").symlink_to(".git/hooks/x")
+    (folder / "way").symlink_to("/proc/self/cwd")
+    assert refusal(look, line).code == "command.process-path"
+
+
+@pytest.mark.parametrize(
+    "line", ["tool > /dev/null", "python3 -m x /dev/null < /dev/stdin", "tool /proc/cpuinfo < /dev/null | python3 -m x"]
+)
+def test_what_is_the_same_to_each_process_is_not_refused(look: Survey, line: str) -> None:
+    assert look(line).pre == ()
 
 
 @pytest.mark.parametrize("line", ["./x", "tool > x/y", "cd x && tool", "python3 x"])
@@ -196,6 +232,22 @@ def test_a_command_that_is_too_long_to_be_named_is_refused(look: Survey) -> None
 def test_the_script_of_an_interpreter_is_pinned_by_its_content(look: Survey, folder: Path, line: str) -> None:
     (folder / "s.py").write_text("print(1)")
     assert pinned(look(line), folder) == {"ws/s.py": sha("print(1)")}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["python3 < s.py", "python3 - <./s.py", "cat s.py | python3", "tool s.py | env python3 -", "(python3) <s.py"],
+)
+def test_a_script_that_reaches_its_interpreter_through_a_pipe_is_pinned_too(
+    look: Survey, folder: Path, line: str
+) -> None:
+    (folder / "s.py").write_text("print(1)")
+    assert pinned(look(line), folder) == {"ws/s.py": sha("print(1)")}
+
+
+def test_what_is_piped_from_a_hidden_file_is_not_looked_at(look: Survey, folder: Path) -> None:
+    (folder / "hidden").write_text("print(1)")
+    assert look("python3 < hidden").pre == ()
 
 
 def test_a_script_is_pinned_as_what_its_links_lead_to(look: Survey, folder: Path) -> None:

@@ -172,6 +172,32 @@ def test_what_steers_other_programs_asks_a_person(locator: Locator, text: str, a
     assert check_writable(locator.locate(text)) is asks
 
 
+def test_a_workspace_that_is_itself_protected_is_as_protected_as_before(folder: Path, system: Root) -> None:
+    (folder / ".config").mkdir()
+    root = Root.open(folder / ".config")
+    locator = Locator(root, system, folder.parent / "home", lambda _: False)
+    with pytest.raises(WorkspaceError) as caught:
+        check_writable(locator.locate("git/config"))
+    assert caught.value.code == "workspace.protected"
+    assert check_writable(locator.locate("fish/config.fish"))
+    assert not check_writable(locator.locate("app.toml"))
+    root.close()
+
+
+@pytest.mark.parametrize("text", ["env/x.pth", "env", "lib/a.py", "way/lib/a.py", "~/../code/a.py", "gone/a.py"])
+def test_what_astrid_runs_from_is_never_written(root: Root, system: Root, folder: Path, text: str) -> None:
+    (folder / "env").mkdir()
+    (folder / "way").symlink_to(".")
+    (folder.parent / "code").mkdir()
+    (folder / "real").symlink_to("lib")
+    kept = (folder / "env", folder / "real", folder.parent / "code", folder / "gone")
+    locator = Locator(root, system, folder.parent / "home", lambda _: False, kept)
+    with pytest.raises(WorkspaceError) as caught:
+        check_writable(locator.locate(text))
+    assert caught.value.code == "workspace.own-code"
+    assert not check_writable(locator.locate("envx/a.py"))
+
+
 def corpus() -> list[str]:
     return json.loads((Path(__file__).parent / "traversal.json").read_text())["paths"]
 

@@ -425,6 +425,20 @@ async def test_an_ambiguous_text_is_not_edited(bench: Bench) -> None:
     assert (bench.folder / "f").read_text() == "a a"
 
 
+async def test_an_edit_that_would_make_too_much_is_refused_before_it_is_made(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bench.folder / "f").write_text("é" * 1000)
+    monkeypatch.setattr(writing, "MAX_FILE_BYTES", 10_000)
+    made: list[int] = []
+    monkeypatch.setattr(writing, "write", lambda _target, data, _expected: made.append(len(data)))
+    outcome = await bench.outcome("edit_file", file_path="f", old_string="é", new_string="x" * 11, replace_all=True)
+    assert (outcome.is_error, outcome.effect, made) == (True, "none", [])
+    assert outcome.content == b"the text is larger than 10 MiB; write less"
+    await bench.text("edit_file", file_path="f", old_string="é", new_string="x" * 10, replace_all=True)
+    assert made == [10_000]
+
+
 async def test_line_ends_and_modes_survive_an_edit(bench: Bench) -> None:
     (bench.folder / "f").write_bytes(b"#!/bin/sh\r\nold\r\n")
     (bench.folder / "f").chmod(0o755)

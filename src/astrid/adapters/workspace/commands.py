@@ -31,6 +31,7 @@ import msgspec
 from astrid.adapters.workspace.handles import Parts, Root, split
 from astrid.adapters.workspace.observe import MAX_PROGRAM_BYTES, observe, observe_for_write
 from astrid.adapters.workspace.paths import Locator, check_writable
+from astrid.adapters.workspace.procpath import is_of_a_process
 from astrid.core.call import MAX_NEEDS, Pre
 from astrid.core.command import CommandLine, Segment, Word, changes_directory, parse_command, writes_and_reads
 from astrid.core.resources import exec_resource
@@ -102,8 +103,11 @@ class _Survey:
     def touched(self) -> Touched:
         for segment in self._command.segments:
             self._take_segment(segment)
+        interprets = any(_interprets(segment) for segment in self._command.segments)
+        if interprets:
+            self._take_piped_scripts()
         for redirected in writes_and_reads(self._command):
-            self._take_redirection(redirected.path, _PERMISSIONS[redirected.mode])
+            self._take_redirection(redirected.path, _PERMISSIONS[redirected.mode], runs=interprets)
         if not self._needs:
             self._need(_exec_text(BUILTIN_FOLDER + b":", ()), Permission.EXECUTE)
         if len(self._needs) > MAX_NEEDS or len(self._pre) > MAX_PINNED_FILES:
@@ -150,7 +154,7 @@ class _Survey:
         program = self._program(segment)
         self._need(_exec_text(program, segment.argv[1:]), Permission.EXECUTE)
         name = os.path.basename(segment.program)
-        if _INTERPRETER.fullmatch(name):
+        if _interprets(segment):
             self._take_script(segment)
         if name in _RECIPES:
             self._take_recipe(segment, _RECIPES[name])
@@ -209,6 +213,19 @@ class _Survey:
                 if mine and os.path.isfile(path):
                     self._pin(path)
 
+    def _take_piped_scripts(self) -> None:
+        """Pin what any word of the line names in the workspace: an interpreter may get it through a pipe."""
+        for segment in self._command.segments:
+            for path in (path for word in _literals(segment) for path in self._lying(word)):
+                self._pin(path)
+
+    def _lying(self, word: str) -> Iterator[bytes]:
+        """The files of the workspace that ``word`` may mean."""
+        for base in () if word in _PLAIN_DEVICES else self._bases:
+            path = _real_path(os.path.join(base, word.encode()))
+            if self._in_workspace(path) and os.path.isfile(path):
+                yield path
+
     def _take_recipe(self, segment: Segment, names: tuple[bytes, ...]) -> None:
         """Pin the files that say what ``make`` and its like do, also those that are not there: one may appear."""
         folders = set(self._bases)
@@ -226,7 +243,7 @@ class _Survey:
     def _meant(self, word: str) -> Iterator[bytes]:
         """The paths that ``word``, or what stands behind its option, may mean."""
         texts = [word, word.partition("=")[2], word[2:]] if word.startswith("-") else [word, word.partition("=")[2]]
-        for text in filter(None, texts):
+        for text in (text for text in texts if text and text not in _PLAIN_DEVICES):
             if not text.startswith("/") and not self._bases:
                 if word.startswith("-"):
                     continue
@@ -256,7 +273,7 @@ class _Survey:
 
     # Redirections ----------------------------------------------------------------------------------------------------
 
-    def _take_redirection(self, path: str | None, permission: Permission) -> None:
+    def _take_redirection(self, path: str | None, permission: Permission, *, runs: bool) -> None:
         if path is None:
             raise CommandError(
                 "command.redirection",
@@ -265,8 +282,11 @@ class _Survey:
             )
         if path in _PLAIN_DEVICES:
             return
-        target = self._locator.find(split(_real_path(os.path.join(self._root, path.encode()))), path)
+        real = _real_path(os.path.join(self._root, path.encode()))
+        target = self._locator.find(split(real), path)
         self._need(target.resource, permission)
+        if runs and not permission & Permission.WRITE and not self._locator.hides(target.root, target.parts):
+            self._pin(real)
         if permission & Permission.WRITE:
             check_writable(target)
             if not self._locator.hides(target.root, target.parts):
@@ -297,12 +317,18 @@ def _exec_text(program: bytes, words: Iterable[Word]) -> str:
 
 
 def _real_path(path: bytes) -> bytes:
-    """``path`` as the system would resolve it now.
+    """``path`` as the system would resolve it now, for whatever process.
 
     Raises:
-        CommandError: a link on it may not be read.
+        CommandError: a link on it may not be read, or it leads through the folder of one process in /proc.
     """
     try:
+        if is_of_a_process(path):
+            raise CommandError(
+                "command.process-path",
+                "a path through /proc, where it means another file to each process",
+                advice="name the real path",
+            )
         return os.path.realpath(path)
     except OSError as error:
         raise CommandError(
@@ -322,6 +348,10 @@ def _without_climbing(word: str) -> bytes:
     if b".." in names:
         raise CommandError("command.dots", "`cd` into a folder and back", advice="write the path without `..`")
     return word.encode()
+
+
+def _interprets(segment: Segment) -> bool:
+    return _INTERPRETER.fullmatch(os.path.basename(segment.program)) is not None
 
 
 def _literals(segment: Segment) -> list[str]:

@@ -13,7 +13,7 @@ Source: the first Astrid (paths resolved against the process's folder); threats 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +35,13 @@ HiddenRule = Callable[[str], bool]
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a path argument means.  ``shown`` is the argument, fit to be shown; ``parts`` lie below ``root`` and
-    hold no link."""
+    hold no link.  ``kept``: no tool may ever write it, whatever its name."""
 
     root: Root
     parts: Parts
     inside: bool
     shown: str
+    kept: bool = False
 
     @property
     def absolute(self) -> str:
@@ -78,8 +79,10 @@ def path_name(root: Root, parts: Parts) -> str:
 class Locator:
     """Finds what paths mean, for one workspace."""
 
-    def __init__(self, workspace: Root, system: Root, home: Path, hidden: HiddenRule) -> None:
-        """``home`` is what ``~/`` means.
+    def __init__(
+        self, workspace: Root, system: Root, home: Path, hidden: HiddenRule, kept: Iterable[Path] = ()
+    ) -> None:
+        """``home`` is what ``~/`` means; below the folders ``kept``, which need not be there, no tool writes.
 
         Raises:
             WorkspaceError: the workspace's own path holds characters that no resource may hold.
@@ -88,6 +91,7 @@ class Locator:
         self.system = system
         self._home = split(os.fsencode(home))
         self._hidden = hidden
+        self._kept = tuple(split(os.path.realpath(os.fsencode(folder))) for folder in kept)
         _check_plain(workspace, ())
 
     def locate(self, text: str) -> Target:
@@ -142,7 +146,9 @@ class Locator:
         if len(b"/".join((*root.path, *parts))) > MAX_PATH_BYTES or any(len(part) > MAX_NAME_BYTES for part in parts):
             raise _no_path("the path or one of its names is too long")
         _check_plain(root, parts)
-        return Target(root, parts, root is self.workspace, visible_name(shown.encode()))
+        whole = (*root.path, *parts)
+        kept = any(whole[: len(folder)] == folder for folder in self._kept)
+        return Target(root, parts, root is self.workspace, visible_name(shown.encode()), kept)
 
     def _absolute(self, text: str) -> Parts:
         if not text or "\0" in text:
@@ -191,7 +197,15 @@ def check_writable(target: Target) -> bool:
     Raises:
         WorkspaceError: no tool may ever write it.
     """
-    protection = classify_write(tuple(name.decode() for name in target.parts))
+    if target.kept:
+        raise WorkspaceError(
+            "workspace.own-code",
+            "the tools never write what Astrid itself runs from",
+            effect="none",
+            advice="work in a folder in which Astrid is not installed",
+        )
+    names, above = (tuple(name.decode() for name in names) for names in (target.parts, target.root.path))
+    protection = classify_write(names, above)
     if protection is Protection.NEVER:
         raise WorkspaceError(
             "workspace.protected",

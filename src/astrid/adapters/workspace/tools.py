@@ -49,12 +49,14 @@ class WorkspaceTools:
         program_folders: Sequence[Path] = (),
         opener: Opener | None = None,
         engine: Engine | None = None,
+        kept: Sequence[Path] = (),
     ) -> None:
         """``home`` is the user's home folder, ``profile`` the digest of the sandbox profile; ``hidden`` says which
         files policy denies.
 
         ``env`` is added to the fixed environment of commands, ``program_folders`` to where they are looked for.
-        ``opener`` and ``engine`` are otherwise chosen by what the system offers.
+        ``opener`` and ``engine`` are otherwise chosen by what the system offers.  Below the folders ``kept`` no tool
+        writes.
 
         Raises:
             WorkspaceError: the folder cannot be a workspace, or a variable or a program folder is unsafe.
@@ -67,7 +69,7 @@ class WorkspaceTools:
         self._root = Root.open(root, opener)
         self._system = Root.of_system(opener)
         try:
-            locator = Locator(self._root, self._system, home, hidden)
+            locator = Locator(self._root, self._system, home, hidden, kept)
             for folder in program_folders:
                 _check_program_folder(folder, locator)
         except WorkspaceError:

@@ -40,9 +40,7 @@ def write(target: Target, data: bytes, expected: tuple[Pre, ...]) -> None:
         exact.
     """
     if len(data) > MAX_FILE_BYTES:
-        raise WorkspaceError(
-            "workspace.too-large", "the text is larger than 10 MiB", effect="none", advice="write less"
-        )
+        raise _too_much()
     before = {pre.path: pre for pre in expected}
     was = before.get(target.path_name)
     depth = _deepest_folder(target, before)
@@ -81,8 +79,15 @@ def edit(target: Target, old: str, new: str, *, every: bool, expected: tuple[Pre
             " — use replace_all or provide more context to make it unique",
             effect="none",
         )
+    # SAFETY: judged before it is made: a million small places, each replaced by a megabyte, would be all our memory.
+    if len(text.encode()) + count * (len(new.encode()) - len(old.encode())) > MAX_FILE_BYTES:
+        raise _too_much()
     write(target, text.replace(old, new).encode(), expected)
     return count
+
+
+def _too_much() -> WorkspaceError:
+    return WorkspaceError("workspace.too-large", "the text is larger than 10 MiB", effect="none", advice="write less")
 
 
 def changed(effect: Effect = "none") -> WorkspaceError:
