@@ -186,6 +186,7 @@ def test_the_doctor_says_what_is_missing_and_what_the_daemon_finds(place: Place)
     assert done.returncode == 1  # this home has no user key
     assert states["user-key"] == "fail"
     assert {name: states[name] for name in WELL} == dict.fromkeys(WELL, "ok")
+    assert states["sandbox"] == "warn"  # there is none, and that is said
 
 
 def test_the_doctor_finds_nothing_wrong_where_nothing_is(tmp_path: Path) -> None:

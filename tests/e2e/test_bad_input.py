@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -305,7 +307,7 @@ def test_a_script_that_is_not_json(place: Place) -> None:
     path = place.root / "bad.jsonl"
     path.write_text("this is no JSON\n")
     what = "the text is not JSON: invalid character (byte 4)"
-    advice = 'correct the line; it is an object such as {"text": "done"}, and the README shows more'
+    advice = 'correct the line; it is an object such as {"text": "done"}, and docs/model-scripts.md shows all of it'
     done = place.exec("go", "--model", f"scripted:{path}")
     says(done, "model.script-line", what, advice, where=f"{path}:1")
 
@@ -426,6 +428,31 @@ def test_a_reader_that_leaves_early_is_no_error_message(place: Place) -> None:
     done = subprocess.run(command, shell=True, **place.options(), check=False)  # noqa: S602 - a pipe is the point
     assert done.stderr == ""
     assert "genesis" in done.stdout
+
+
+def test_a_reader_of_what_the_verifier_finds_that_leaves_is_no_error_message(place: Place) -> None:
+    recorded(place)
+    reading, writing = os.pipe()
+    os.close(reading)
+    given: dict[str, Any] = {**place.options(), "stdout": writing, "stderr": subprocess.PIPE}
+    del given["capture_output"]
+    try:
+        done: subprocess.CompletedProcess[str] = subprocess.run([*ASTRID, "audit", "verify"], **given, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _interrupted() -> None:
+    """What a process is that Ctrl-C reached before it could do anything."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("words", [["audit", "verify"], ["daemon", "status"], ["demo"]], ids=" ".join)
+def test_ctrl_c_while_a_command_begins_ends_it_without_a_word(place: Place, words: list[str]) -> None:
+    done = subprocess.run([*ASTRID, *words], **place.options(), check=False, preexec_fn=_interrupted)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize("command", [ASTRIDD, [*ASTRID, "daemon"]], ids=["astridd", "astrid daemon"])

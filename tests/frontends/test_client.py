@@ -22,7 +22,7 @@ from astrid.home import Home
 from astrid.wire import params as p
 from astrid.wire import results as r
 from tests.fakes.daemon_home import make_client_home
-from tests.fakes.daemons import LIMIT_SECONDS, InProcess, daemon_in
+from tests.fakes.daemons import LIMIT_SECONDS, InProcess, daemon_in, settled
 from tests.fakes.home import LOG_ID, RUNTIME, USER
 
 
@@ -226,6 +226,17 @@ async def test_every_call_ends_when_the_daemon_does(tmp_path: Path) -> None:
             assert caught.value.code in ("daemon.gone", "daemon.stopping")
             with pytest.raises(AstridError):
                 await client.next_event("session:" + "0" * 32)
+
+
+async def test_what_still_arrives_when_a_connection_is_over_here_breaks_nothing(tmp_path: Path) -> None:
+    with trio.fail_after(LIMIT_SECONDS):
+        async with daemon_in(tmp_path) as daemon, connect(daemon.home) as client:
+            client.abandon()
+            daemon.daemon._stop()  # which says goodbye, to nobody
+            await settled(lambda: client._web.closed is not None)
+            with pytest.raises(AstridError) as caught:
+                await client.call("status", p.Nothing())
+            assert caught.value.code == "daemon.gone"
 
 
 async def test_what_a_person_is_waited_for_with_is_given_up_when_the_daemon_goes(tmp_path: Path) -> None:

@@ -246,6 +246,8 @@ class Client:
         try:
             while True:
                 text = await self._web.get_message()
+                if self._broken is not None:
+                    return  # it is over on our side; this was on its way already
                 for happening in self._peer.receive(text.encode() if isinstance(text, str) else text):
                     self._take(happening)
                 self._tell()

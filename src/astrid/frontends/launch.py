@@ -132,9 +132,11 @@ def run_verifier(arguments: Sequence[str]) -> int:
     """
     command = _python(DAEMON, "verify", *arguments)
     try:
-        return subprocess.run(command, env=_environment(), check=False).returncode  # noqa: S603 - as above
+        # In a session of its own Ctrl-C does not reach it, but us; and whoever is interrupted here kills it.
+        done = subprocess.run(command, env=_environment(), check=False, start_new_session=True)  # noqa: S603 - as above
     except OSError as error:
         raise _failed("the verifier", error) from error
+    return done.returncode
 
 
 def verify_home(root: Path, *arguments: str) -> tuple[int, str]:
@@ -146,7 +148,9 @@ def verify_home(root: Path, *arguments: str) -> tuple[int, str]:
     command = _python(DAEMON, "verify", *arguments)
     environment = {**_environment(), "ASTRID_HOME": str(root)}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603 - as above
+        done = subprocess.run(  # noqa: S603 - as above
+            command, env=environment, capture_output=True, check=False, start_new_session=True
+        )
     except OSError as error:
         raise _failed("the verifier", error) from error
     return done.returncode, done.stdout.decode("utf-8", "replace")
@@ -170,7 +174,13 @@ def _captured(module: str, *arguments: str) -> tuple[int, str]:
     command = _python(module, *arguments)
     try:
         done = subprocess.run(  # noqa: S603 - as above
-            command, env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
+            command,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            start_new_session=True,
         )
     except OSError as error:
         raise _failed(module, error) from error
@@ -204,7 +214,8 @@ def open_daemon_log(home: Home) -> int:
     Raises:
         LaunchError: it cannot be written.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    # Without waiting: a fifo in its place has nobody at the other end.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         if home.daemon_log.is_file() and home.daemon_log.stat().st_size > MAX_LOG_BYTES:
             os.replace(home.daemon_log, home.daemon_log.with_suffix(".old"))

@@ -103,3 +103,9 @@ def test_a_task_of_no_or_too_many_words_is_refused(tmp_path: Path, task: str) ->
     with pytest.raises(InputError) as caught:
         job(tmp_path, task, "--approve", "never")
     assert caught.value.code == "exec.task"
+
+
+def test_a_missing_file_of_tokens_is_told_with_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_tokens(tmp_path / "none", str(tmp_path / "workspace"))
+    assert (caught.value.code, "astrid tokens grant --out" in caught.value.advice) == ("file.missing", True)

@@ -126,6 +126,14 @@ def test_a_bug_is_shown_to_a_person_by_its_place_alone(capsys: pytest.CaptureFix
     assert "sk-secret" not in told
 
 
+def test_an_interrupt_while_python_begins_or_ends_is_told_as_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as error:
+        cli._say_where(type(error), error, error.__traceback__)
+    assert capsys.readouterr().err == ""
+
+
 def test_plain_text_stays_and_everything_else_is_spelt_out() -> None:
     assert plain("héllo wörld 你好 `x`") == "héllo wörld 你好 `x`"
     assert plain("a\tb\nc\x00\x7f\u200b\u2028\ue000") == "a\\u{9}b\\u{a}c\\u{0}\\u{7f}\\u{200b}\\u{2028}\\u{e000}"

@@ -43,7 +43,9 @@ def main() -> int:
     arguments = sys.argv[1:]
     if arguments[:1] not in ([], ["-h"], ["--help"], ["--version"]):
         from astrid.frontends.launch import isolate
+        from astrid.frontends.waiting import hold_interrupts
 
+        hold_interrupts()  # until `_run` can tell what one means; the isolated interpreter inherits that
         isolate(arguments)
     return run(arguments)
 
@@ -77,12 +79,15 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     import logging
     from importlib import import_module
 
+    from astrid.frontends.waiting import take_interrupts
+
     class Parser(argparse.ArgumentParser):
         """Complaints about words on the command line repeat them, wherever the words came from."""
 
         def error(self, message: str) -> NoReturn:
             super().error(plain(message))
 
+    take_interrupts()
     logging.disable()  # what libraries report, with the text of exceptions, is not for a terminal
     module, says = COMMANDS[name]
     command = import_module(module)
@@ -130,7 +135,9 @@ def _complain(text: str) -> None:
 
 
 def _say_where(kind: type[BaseException], _error: BaseException, trace: TracebackType | None) -> None:
-    """A bug: where it is, without what it held."""
+    """A bug: where it is, without what it held.  An interrupt while Python itself begins or ends is none."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

@@ -71,6 +71,7 @@ def _look() -> Iterator[Finding]:
     yield _python()
     yield _openat2()
     yield _ripgrep()
+    yield _sandbox()
     try:
         home = open_home(home_folder(os.environ))
     except AstridError as error:
@@ -124,6 +125,12 @@ def _ripgrep() -> Finding:
         advice = "install ripgrep to search large workspaces faster"
         return Finding(name="ripgrep", state="warn", detail="rg is not there; Python searches", advice=advice)
     return Finding(name="ripgrep", state="ok", detail=found)
+
+
+def _sandbox() -> Finding:
+    advice = "each one asks you, in every mode: read the line, and say yes only to what you would type yourself"
+    detail = "there is none yet: commands of a session run with your own rights"
+    return Finding(name="sandbox", state="warn", detail=detail, advice=advice)
 
 
 # --- keys

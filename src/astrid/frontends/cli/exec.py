@@ -39,6 +39,7 @@ from astrid.wire.params import MAX_INPUT_CHARS
 SCRIPTED = "scripted:"
 GRANT_DAYS = 30
 CANCEL_SECONDS = 10.0
+_MAKE_TOKENS = "make one with `astrid tokens grant --out FILE`"
 ASKED_TIMES = 2  # should the signer die under a question
 _GOOD_ENDS = frozenset({"end_turn", "stop_sequence"})
 
@@ -110,7 +111,11 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
         )
     attached = None if args.input is None else _read_text(args.input)
     if not args.task.strip() or len(args.task) + len(attached or "") + 200 > MAX_INPUT_CHARS:
-        raise InputError("exec.task", f"the task is empty, or longer than {MAX_INPUT_CHARS} characters with its input")
+        raise InputError(
+            "exec.task",
+            f"the task is empty, or longer than {MAX_INPUT_CHARS} characters with its input",
+            advice="say what to do in a sentence, and leave long texts in files of the workspace",
+        )
     return Job(
         task=args.task,
         attached=attached,
@@ -150,9 +155,13 @@ def _read_text(name: str) -> str:
             data = file.read(4 * MAX_INPUT_CHARS + 1)
         return data.decode()
     except OSError as error:
-        raise ConfigError("exec.input", f"the input cannot be read: {error.strerror}", where=name) from error
+        raise ConfigError(
+            "exec.input", f"the input cannot be read: {error.strerror}", where=name, advice="name a text file of yours"
+        ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError("exec.input", "the input is not UTF-8 text", where=name) from error
+        raise ConfigError(
+            "exec.input", "the input is not UTF-8 text", where=name, advice="name a text file of yours"
+        ) from error
 
 
 def read_tokens(path: Path, workspace: str) -> tuple[bytes, ...]:
@@ -169,7 +178,7 @@ def read_tokens(path: Path, workspace: str) -> tuple[bytes, ...]:
             where=str(path),
             advice="keep it elsewhere",
         )
-    data = read_guarded(path, what="the file with tokens")
+    data = read_guarded(path, what="the file with tokens", made_by=_MAKE_TOKENS)
     if data[:1] and 0x91 <= data[0] <= 0x98:  # a token: an array of one to eight blocks
         return (data,)
     try:
@@ -187,7 +196,7 @@ def _no_tokens(path: Path) -> ConfigError:
         "exec.approve-file",
         "the file holds no tokens",
         where=str(path),
-        advice="make one with `astrid tokens grant --out FILE`",
+        advice=_MAKE_TOKENS,
     )
 
 

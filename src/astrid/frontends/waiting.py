@@ -1,0 +1,22 @@
+"""Ctrl-C at moments when nobody can tell what it means: while a program begins, changes into another, or cleans up.
+
+It is held back, not lost: it comes when it is asked for.
+
+Source: pthread_sigmask(3), signal(7) (a mask outlives execve).
+"""
+
+from __future__ import annotations
+
+import signal
+
+_INTERRUPT = frozenset({signal.SIGINT})
+
+
+def hold_interrupts() -> None:
+    """From here on Ctrl-C waits, also in the program that this process becomes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPT)
+
+
+def take_interrupts() -> None:
+    """From here on Ctrl-C comes again, at once if there was one."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPT)
