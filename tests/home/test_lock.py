@@ -29,3 +29,13 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
         HomeLock(home)
     assert caught.value.code == "daemon.no-lock"
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_lock_that_is_no_plain_file_is_refused_and_let_go(tmp_path: Path) -> None:
+    home, _ = make_home(tmp_path / "home")
+    os.mkfifo(home.lock)
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(LaunchError) as caught:
+        HomeLock(home)
+    assert caught.value.code == "daemon.no-lock"
+    assert len(os.listdir("/dev/fd")) == before

@@ -107,8 +107,12 @@ def _verify(options: argparse.Namespace) -> int:
     root: Path = own if options.home is None else options.home.resolve()
     is_own = root == own.resolve() or root == own
     finding = try_start(root) if options.start else verify_home(root, trust, is_own=is_own)
-    sys.stdout.write((finding.to_json() if options.json else finding.to_text()) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write((finding.to_json() if options.json else finding.to_text()) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has left, as ``head`` does, and the exit code says it still; Python would complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
     return finding.exit_code
 
 

@@ -68,6 +68,7 @@ class Attempt(msgspec.Struct, frozen=True):
     layer: str
     code: str
     reason: str
+    advice: str
     expected: str
 
     @property
@@ -333,8 +334,8 @@ class _Attack:
         self._directory.running().post(self._ref, propose)
         answer = await self._receive.receive()
         if isinstance(answer, Refused):
-            return Attempt(name, True, answer.layer, answer.code, answer.reason, expected)
-        return Attempt(name, False, "", "", "", expected)
+            return Attempt(name, True, answer.layer, answer.code, answer.reason, answer.advice, expected)
+        return Attempt(name, False, "", "", "", "", expected)
 
 
 def damage(kind: str, home: Path) -> None:

@@ -32,7 +32,7 @@ class Report:
         self.verbose = verbose
         self._lines = 0
         self._sinks = [2]
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(file, flags, 0o600)
         if os.path.sameopenfile(descriptor, 2):
             os.close(descriptor)

@@ -16,10 +16,17 @@ MAX_GUARDED_BYTES = 1024 * 1024
 
 
 def read_guarded(
-    path: Path, *, what: str, max_bytes: int = MAX_GUARDED_BYTES, private: bool = True, of_system: bool = False
+    path: Path,
+    *,
+    what: str,
+    max_bytes: int = MAX_GUARDED_BYTES,
+    private: bool = True,
+    of_system: bool = False,
+    made_by: str = "run `astrid init`",
 ) -> bytes:
     """The content of a file of our own.  ``private`` ones nobody else may even read; the others nobody else may change.
-    One ``of_system`` belongs to root, or to whoever this is where there is no other.
+    One ``of_system`` belongs to root, or to whoever this is where there is no other.  ``made_by`` is the advice where
+    there is none.
 
     Raises:
         ConfigError: missing, a link, not a plain file, of another owner, open to others, or too long.
@@ -34,7 +41,7 @@ def read_guarded(
         finally:
             os.close(fd)
     except FileNotFoundError as error:
-        raise ConfigError("file.missing", f"{what} is missing", where=str(path), advice="run `astrid init`") from error
+        raise ConfigError("file.missing", f"{what} is missing", where=str(path), advice=made_by) from error
     except OSError as error:
         raise ConfigError(
             "file.unreadable",
@@ -55,7 +62,7 @@ def read_guarded(
 def _judge(found: os.stat_result, path: Path, what: str, *, owners: set[int], forbidden: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise ConfigError(
-            "file.not-plain", f"{what} is not a plain file", where=str(path), advice="remove it and run `astrid init`"
+            "file.not-plain", f"{what} is not a plain file", where=str(path), advice="put a plain file in its place"
         )
     if found.st_uid not in owners:
         raise ConfigError(

@@ -5,8 +5,10 @@ Source: architecture 4 ("one per home, by flock"); threats 30, 43.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 
 from astrid.errors import LaunchError
 from astrid.home.layout import Home
@@ -17,9 +19,10 @@ class HomeLock:
 
     def __init__(self, home: Home) -> None:
         self._path = home.lock
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             self._descriptor = os.open(home.lock, flags, 0o600)
+            _check_plain(self._descriptor)
         except OSError as error:
             raise LaunchError(
                 "daemon.no-lock",
@@ -46,3 +49,14 @@ class HomeLock:
     def close(self) -> None:
         """Let go of the home."""
         os.close(self._descriptor)
+
+
+def _check_plain(descriptor: int) -> None:
+    """Return if it is a plain file; else it is closed.
+
+    Raises:
+        OSError: it is something that cannot be written like one.
+    """
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file")

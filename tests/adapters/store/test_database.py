@@ -102,6 +102,17 @@ def test_an_older_log_is_brought_up_to_date_whole_or_not_at_all(
     assert connection.execute("SELECT count(*) FROM log").get == 3
 
 
+def test_a_log_that_another_one_has_just_brought_up_to_date_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made(tmp_path / "audit.db")
+    monkeypatch.setattr(database, "_version", lambda *_: 0)  # as it was when we looked
+    connection = open_writer(path)
+    connection.authorizer = None
+    assert connection.pragma("user_version") == len(MIGRATIONS)
+    assert connection.execute("SELECT count(*) FROM log").get == 3
+
+
 # ---- what is refused
 
 
@@ -109,6 +120,17 @@ def test_an_older_log_is_brought_up_to_date_whole_or_not_at_all(
 def test_a_link_is_not_followed(tmp_path: Path, open_it: Callable[[Path], apsw.Connection]) -> None:
     made(tmp_path / "other.db")
     (tmp_path / "audit.db").symlink_to("other.db")
+    assert refusal(open_it, tmp_path / "audit.db") == "journal.not-plain"
+
+
+@both
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_what_lies_beside_the_log_and_is_no_plain_file_is_not_waited_for(
+    tmp_path: Path, open_it: Callable[[Path], apsw.Connection], end: str
+) -> None:
+    made(tmp_path / "audit.db")
+    (tmp_path / f"audit.db{end}").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / f"audit.db{end}")
     assert refusal(open_it, tmp_path / "audit.db") == "journal.not-plain"
 
 
@@ -241,6 +263,29 @@ def test_a_folder_that_may_not_be_written_holds_no_log(plain_folder: Path) -> No
 
 
 # ---- guards against ourselves
+
+
+@both
+def test_every_guard_that_sqlite_offers_is_up(tmp_path: Path, open_it: Callable[[Path], apsw.Connection]) -> None:
+    connection = open_it(made(tmp_path / "audit.db"))
+    connection.authorizer = None
+    pragmas = ("recursive_triggers", "trusted_schema", "cell_size_check", "mmap_size", "temp_store")
+    assert [connection.pragma(name) for name in pragmas] == [1, 0, 1, 0, 2]
+    options = (
+        apsw.SQLITE_DBCONFIG_DEFENSIVE,
+        apsw.SQLITE_DBCONFIG_DQS_DML,
+        apsw.SQLITE_DBCONFIG_DQS_DDL,
+        apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA,
+    )
+    assert [connection.config(option, -1) for option in options] == [1, 0, 0, 0]
+    tables = connection.execute("SELECT name FROM pragma_table_list WHERE strict = 0 AND name NOT LIKE 'sqlite_%'")
+    assert tables.fetchall() == []
+
+
+def test_the_write_ahead_log_does_not_stay_as_large_as_it_once_was(tmp_path: Path) -> None:
+    connection = open_writer(tmp_path / "audit.db")
+    connection.authorizer = None
+    assert 0 < connection.pragma("journal_size_limit") <= 64 * 1024 * 1024
 
 
 @pytest.mark.parametrize(

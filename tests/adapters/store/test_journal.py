@@ -10,7 +10,9 @@ import apsw
 import pytest
 import trio
 
-from astrid.adapters.store.journal import SqliteJournal, SqliteReader
+from astrid.adapters.store.database import open_writer
+from astrid.adapters.store.journal import SqliteJournal, SqliteReader, commit
+from astrid.core.tiles import Tile
 from astrid.errors import JournalError
 from astrid.ports import Batch
 from tests.adapters.store.test_contract import SALT, write
@@ -45,6 +47,34 @@ async def test_a_bug_in_the_writer_is_told_to_everybody_who_waits(
     await journal.aclose()
     assert broken == [OverflowError]
     assert writers() == 0
+
+
+def test_a_batch_of_any_size_is_one_transaction_with_one_statement_for_each_table(tmp_path: Path) -> None:
+    connection = open_writer(tmp_path / "audit.db")
+    said: list[str] = []
+
+    def listen(_cursor: apsw.Cursor, statement: str, _bindings: object) -> bool:
+        said.append(statement)
+        return True
+
+    connection.exec_trace = listen
+    seqs = range(1, 301)
+    batch = Batch(
+        first=1,
+        frames=tuple(b"%d" % seq for seq in seqs),
+        payloads=tuple((seq, slot, SALT, b"x") for seq in seqs for slot in (0, 1)),
+        rows=tuple((bytes(16), seq, b"row") for seq in seqs),
+        tiles=(Tile(0, 0, bytes(32 * 256)), Tile(1, 0, bytes(32))),
+        checkpoint=(300, b"note"),
+    )
+    commit(connection, batch)
+    assert [statement.split(" SELECT ")[0].split(" VALUES")[0] for statement in said] == [
+        "BEGIN IMMEDIATE",
+        *(f"INSERT INTO {table}" for table in ("log", "payload", "journal", "tile", "checkpoint")),
+        "COMMIT",
+    ]
+    counted = [connection.execute(f"SELECT count(*) FROM {table}").get for table in ("log", "payload", "journal")]  # noqa: S608
+    assert counted == [300, 600, 300]
 
 
 async def test_a_start_that_fails_leaves_no_thread(tmp_path: Path) -> None:

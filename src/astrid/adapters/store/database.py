@@ -24,6 +24,7 @@ from astrid.home.files import sync_folder
 
 APPLICATION_ID = 0x41737472  # "Astr"
 BUSY_MS = 5000
+_BESIDE = ("-wal", "-shm", "-journal")  # what SQLite adds to the name of a database
 _MIB = 1024 * 1024
 
 # Keys of several fields are single blobs, so that a whole batch is one statement over one array.
@@ -83,7 +84,8 @@ def open_writer(path: Path) -> apsw.Connection:
                 )
             connection.pragma("synchronous", "FULL")
             connection.pragma("journal_size_limit", 64 * _MIB)
-            _migrate(connection, _version(connection, path))
+            if _version(connection, path) < len(MIGRATIONS):
+                _migrate(connection)
             connection.authorizer = _authorize
             return connection
 
@@ -111,7 +113,7 @@ def _make(place: Path) -> None:
     os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     with _connected(beside, apsw.SQLITE_OPEN_READWRITE) as connection:
         connection.pragma("journal_mode", "memory")  # nobody needs what is half made
-        _migrate(connection, 0)
+        _migrate(connection)
         connection.close()
     os.rename(beside, place)
     sync_folder(place.parent)
@@ -120,7 +122,9 @@ def _make(place: Path) -> None:
 @contextmanager
 def _connected(place: Path, access: int) -> Iterator[apsw.Connection]:
     """A connection that is closed again only if the body fails."""
-    if not stat.S_ISREG(os.lstat(place).st_mode):
+    # SAFETY: SQLite opens what lies beside the log as well, and would wait for the other end of a fifo for ever.
+    beside = [place.with_name(place.name + end) for end in _BESIDE]
+    if not stat.S_ISREG(os.lstat(place).st_mode) or not all(map(_is_plain_or_gone, beside)):
         raise JournalError(
             "journal.not-plain",
             "the log is a link, or no plain file",
@@ -137,6 +141,13 @@ def _connected(place: Path, access: int) -> Iterator[apsw.Connection]:
     except BaseException:
         connection.close()
         raise
+
+
+def _is_plain_or_gone(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:  # whoever closes the log last removes these, at any moment
+        return True
 
 
 def _configure(connection: apsw.Connection) -> None:
@@ -173,14 +184,20 @@ def _version(connection: apsw.Connection, path: Path) -> int:
     return version
 
 
-def _migrate(connection: apsw.Connection, version: int) -> None:
-    if version == len(MIGRATIONS):
-        return
-    with connection:  # all or nothing
+def _migrate(connection: apsw.Connection) -> None:
+    """Add what is missing: all of it, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Looked at again, now that nobody else can write: another one may have been faster.
+        version = connection.pragma("user_version")
         for script in MIGRATIONS[version:]:
             connection.execute(script)
         connection.pragma("application_id", APPLICATION_ID)
-        connection.pragma("user_version", len(MIGRATIONS))
+        connection.pragma("user_version", max(version, len(MIGRATIONS)))
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _authorize(operation: int, table: str | None, _two: str | None, _database: str | None, _trigger: str | None) -> int:
