@@ -374,11 +374,13 @@ def test_arguments_that_are_too_long_get_an_error() -> None:
     assert session.results()[0].content == texts.BAD_ARGUMENTS
 
 
-def test_an_unknown_tool_gets_an_error_that_does_not_repeat_its_name() -> None:
+def test_a_call_of_an_unknown_tool_is_proposed_so_that_it_is_denied_where_everything_is() -> None:
     session = Session()
     session.begin()
-    session.answer(use("rm -rf"), stop="tool_use")
-    assert session.results() == (ToolResult(id="id0", content=texts.NO_SUCH_TOOL, is_error=True),)
+    session.answer(use("look"), use("rm -rf", 1), stop="tool_use")
+    (look,) = session.proposed()
+    session.tell(answered(look))
+    assert [proposal.name for proposal in session.proposed()] == ["rm -rf"]
 
 
 def test_calls_beyond_the_limit_of_one_answer_get_an_error() -> None:
@@ -392,10 +394,10 @@ def test_calls_beyond_the_limit_of_one_answer_get_an_error() -> None:
 def test_a_call_with_an_objection_holds_up_no_other() -> None:
     session = Session()
     session.begin()
-    session.answer(use("edit", 0, "nonsense"), use("look", 1), use("nothing", 2), stop="tool_use")
+    session.answer(use("edit", 0, "nonsense"), use("look", 1), use("edit", 2, "[]"), stop="tool_use")
     (proposal,) = session.proposed()
     session.tell(answered(proposal))
-    assert [part.content for part in session.results()] == [texts.BAD_ARGUMENTS, "done", texts.NO_SUCH_TOOL]
+    assert [part.content for part in session.results()] == [texts.BAD_ARGUMENTS, "done", texts.BAD_ARGUMENTS]
 
 
 @pytest.mark.parametrize("bad", ["", "id0", "a b", "é", "x" * 65])
@@ -708,8 +710,8 @@ REACHED: dict[tuple[str, str], set[str]] = {
     ("asking", "ModelAnswered without calls"): {_now(_asking(), _said(Text(text="x"))), _now(_asking(), _said())},
     ("asking", "ModelAnswered with calls"): {
         _now(_asking(), _said(use("look"))),
-        _now(_asking(), _said(use("nothing"))),
-        _now(_last_ask(), _said(use("nothing"))) + " (limit)",
+        _now(_asking(), _said(use("look", 0, "nonsense"))),
+        _now(_last_ask(), _said(use("look", 0, "nonsense"))) + " (limit)",
     },
     ("asking", "ModelFailed, CallDenied, Deferred, Unknown"): {_now(_asking(), told) for told in FAILURES},
     ("asking", "Cancel, LimitReached"): {_now(_asking(), told) for told in STOPS},

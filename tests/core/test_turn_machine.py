@@ -191,7 +191,7 @@ class TurnMachine(RuleBasedStateMachine):
     def a_call_that_is_no_read_is_alone(self) -> None:
         names = [call.name for call in self.open.values() if isinstance(call, ProposeTool)]
         assert len(names) <= SETTING.limits.side_by_side
-        assert len(names) <= 1 or all(EFFECTS[name] is EffectClass.READ for name in names)
+        assert len(names) <= 1 or all(EFFECTS.get(name) is EffectClass.READ for name in names)
 
     @invariant()
     def calls_are_proposed_in_the_models_order_and_as_early_as_allowed(self) -> None:
@@ -201,7 +201,7 @@ class TurnMachine(RuleBasedStateMachine):
         unanswered: list[ToolUse] = []
         for call in self.turn.phase.calls:
             if call.result is None:
-                reads = [EFFECTS[use.name] is EffectClass.READ for use in (*unanswered, call.use)]
+                reads = [EFFECTS.get(use.name) is EffectClass.READ for use in (*unanswered, call.use)]
                 may_run = len(reads) == 1 or all(reads)
                 assert may_run or call.waiting
                 assert not (may_run and call.waiting and room > 0)

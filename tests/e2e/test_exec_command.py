@@ -52,6 +52,13 @@ def test_a_new_file_has_the_mode_that_the_persons_umask_gives_it(place: Place, u
     assert [path for path in place.home.root.rglob("*") if path.stat().st_mode & 0o077] == []
 
 
+def test_a_call_of_a_tool_that_does_not_exist_is_denied_and_recorded_like_any_other(place: Place) -> None:
+    model = place.script({"tool_calls": [{"name": "task", "arguments": {}}]}, {"text": "done"})
+    done = place.exec("delegate it", "--model", model)
+    assert done.returncode == 3
+    assert "tool.unknown" in place.astrid("audit", "list", "--kind", "denied").stdout
+
+
 def test_what_was_denied_is_told_with_layer_and_advice_and_exits_with_3(place: Place) -> None:
     model = place.script({"tool_calls": [OUTSIDE]}, {"text": "I may not."})
     done = place.exec("read it", "--model", model)

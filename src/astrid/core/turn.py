@@ -184,8 +184,6 @@ def _objection(turn: Turn, place: int, use: ToolUse) -> str:
     limits = turn.setting.limits
     if place >= limits.calls_per_answer:
         return texts.TOO_MANY_CALLS
-    if all(tool.name != use.name for tool in turn.setting.tools):
-        return texts.NO_SUCH_TOOL
     if not texts.is_json_object(use.arguments, limits.argument_bytes):
         return texts.BAD_ARGUMENTS
     return ""

@@ -23,7 +23,6 @@ MAX_ARGUMENT_DEPTH = 64
 _LEGAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 BAD_ARGUMENTS = "This call was not run: its arguments are not one JSON object that has a single meaning."
-NO_SUCH_TOOL = "This call was not run: there is no tool of this name."
 TOO_MANY_CALLS = "This call was not run: there were too many calls in one answer."
 STOPPED_BEFORE = "This call was not run: the turn was stopped before it began."
 STOPPED_DURING = "The turn was stopped while this call was under way. It may have taken effect."
