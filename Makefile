@@ -14,7 +14,7 @@ FUZZ = $(RUN) pytest -q fuzz -o "python_files=*.py"
 MADE = .venv .venv-lock build dist .coverage .hypothesis .pytest_cache .ruff_cache
 TIME = 60
 .DEFAULT_GOAL = test
-.PHONY: demo test lint types contracts coverage fuzz lock clean
+.PHONY: demo test lint types contracts coverage fuzz bench lock clean
 
 demo: .venv/ready            ; @.venv/bin/astrid demo
 test: .venv/ready            ; @$(RUN) pytest -q
@@ -23,8 +23,9 @@ types: .venv/ready-dev       ; @.venv/bin/pyright --pythonpath .venv/bin/python
 contracts: .venv/ready-dev   ; @.venv/bin/lint-imports --no-cache
 coverage: .venv/ready-dev    ; @$(RUN) coverage run --source=astrid.core -m pytest -q $(CORE) && $(RUN) coverage report --fail-under=100
 fuzz: .venv/ready            ; @end=$$(($$(date +%s) + $(TIME))); until [ $$(date +%s) -ge $$end ]; do $(FUZZ) || exit 1; done
+bench: .venv/ready           ; @for file in bench/*.py; do .venv/bin/python $$file || exit 1; done
 lock: .venv-lock/bin/uv      ; @$(COMPILE) --extra test -o requirements.lock && $(COMPILE) --extra dev -o requirements-dev.lock
-clean:                       ; @rm -rf $(MADE) && find src tests fuzz -name __pycache__ -prune -exec rm -rf {} +
+clean:                       ; @rm -rf $(MADE) && find src tests fuzz bench -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/ready: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "$(NONE)" >&2; exit 1; }
