@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from astrid.adapters.llm.script import Condition, ResultCondition, ScriptedCall, ScriptedTurn, load_script
 from astrid.frontends.cli import COMMANDS
 from tests.architecture.source import ROOT, modules, project_files
 
@@ -169,3 +170,16 @@ def test_the_pythons_that_the_pages_name_are_those_that_are_declared() -> None:
     assert f"Python {declared[0]} to {declared[-1]}" in page
     assert _project()["requires-python"] == f">={declared[0]}"
     assert f"Python {declared[0]} or newer" in README
+
+
+# ---- model scripts
+
+
+def test_the_page_on_model_scripts_shows_a_script_and_names_every_key_of_a_turn() -> None:
+    page = (ROOT / "docs" / "model-scripts.md").read_text("utf-8")
+    (shown,) = FENCE.findall(page)
+    load_script(shown, "the page")
+    keys = {
+        key for shape in (ScriptedTurn, ScriptedCall, Condition, ResultCondition) for key in shape.__struct_fields__
+    }
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []

@@ -135,3 +135,11 @@ def test_the_advice_of_whatever_refused_is_handed_on() -> None:
     bench.prepared(made=preparation(needs=(Need("nonsense", READ),)))
     bench.sync()
     assert "file://" in bench.answer.advice
+
+
+def test_what_needs_a_yes_of_its_own_is_not_told_to_be_granted_beforehand() -> None:
+    bench = Bench(asks=False)
+    bench.propose()
+    bench.prepared(made=preparation(fresh=True))
+    bench.sync()
+    assert (bench.answer.code, "cannot be granted beforehand" in bench.answer.advice) == ("token.not-fresh", True)

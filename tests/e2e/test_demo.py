@@ -53,5 +53,12 @@ def test_the_demo_shows_every_part_that_the_readme_promises(played: dict[str, An
     assert parts["Damaged copies of the log"] == len(DAMAGES) + 1
 
 
+def test_every_attempt_that_the_demo_shows_was_refused_with_layer_reason_and_advice(played: dict[str, Any]) -> None:
+    parts = ("What the poisoned page asked for", "A hostile client", "A hostile child")
+    tried = [row for row in played["expectations"] if row["part"] in parts and row["layer"]]
+    assert [row["what"] for row in tried if not (row["reason"] and row["advice"])] == []
+    assert Counter(row["part"] for row in tried) == {parts[0]: 7, parts[1]: 11, parts[2]: 14}
+
+
 def test_the_demo_leaves_nothing_behind(played: dict[str, Any]) -> None:
     assert played["left"] == []

@@ -140,13 +140,21 @@ def check_block(block: Block) -> tuple[Pattern, ...]:
     if (block.scope == Scope.SESSION and not block.session) or (block.scope == Scope.WORKSPACE and not block.workspace):
         raise TokenError("token.unbound", "a block whose scope is a session or a workspace names it")
     if block.scope == Scope.ALWAYS and block.tainted_ok:
-        raise TokenError("token.tainted-always", "a standing grant without end cannot cover tainted contexts")
+        raise TokenError(
+            "token.tainted-always",
+            "a standing grant without end cannot cover tainted contexts",
+            advice="sign it for one folder (--workspace), or without --tainted-ok",
+        )
     patterns = check_grants(block.grants)
     highest = max(grant.max_risk for grant in block.grants)
     if block.assurance == Assurance.RELAYED and (block.scope != Scope.ONCE or highest > Risk.MEDIUM):
         raise TokenError("token.relayed", "a relayed yes is good for one call of at most medium risk")
     if block.scope != Scope.ONCE and highest > Risk.MEDIUM and block.assurance not in STRONG_ASSURANCES:
-        raise TokenError("token.weak-key", "a standing grant above medium risk needs a sealed key or a device")
+        raise TokenError(
+            "token.weak-key",
+            "a standing grant above medium risk needs a sealed key or a device",
+            advice="ask for at most medium risk, or make a home whose key is sealed from the start",
+        )
     return patterns
 
 
@@ -168,7 +176,7 @@ def check_grants(grants: Sequence[Grant]) -> tuple[Pattern, ...]:
         for pattern in patterns:
             check_exec_pattern(pattern)
     except PatternError as error:
-        raise TokenError("token.pattern", error.message) from error
+        raise TokenError("token.pattern", error.message, advice=error.advice) from error
     return patterns
 
 
@@ -208,7 +216,9 @@ def check_narrower(above: Link, block: Block, patterns: Sequence[Pattern]) -> No
     if block.not_before < parent.not_before:
         raise TokenError("token.wider", "a block widens `not_before`")
     if block.depth >= parent.depth:
-        raise TokenError("token.depth", "the parent may not be passed on this far")
+        raise TokenError(
+            "token.depth", "the parent may not be passed on this far", advice="sign another with `astrid tokens grant`"
+        )
     approved = asks_anew(parent, block)
     # The block of an answer has the assurance of who answered (the caller knows it); every other has its parent's.
     if not approved and block.assurance != parent.assurance:

@@ -57,6 +57,14 @@ are told apart from it: whoever presents one is broken, out of date, or an attac
 """
 
 
+_ADVISE_GRANT = "grant it beforehand or let a person be asked"
+_ADVICE = {
+    "token.not-fresh": "let a person be asked: this cannot be granted beforehand",
+    "token.tainted": "grant it for untrusted text, too (`--workspace DIR --tainted-ok`), or let a person be asked",
+    "token.weak-key": "use a home whose key was made under a passphrase",
+}
+
+
 def consider(
     pending: Pending,
     principal: Principal,
@@ -91,7 +99,7 @@ def consider(
                 return Question(raw, forged)
             case Ask():
                 code, reason = decision.missing.code, decision.missing.reason
-                denied = Denied("capability", code, reason, "grant it beforehand or let a person be asked")
+                denied = Denied("capability", code, reason, _ADVICE.get(code, _ADVISE_GRANT))
             case Denied():
                 denied = decision
             case _:

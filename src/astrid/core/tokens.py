@@ -209,14 +209,22 @@ def verify_chain(raw: bytes, roots: Roots) -> Token:
         if blocks:
             check_linked(blocks[-1], ids[-1], block)
         elif block.issuer not in roots.keys:
-            raise TokenError("token.root", "the first block is not signed by a key of this install")
+            raise TokenError(
+                "token.root",
+                "the first block is not signed by a key of this install",
+                advice="sign another with `astrid tokens grant`",
+            )
         elif block.parent != NO_PARENT:
             raise TokenError("token.parent", "the first block names a parent")
         # SAFETY: each key is judged before it is used: the issuer of a later block is the holder of the one before.
         issuer = PublicKey(block.issuer) if blocks else _load(block.issuer)
         _load(block.holder)
         if not verify(issuer, Domain.BLOCK, signed.payload, signed.signature):
-            raise TokenError("token.signature", "a block's signature does not verify")
+            raise TokenError(
+                "token.signature",
+                "a block's signature does not verify",
+                advice="sign another with `astrid tokens grant`",
+            )
         blocks.append(block)
         ids.append(block_id(signed.payload))
     _check_holders(blocks, roots.keys)
@@ -263,7 +271,7 @@ def _decode(raw: bytes, shape: type[_T], what: str, max_bytes: int) -> _T:
     try:
         return decode(raw, shape, max_bytes=max_bytes, what=what)
     except CanonError as error:
-        raise TokenError("token.encoding", error.message) from error
+        raise TokenError("token.encoding", error.message, advice="hand it on byte for byte as it was signed") from error
 
 
 def _load(raw: bytes) -> PublicKey:

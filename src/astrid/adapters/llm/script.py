@@ -272,5 +272,5 @@ def _check_turn(turn: ScriptedTurn, place: str) -> None:
 
 
 def _bad_line(message: str, place: str) -> ConfigError:
-    advice = 'correct the line; it is an object such as {"text": "done"}, and the README shows more'
+    advice = 'correct the line; it is an object such as {"text": "done"}, and docs/model-scripts.md shows all of it'
     return ConfigError("model.script-line", message, where=place, advice=advice)

@@ -23,9 +23,9 @@ from astrid.wire import params as p
 PART = "A hostile client"
 
 
-async def hostile_client(stage: Stage, grant: bytes, say: Callable[[str], None]) -> list[Row]:
-    """What such a client tries, each on a connection of its own.  ``grant`` is the workspace grant, which is the
-    daemon's.
+async def hostile_client(stage: Stage, grant: bytes, once: bytes, say: Callable[[str], None]) -> list[Row]:
+    """What such a client tries.  ``grant`` is the workspace grant, which is the daemon's; ``once`` is a person's yes to
+    one call, which was used.
     """
     say("a hostile client shows forged and borrowed tokens to the daemon")
     mine = load_credentials(stage.home)
@@ -42,6 +42,8 @@ async def hostile_client(stage: Stage, grant: bytes, say: Callable[[str], None])
     rows = [await _present(stage, what, credentials) for what, credentials in shown.items()]
     async with connect(stage.home) as client:
         rows.append(await _refused("a grant that it signed itself", client, _self_signed(grant, own)))
+        for how, token in _respelt(once).items():
+            rows.append(await _refused(f"the used once token, {how}", client, token))
     return rows
 
 
@@ -50,7 +52,7 @@ async def _present(stage: Stage, what: str, credentials: Credentials) -> Row:
         async with connect(stage.home, authenticate=False) as client:
             await client.present(credentials)
     except AstridError as error:
-        return Row(part=PART, what=what, held=True, layer="connection", reason=error.message)
+        return Row(part=PART, what=what, held=True, layer="connection", reason=error.message, advice=error.advice)
     return Row(part=PART, what=what, held=False, reason="it was admitted")
 
 
@@ -58,7 +60,7 @@ async def _refused(what: str, client: Client, token: bytes) -> Row:
     try:
         await client.call("tokensAdd", p.TokensAdd(token=token))
     except AstridError as error:
-        return Row(part=PART, what=what, held=True, layer="capability", reason=error.message)
+        return Row(part=PART, what=what, held=True, layer="capability", reason=error.message, advice=error.advice)
     return Row(part=PART, what=what, held=False, reason="it was taken in")
 
 
@@ -86,6 +88,20 @@ def _wider(mine: Credentials, own: SigningKey) -> Credentials:
     payload = encode(block)
     signed = SignedBlock(payload, mine.key.sign(Domain.BLOCK, payload))
     return Credentials(encode((*blocks, signed)), block_id(payload), own)
+
+
+def _respelt(token: bytes) -> dict[str, bytes]:
+    """``token`` in every way to write it down."""
+    (block,) = _blocks(token)[0]
+    size = len(block.payload)
+    head, longer = b"\xc5" + size.to_bytes(2, "big"), b"\xc6" + size.to_bytes(4, "big")
+    return {
+        "the same bytes": token,
+        "with a longer array header": b"\xdc\x00\x01" + token[1:],
+        "with an even longer array header": b"\xdd\x00\x00\x00\x01" + token[1:],
+        "with a longer byte-string header": token.replace(head, longer, 1),
+        "with bytes behind it": token + b"\xc0",
+    }
 
 
 def _self_signed(grant: bytes, own: SigningKey) -> bytes:

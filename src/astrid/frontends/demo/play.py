@@ -25,7 +25,7 @@ from astrid.frontends.demo.stage import Stage
 from astrid.frontends.demo.table import Row
 from astrid.frontends.launch import start_daemon
 from astrid.frontends.person import ScriptedPerson
-from astrid.frontends.signing import Signer, token_of
+from astrid.frontends.signing import SignedReply, Signer, token_of
 from astrid.wire import events as e
 from astrid.wire import params as p
 from astrid.wire import results as r
@@ -40,6 +40,21 @@ PERSON = (
     ("python3 -m unittest.*Your answer", "o"),
     ("demo_pay.*Your answer", "d"),
 )
+
+
+class Kept:
+    """A signer whose answers are kept, as a hostile client at the same desk would keep them."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self.once: list[bytes] = []
+
+    async def answer(self, question: bytes, checkpoint: bytes, proof: tuple[bytes, ...]) -> SignedReply:
+        """What the signer answers."""
+        reply = await self._signer.answer(question, checkpoint, proof)
+        if reply.payload:  # a yes
+            self.once.append(token_of(reply))
+        return reply
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -76,8 +91,9 @@ async def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
         client = await stack.enter_async_context(connect(stage.home))
         await client.call("tokensAdd", p.TokensAdd(token=token_of(grant)))
         stage.copy_home("early")
-        events = await _session(stage, client, signer, say)
-        hostile = await hostile_client(stage, token_of(grant), say)
+        kept = Kept(signer)
+        events = await _session(stage, client, signer, kept, say)
+        hostile = await hostile_client(stage, token_of(grant), kept.once[0], say)
     rows = _work(events)
     rows += [_attempt(attempt, events) for attempt in ATTEMPTS]
     rows += [Row(part="Afterwards", what=what, held=held) for what, held in stage.untouched()]
@@ -91,7 +107,9 @@ async def _wait_daemon(stage: Stage) -> None:
             await trio.sleep(0.02)
 
 
-async def _session(stage: Stage, client: Client, signer: Signer, say: Callable[[str], None]) -> list[e.AnyEvent]:
+async def _session(
+    stage: Stage, client: Client, signer: Signer, kept: Kept, say: Callable[[str], None]
+) -> list[e.AnyEvent]:
     created = p.CreateSession(workspace=str(stage.workspace), mode="guided", model=f"scripted:{stage.script}")
     info = cast("r.SessionInfo", await client.call("createSession", created))
     session = parse_id("session", info.session_id)
@@ -113,7 +131,7 @@ async def _session(stage: Stage, client: Client, signer: Signer, say: Callable[[
                 say(f"  done{' with an error' if event.is_error else ''}")
             case e.ApprovalNeeded():
                 say("  a person is asked, by the signer, on its own terminal")
-                settled = await answer_question(client, signer, stage.home, event.question_id)
+                settled = await answer_question(client, kept, stage.home, event.question_id)
                 say(f"  the answer is signed and {settled.outcome}")
             case e.ErrorRaised():
                 say(f"  error {event.code}: {event.message}")

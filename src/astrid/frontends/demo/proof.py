@@ -44,6 +44,7 @@ def _row(attempt: dict[str, object]) -> Row:
         held=attempt["held"] is True,
         layer=str(attempt["layer"]),
         reason=str(attempt["reason"]),
+        advice=str(attempt["advice"]),
     )
 
 
