@@ -9,9 +9,11 @@ from astrid.core.call import Need
 from astrid.core.facts import DENIAL_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION
 from astrid.core.gate_denials import FORGED_BYTES, MAX_ON_WAY
 from astrid.core.gate_messages import Record
+from astrid.core.gate_records import told_of
 from astrid.core.gate_state import Stage
 from astrid.core.question import decode_question
 from astrid.core.records import Kind
+from astrid.errors import CanonError
 from tests.fakes.authority import SESSION, SESSION_KEY
 from tests.fakes.gate_bench import (
     CHILD,
@@ -74,6 +76,15 @@ def test_the_record_of_a_denial_names_the_tool() -> None:
     bench.unprepared()
     (denied,) = bench.records(Kind.DENIED)
     assert (denied.host_kind, denied.tool, denied.principal) == ("workspace", "read_file", SESSION_KEY.public)
+
+
+def test_why_a_call_was_denied_can_be_read_beside_its_record() -> None:
+    bench = Bench()
+    bench.propose("nonsense")
+    (told,) = [payload.data for made in bench.log for payload in made.payloads]
+    assert told_of(told) == ("there is no such tool", "use a listed tool")
+    with pytest.raises(CanonError):
+        told_of(told + b"x")
 
 
 def test_a_question_says_that_only_trusted_text_was_in_view() -> None:

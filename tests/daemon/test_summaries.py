@@ -105,21 +105,24 @@ def test_what_is_asked_about_is_found_everywhere_it_is_mentioned(kind: str, want
 
 
 def test_an_explanation_says_what_decided_in_order() -> None:
-    lines = explain("call", found("call", ASKED))
+    lines = explain("call", found("call", ASKED), {})
     assert lines[0].startswith("record 2: `bash` needs a person's yes, so question:0404")
     assert "nobody was there to answer" in lines[1]
     assert "yes, once by 0707070707070707" in lines[2]
     assert "record 5: `bash` was allowed" in lines[3]
     assert "effect: done" in lines[4]
-    (line,) = explain("call", found("call", REFUSED))
+    refused = found("call", REFUSED)
+    (line,) = explain("call", refused, {})
     assert line.endswith("the layer `capability` refused it with `token.none`")
+    (line,) = explain("call", refused, {refused[0][0].seq: "why; what to do"})
+    assert line.endswith("with `token.none`: why; what to do")
 
 
 def test_a_question_without_an_end_is_said_to_be_open() -> None:
-    assert "still open" in explain("question", found("question", QID)[:2])[-1]
+    assert "still open" in explain("question", found("question", QID)[:2], {})[-1]
 
 
 def test_an_outcome_that_a_crash_cut_off_is_said_to_be_unknown() -> None:
     lost = r.OutcomeRecord(2, 5, "maybe", True, True, 4, True, SEALED)
-    (line,) = explain("call", [(frame(Kind.OUTCOME, lost), lost)])
+    (line,) = explain("call", [(frame(Kind.OUTCOME, lost), lost)], {})
     assert "how far it came is not known" in line

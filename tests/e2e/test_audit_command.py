@@ -102,7 +102,7 @@ def test_the_figures_add_up(place: Place) -> None:
 
 def test_a_refusal_is_explained_by_its_record_or_its_session(place: Place) -> None:
     denied = lines(place, "--decision", "deny")[0]
-    why = "the layer `policy` refused it with `policy.path`"
+    why = "the layer `policy` refused it with `policy.path`: policy forbids"
     assert why in place.astrid("audit", "explain", str(denied["seq"])).stdout
     told = json.loads(place.astrid("audit", "explain", str(denied["session_id"]), "--json").stdout)
     assert any(why in line for line in told["lines"])

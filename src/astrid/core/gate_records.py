@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from astrid.core.call import Call, Preparation
-from astrid.core.canon import encode
+from astrid.core.canon import decode, encode
 from astrid.core.decide import Ask, Denied, Permit
 from astrid.core.facts import Facts, Principal, Tool
 from astrid.core.question import Control, Question, choices_for, question_bytes
@@ -95,6 +95,16 @@ def refused(principal: Principal, ref: int, tool: Tool | None, denied: Denied, a
         detail=sealed,
     )
     return entry(body, session=principal.session, payloads=(payload,), ref=ref)
+
+
+def told_of(data: bytes) -> tuple[str, str]:
+    """Reason and advice of a denial, out of what lies beside its record.
+
+    Raises:
+        CanonError: it is not that.
+    """
+    reason, advice, _ = decode(data, tuple[bytes, bytes, bytes], max_bytes=4 * SHOWN_BYTES, what="a denial")
+    return reason.decode("utf-8", "replace"), advice.decode("utf-8", "replace")
 
 
 def question_for(

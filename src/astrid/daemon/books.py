@@ -21,10 +21,11 @@ from astrid.adapters.store.journal import SqliteReader
 from astrid.core.canon import MAX_U64, Signed
 from astrid.core.chain import Frame, decode_body, decode_frame
 from astrid.core.checkpoint import parse_note_body
+from astrid.core.gate_records import told_of
 from astrid.core.ids import parse_id
 from astrid.core.merkle import Hash
 from astrid.core.note import parse_note
-from astrid.core.records import Kind
+from astrid.core.records import DeniedRecord, Kind, Sealed, is_sealed
 from astrid.daemon.explaining import explain, mentions
 from astrid.daemon.summaries import kind_name, summarize, tool_of
 from astrid.errors import InputError
@@ -177,7 +178,9 @@ class Books:
             await trio.lowlevel.checkpoint()
         if not found:
             raise InputError("audit.unknown-id", f"the log does not mention `{name}`", advice="see `astrid audit list`")
-        lines = explain(kind, found)
+        denied = [(frame.seq, body.detail) for frame, body in found if isinstance(body, DeniedRecord)]
+        told = await self.read(lambda reader: {seq: _told(reader, seq, detail) for seq, detail in denied})
+        lines = explain(kind, found, told)
         if seen > len(found):
             lines = [f"{seen} records mention it; the first and the last {len(found) - 1} are these", *lines]
         return r.Explanation(lines=tuple(lines), records=tuple(summarize(frame) for frame, _ in found))
@@ -199,6 +202,14 @@ def _raw(reader: LogReader, seq: int) -> bytes:
     if not frames or decode_frame(frames[0]).seq != seq:
         raise InputError("audit.no-record", f"the log has no record {seq}", advice="see `astrid audit list`")
     return frames[0]
+
+
+def _told(reader: LogReader, seq: int, detail: Sealed) -> str:
+    """Reason and advice of a denial; empty where that was erased, or is not what the record commits to."""
+    beside = reader.payload(seq, 0)
+    if beside is None or not is_sealed(detail, *beside):
+        return ""
+    return "; ".join(filter(None, told_of(beside[1])))
 
 
 def _payloads(reader: LogReader, seq: int) -> tuple[r.PayloadBytes, ...]:

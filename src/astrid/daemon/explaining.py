@@ -7,7 +7,7 @@ Source: architecture 7 (``explain``); protocol N9.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from astrid.core import records as r
 from astrid.core.answers import Verdict
@@ -61,9 +61,12 @@ def _mentions_token(wanted: bytes, body: Signed) -> bool:
             return False
 
 
-def explain(kind: str, found: Found) -> list[str]:
-    """A line for each record that decided something, oldest first."""
-    lines = [f"record {frame.seq}: {_why(body) or _plainly(frame)}"[:MAX_LINE] for frame, body in found]
+def explain(kind: str, found: Found, told: Mapping[int, str]) -> list[str]:
+    """A line for each record that decided something, oldest first; ``told`` is what lies beside some of them, by
+    number.
+    """
+    whys = [(frame.seq, _why(body) or _plainly(frame), told.get(frame.seq, "")) for frame, body in found]
+    lines = [f"record {seq}: {why}{': ' if more else ''}{more}"[:MAX_LINE] for seq, why, more in whys]
     last = found[-1][1]
     if kind == "question" and isinstance(last, r.AskedRecord | r.DeferredRecord):
         lines.append("it is still open, or the log ended before its answer")
@@ -73,7 +76,8 @@ def explain(kind: str, found: Found) -> list[str]:
 def _why(body: Signed) -> str:
     match body:
         case r.DeniedRecord():
-            return f"`{body.tool}` did not run: the layer `{body.layer}` refused it with `{body.code}`"
+            what = f"`{body.tool}`" if body.tool else "a call"
+            return f"{what} did not run: the layer `{body.layer}` refused it with `{body.code}`"
         case r.AskedRecord():
             return f"`{body.tool}` needs a person's yes, so {show_id('question', body.qid)} was put"
         case r.PermitRecord():

@@ -88,7 +88,7 @@ def _say_of_call(body: Signed) -> str:
             tainted = ", untrusted text in view" if body.tainted else ""
             return f"{body.tool}: risk {_risk(body.risk)}{money}{tainted}, {show_call(body.ref)}"
         case r.DeniedRecord():
-            return f"{body.tool}: {body.code} ({body.layer})"
+            return f"{body.tool or 'a call'}: {body.code} ({body.layer})"
         case r.AskedRecord():
             return f"{body.tool}: risk {_risk(body.risk)}, {show_id('question', body.qid)}"
         case r.DeferredRecord():
