@@ -20,7 +20,7 @@ from astrid.frontends.demo.play import play
 from astrid.frontends.demo.proof import damages, hostile_child, inclusion
 from astrid.frontends.demo.stage import Stage
 from astrid.frontends.demo.table import Row, render
-from astrid.frontends.waiting import hold_interrupts, take_interrupts
+from astrid.frontends.waiting import interrupts_held
 
 INTRODUCTION = """\
 Astrid demo. Scripted: the model (it follows a file) and the person (they type what was written down before).
@@ -40,12 +40,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         rows = _perform(Stage(folder), quiet=args.json)
     finally:
-        hold_interrupts()
-        if args.keep:
-            sys.stderr.write(f"the demo's folder is {folder}\n")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        take_interrupts()
+        with interrupts_held():
+            if args.keep:
+                sys.stderr.write(f"the demo's folder is {folder}\n")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
     held = all(row.held for row in rows)
     if args.json:
         print(json.dumps({"held": held, "expectations": [msgspec.to_builtins(row) for row in rows]}))
