@@ -357,7 +357,8 @@ async def test_a_script_drives_the_agent_loop_to_its_end() -> None:
                 parts = answer_parts(events)
                 todo.append(ModelAnswered(ref=effect.ref, parts=parts, stop_reason=stop.stop_reason))
             elif isinstance(effect, ProposeTool):
-                todo.append(ToolAnswered(ref=effect.ref, content=b"seen", is_error=False, label=RUNTIME))
+                unknown = effect.name == "no"
+                todo.append(ToolAnswered(ref=effect.ref, content=b"seen", is_error=unknown, label=RUNTIME))
             elif isinstance(effect, Say | Finished):
                 heard.append(effect)
     assert heard == [
