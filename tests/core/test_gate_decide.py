@@ -115,9 +115,12 @@ def test_a_call_longer_than_any_host_would_read_is_a_denial(monkeypatch: pytest.
 
 def test_a_call_as_long_as_a_host_reads_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
-    bench.at(Stage.PERMITTING)
-    monkeypatch.setattr(gate_decide, "MAX_CALL_BYTES", len(bench.gate.pending[1].permit.call_bytes))
-    bench.at(Stage.PERMITTING)
+    longest = len(bench.at(Stage.PERMITTING).permit.call_bytes)
+    monkeypatch.setattr(gate_decide, "MAX_CALL_BYTES", longest)
+    assert bench.at(Stage.PERMITTING).permit.call_bytes
+    monkeypatch.setattr(gate_decide, "MAX_CALL_BYTES", longest - 1)
+    with pytest.raises(ValueError, match="not enough values"):  # it did not come to that stage
+        bench.at(Stage.PERMITTING)
 
 
 @pytest.mark.parametrize("what", POISON)

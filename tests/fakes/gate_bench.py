@@ -192,13 +192,15 @@ class Bench:
 
     def at(self, stage: Stage, **fields: Any) -> Pending:
         """A proposal of the parent's that has come to ``stage``."""
+        before = set(self.gate.pending)
         self.propose("read_file", **fields)
         if stage is not Stage.PREPARING:
             self.prepared(made=preparation(fresh=stage is Stage.ASKING, why="a person has to see it"))
         if stage is Stage.RUNNING:
             self.sync()
-        assert self.gate.pending[self.ref].stage is stage
-        return self.gate.pending[self.ref]
+        (ref,) = set(self.gate.pending) - before  # else it has ended already
+        assert self.gate.pending[ref].stage is stage
+        return self.gate.pending[ref]
 
     # --- what came of it
 
