@@ -254,7 +254,7 @@ def busy() -> Bench:
     """A session that has done a little of everything."""
     bench = Bench()
     bench.log.append(
-        gate_admin.register(bench.facts, 9, stranger(), gate_admin.Opening("guided", "p/m", scripted=True))
+        gate_admin.register(bench.facts, 9, stranger(), gate_admin.Opening("guided", "p/m", scripted=False))
     )
     bench.log[0] = msgspec.structs.replace(bench.log[0], session=SESSION)  # of the one that the bench registers itself
     bench.propose("read_file")

@@ -11,11 +11,12 @@ from astrid.core import gate_admin
 from astrid.core.canon import Domain
 from astrid.core.facts import LAST_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION, Facts, Open, Principal
 from astrid.core.gate_admin import Opening
+from astrid.core.ids import is_scripted, session_id
 from astrid.core.install import Revocation, sign_statement
 from astrid.core.records import Boot, Entry, Genesis, JournalRow, Kind, seal
 from astrid.core.tokens import Scope, issue
 from astrid.core.verify import LogKeys
-from astrid.errors import AstridError, CanonError, TokenError
+from astrid.errors import AstridError, CanonError, InternalError, TokenError
 from tests.fakes.authority import (
     AUD,
     CHILD_KEY,
@@ -34,7 +35,7 @@ from tests.fakes.authority import (
 )
 from tests.fakes.gate_bench import PARENT, RICH, Bench, body, preparation
 
-OPENING = Opening("guided", "p/m", scripted=True)
+OPENING = Opening("guided", "p/m", scripted=False)
 NOBODY_YET = Principal(
     key=key(20).public, session=SESSION, workspace=WORKSPACE, toolboxes=("box",), limits=RICH, asks=True
 )
@@ -50,7 +51,7 @@ def test_a_principal_is_registered_and_recorded() -> None:
     started = body(made)
     assert (made.kind, made.session) == (Kind.SESSION_STARTED, SESSION)
     assert (started.principal, started.workspace) == (NOBODY_YET.key, WORKSPACE)
-    assert (started.mode, started.model, started.scripted) == ("guided", "p/m", True)
+    assert (started.mode, started.model, started.scripted) == ("guided", "p/m", False)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,18 @@ def test_two_principals_share_neither_key_nor_ref_and_none_has_the_user_s(ref: i
         gate_admin.register(bench.facts, ref, msgspec.structs.replace(NOBODY_YET, **fields), OPENING)
     assert caught.value.code == "gate.principal-taken"
     assert bench.facts.principals == before
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+def test_a_session_is_recorded_as_scripted_exactly_if_its_id_says_so(scripted: bool) -> None:
+    bench = Bench()
+    marked = msgspec.structs.replace(NOBODY_YET, session=session_id(SESSION, scripted=scripted))
+    with pytest.raises(InternalError) as caught:
+        gate_admin.register(bench.facts, 9, marked, Opening("guided", "p/m", scripted=not scripted))
+    assert caught.value.code == "gate.session-mark"
+    assert 9 not in bench.facts.principals
+    made = gate_admin.register(bench.facts, 9, marked, Opening("guided", "p/m", scripted=scripted))
+    assert is_scripted(made.session) is body(made).scripted is scripted
 
 
 def test_a_principal_whose_start_cannot_be_recorded_is_none() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrid.core.ids import parse_id, show_call, show_id
+from astrid.core.ids import is_scripted, parse_id, session_id, show_call, show_id
 from astrid.errors import InputError
 
 KINDS = {"session": 16, "question": 16, "token": 32, "workspace": 32, "install": 32, "call": 8}
@@ -18,6 +18,18 @@ MODEST = settings(max_examples=100, deadline=None)
 def test_an_identifier_is_read_back_as_it_was_printed(kind: str, data: st.DataObject) -> None:
     value = data.draw(st.binary(min_size=KINDS[kind], max_size=KINDS[kind]))
     assert parse_id(kind, show_id(kind, value)) == value
+
+
+@MODEST
+@given(st.binary(min_size=16, max_size=16), st.booleans())
+def test_the_id_of_a_session_says_whether_it_is_scripted(entropy: bytes, scripted: bool) -> None:
+    made = session_id(entropy, scripted=scripted)
+    assert is_scripted(made) is scripted
+    assert (made[0] & 0x7F, made[1:]) == (entropy[0] & 0x7F, entropy[1:])
+
+
+def test_no_session_is_not_scripted() -> None:
+    assert not is_scripted(b"")
 
 
 def test_a_call_prints_as_its_number() -> None:

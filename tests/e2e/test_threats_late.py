@@ -397,8 +397,11 @@ def test_nothing_in_a_workspace_and_no_variable_picks_the_model(place: Place) ->
     place.home.config.write_text(SETTINGS["config.toml"].format(model=model))  # the very same, from the user
     place.home.config.chmod(0o600)
     assert place.exec("go").stdout == "the workspace chose me\n"
-    (started,) = told(place.astrid("audit", "list", "--kind", "session-started")).splitlines()
-    assert "scripted" in started
+    records = [json.loads(line) for line in told(place.astrid("audit", "list", "--json")).splitlines()]
+    of_session = [record for record in records if record["session_id"] is not None]
+    assert {record["kind"] for record in of_session} >= {"session-started", "prompt", "permit", "outcome", "journal"}
+    assert all(record["scripted"] and record["summary"].endswith(", scripted") for record in of_session)
+    assert not any(record["scripted"] for record in records if record not in of_session)
 
 
 # --- 43: the environment

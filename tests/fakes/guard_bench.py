@@ -252,7 +252,7 @@ class Bench:
             toolboxes=("box",),
             mode="guided",
             model="p/m",
-            scripted=True,
+            scripted=False,
             asks=asks,
             limits=limits,
         )

@@ -38,6 +38,7 @@ from astrid.core.checkpoint import sign_checkpoint
 from astrid.core.driver_disk import Disk, Setup
 from astrid.core.facts import Principal
 from astrid.core.gate import Gate
+from astrid.core.ids import is_scripted
 from astrid.core.past import recall_questions
 from astrid.core.records import Boot, Entry
 from astrid.core.tokens import Token
@@ -50,7 +51,6 @@ Ending = messages.Outcome | messages.Refused | messages.Deferred | messages.Appr
 Post = messages.ToHost | FromHost | messages.ToApprovals | messages.Put | messages.Answered
 
 APPROVALS = 0  # in the place of a host's number
-UNNAMED = gate_admin.Opening("driver", "none", scripted=True)
 _NONE = b"\0" * 32
 
 
@@ -90,13 +90,14 @@ class Driver:
 
     # --- who is there
 
-    def register(self, principal: Principal, opening: gate_admin.Opening = UNNAMED) -> int:
+    def register(self, principal: Principal) -> int:
         """The number of a new principal.
 
         Raises:
             TokenError: its key is taken.
         """
         self._actors += 1
+        opening = gate_admin.Opening("driver", "none", is_scripted(principal.session))
         self.record(gate_admin.register(self.facts, self._actors, principal, opening))
         return self._actors
 

@@ -19,6 +19,7 @@ from astrid.core.canon import commitment, encode
 from astrid.core.cosignature import check_client, record_of
 from astrid.core.facts import Facts, Open, Principal, Tool
 from astrid.core.gate_records import size_of
+from astrid.core.ids import is_scripted
 from astrid.core.install import verify_revocation
 from astrid.core.records import (
     Boot,
@@ -57,6 +58,7 @@ def register(facts: Facts, ref: int, principal: Principal, opening: Opening) -> 
 
     Raises:
         TokenError: the key or the ref is taken; two principals with one key would be one.
+        InternalError: the session's id does not say what is to be recorded: that it is scripted, or is not.
         CanonError: the start cannot be recorded; nobody is registered.
     """
     taken = any(other.key == principal.key for other in facts.principals.values())
@@ -64,6 +66,8 @@ def register(facts: Facts, ref: int, principal: Principal, opening: Opening) -> 
         raise TokenError(
             "gate.principal-taken", "the principal is registered already", advice="give each principal its own key"
         )
+    if is_scripted(principal.session) is not opening.scripted:
+        raise InternalError("gate.session-mark", "the id of a session does not say whether it is scripted")
     body = SessionStarted(principal.key, principal.workspace, opening.mode, opening.model, opening.scripted)
     made = entry(body, session=principal.session)
     facts.principals[ref] = principal

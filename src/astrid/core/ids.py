@@ -3,7 +3,9 @@ random bytes.
 
 An identifier prints as ``kind:<lower-case hex>`` and is read back only from exactly that spelling.
 
-Source: protocol N1, N5, N9; the first Astrid (names).
+A session's id says whether it is scripted, and with it every record, token and call that names the session.
+
+Source: protocol N1, N5, N9; threat 42; the first Astrid (names).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import NewType
 
 from astrid.errors import InputError
 
-SessionId = NewType("SessionId", bytes)  # 16 random bytes
+SessionId = NewType("SessionId", bytes)  # 16 random bytes, but for their first bit (``session_id``)
 QuestionId = NewType("QuestionId", bytes)  # 16 random bytes
 BlockId = NewType("BlockId", bytes)  # 32 bytes: the digest of a token block's payload
 WorkspaceId = NewType("WorkspaceId", bytes)  # 32 bytes
@@ -21,7 +23,19 @@ InstallId = NewType("InstallId", bytes)  # 32 bytes: H(install, I), the audience
 CallDigest = NewType("CallDigest", bytes)  # 32 bytes: H(call, C)
 
 _SIZES = {"session": 16, "question": 16, "token": 32, "workspace": 32, "install": 32, "call": 8}
+SCRIPTED_BIT = 0x80  # of the first byte of a session's id
 _SPELLING = re.compile(r"([a-z]+):([0-9a-f]+)")
+
+
+def session_id(entropy: bytes, *, scripted: bool) -> SessionId:
+    """The id of a new session, out of 16 random bytes.  ``scripted``: its model follows a script."""
+    first = entropy[0] | SCRIPTED_BIT if scripted else entropy[0] & ~SCRIPTED_BIT
+    return SessionId(bytes((first,)) + entropy[1:])
+
+
+def is_scripted(session: bytes) -> bool:
+    """Whether ``session`` is the id of a scripted session; no session is not."""
+    return session[:1] >= bytes((SCRIPTED_BIT,))
 
 
 def show_id(kind: str, value: bytes) -> str:

@@ -96,7 +96,7 @@ class Stop(Signed, frozen=True, array_like=True):
 
 
 class SessionStarted(Signed, frozen=True, array_like=True):
-    """A session began.  ``scripted`` marks a model or a person that follows a script."""
+    """A session began.  ``scripted``: its model follows a script, as every record of it says by the session's id."""
 
     principal: Bytes32
     workspace: Bytes32

@@ -28,6 +28,7 @@ from astrid.core.facts import Tool
 from astrid.core.gate_messages import Outcome, Propose, Refused
 from astrid.core.gate_records import question_for
 from astrid.core.grants import GrantTerms, Mode, session_block, workspace_grant
+from astrid.core.ids import session_id
 from astrid.core.install import NO_LOSS, Install, Root, install_id, sign_statement
 from astrid.core.keys import SigningKey
 from astrid.core.question import answer_block
@@ -171,7 +172,7 @@ class _Attack:
         self._root = str(workspace.resolve())
         self._place = world.catalogue.place(self._root)
         self._send, self._receive = trio.open_memory_channel[Outcome | Refused](16)
-        self._session = os.urandom(16)
+        self._session = session_id(os.urandom(16), scripted=True)
         self._next = 1
         self._roots = world.identity.roots
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from astrid.core import records as r
 from astrid.core.canon import MAX_U64, Signed
 from astrid.core.chain import Frame, decode_body
-from astrid.core.ids import show_call, show_id
+from astrid.core.ids import is_scripted, show_call, show_id
 from astrid.core.labels import Integrity
 from astrid.core.money import Micros, format_usd
 from astrid.core.records import Kind
@@ -23,6 +23,7 @@ from astrid.wire.fields import DecisionText
 from astrid.wire.results import AuditRecord
 
 MAX_SUMMARY = 240
+SCRIPTED = ", scripted"  # what every record of a scripted session says at its end
 _DECISIONS: dict[int, DecisionText] = {Kind.PERMIT: "permit", Kind.ASKED: "ask", Kind.DENIED: "deny"}
 _RISKS, _INTEGRITIES, _SCOPES = frozenset(Risk), frozenset(Integrity), frozenset(Scope)
 _ANSWERS = ("no", "yes, once", "yes, for the session", "yes, for the workspace", "yes, always")
@@ -41,7 +42,8 @@ def summarize(frame: Frame) -> AuditRecord:
         kind=kind_name(frame.kind),
         session_id=show_id("session", frame.session) if frame.session else None,
         decision=_DECISIONS.get(frame.kind),
-        summary=_say(decode_body(frame))[:MAX_SUMMARY],
+        scripted=is_scripted(frame.session),
+        summary=_say(decode_body(frame))[:MAX_SUMMARY] + (SCRIPTED if is_scripted(frame.session) else ""),
     )
 
 
@@ -65,8 +67,7 @@ def _say(body: Signed) -> str:
         case r.Stop():
             return f"the daemon stopped: {body.reason}"
         case r.SessionStarted():
-            scripted = ", scripted" if body.scripted else ""
-            return f"mode {body.mode}, model {body.model}{scripted}, {show_id('workspace', body.workspace)}"
+            return f"mode {body.mode}, model {body.model}, {show_id('workspace', body.workspace)}"
         case r.SessionEnded():
             return f"ended: {body.reason}"
         case r.Prompt():

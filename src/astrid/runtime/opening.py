@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from astrid.core.facts import Facts
-from astrid.core.ids import SessionId
+from astrid.core.ids import session_id
 from astrid.core.keys import SigningKey
 from astrid.core.tokens import Token
 from astrid.errors import TokenError
@@ -72,7 +72,7 @@ class Opener:
         brain = self._catalogue.brain(message.model)
         mode = self._catalogue.mode(message.mode)
         limits = self._catalogue.limits(message.budget_micros)
-        session = SessionId(self._entropy.random_bytes(16))
+        session = session_id(self._entropy.random_bytes(16), scripted=brain.scripted)
         key = SigningKey.from_seed(self._entropy.random_bytes(32)).public
         base, grants = self._shelf().for_mode(self._live(place), mode, place.root)
         first = self._wallet.pass_on(base, grants, holder=key, session=session, purse_micros=limits.session_micros)

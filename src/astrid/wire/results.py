@@ -197,13 +197,14 @@ class TokensRevoked(Answer, frozen=True, kw_only=True):
 
 
 class AuditRecord(Wire, frozen=True, kw_only=True):
-    """A record of the log as a person lists it."""
+    """A record of the log as a person lists it.  ``scripted``: its session's model follows a script."""
 
     seq: Safe
     boot: Safe
     time_ns: U64Text
     kind: Name
     session_id: SessionText | None
+    scripted: bool
     decision: DecisionText | None
     summary: Line
 
