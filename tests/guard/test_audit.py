@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from astrid.core.chain import ChainState, decode_body, decode_frame
@@ -589,6 +591,93 @@ async def test_only_the_guard_appends(autojump_clock: MockClock, who: str) -> No
     assert [error.code for error in bench.failures] == (  # type: ignore[attr-defined]
         ["audit.message"] if who == "gateway" else []
     )
+
+
+# ---- in any order
+
+STEPS = st.sampled_from(
+    ("append", "append", "append of approvals", "long append", "wanted", "ask", "write", "fail", "time")
+)
+
+
+async def _in_order(steps: list[str]) -> None:
+    """Play ``steps`` on a disk that writes when it is told to, and look at everything that was said after each."""
+    bench, sent = Bench(FakeLog()), dict[int, list[int]]()
+    bench.hold_next = True
+    async with open_system(bench.tree, on_failure=bench.failed):
+        await settle()
+        sent[bench.append(GENESIS, BOOT)] = [0, 0]
+        for place, step in enumerate(steps, 1):
+            refs = range(1000 * place, 1000 * place + (MAX_BATCH + 3 if step == "long append" else 2))
+            match step:
+                case "append" | "long append" | "wanted":
+                    sent[bench.append(*[noted(ref, checkpoint=step == "wanted") for ref in refs])] = list(refs)
+                case "append of approvals":
+                    sent[bench.append(*plain(*refs), by=bench.approvals)] = list(refs)
+                case "ask":
+                    bench.take_checkpoint()
+                case "write":
+                    bench.journal.release()
+                case "fail":
+                    bench.journal.failures.append(failure("journal.full", retry=True))
+                case _:
+                    await trio.sleep(2)
+            await settle()
+            _is_true(bench, sent)
+        bench.thaw()
+        await trio.sleep(10 + len(steps))
+        _is_true(bench, sent)
+        told = [one.id for probe in (bench.interceptor, bench.approvals) for one in _confirmed(probe)]
+        assert sorted(told) == sorted(sent)
+        assert verify_log(KEYS, bench.log.log, bench.log.checkpoints()).size == bench.log.size()
+    assert not bench.failures
+
+
+def _confirmed(probe: Probe) -> list[Recorded]:
+    return [message for message in probe.messages if isinstance(message, Recorded)]
+
+
+def _is_true(bench: Bench, sent: dict[int, list[int]]) -> None:
+    """All that was confirmed and signed until now is on the disk, and was confirmed once."""
+    size = bench.log.size()
+    for probe in (bench.interceptor, bench.approvals):
+        told = _confirmed(probe)
+        assert len({one.id for one in told}) == len(told)
+        for one in told:
+            assert max(record.seq for record in one.records) <= one.watermark <= size
+            assert [record.ref for record in one.records] == sent[one.id]
+            bodies = [decode_body(decode_frame(bench.log.log[record.seq - 1])) for record in one.records[:3]]
+            assert all(isinstance(body, Genesis | Boot) or body.count in sent[one.id] for body in bodies)  # type: ignore[attr-defined]
+    assert all(one.size <= size for one in bench.gateway.messages if isinstance(one, Checkpointed))
+
+
+@settings(max_examples=60)
+@given(st.lists(STEPS, min_size=3, max_size=25), st.integers(0, 3))
+def test_whatever_comes_and_whenever_the_disk_writes_only_what_is_durable_is_confirmed(
+    steps: list[str], seed: int
+) -> None:
+    run_seeded(seed, lambda: _in_order(steps))
+
+
+# ---- starting again
+
+
+async def test_what_was_sent_to_an_earlier_start_is_not_written(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+
+        async def say_last_words(_reason: object) -> None:
+            bench.append(*plain(9))
+            bench.append(*plain(9), by=bench.approvals)
+
+        setattr(bench.interceptor, "stopping", say_last_words)  # noqa: B010 - it is a method of its class
+        bench.append(GENESIS, BOOT)
+        await trio.sleep(1)
+        bench.audit.cell.kill("a test")
+        await trio.sleep(10)
+        assert len(bench.journals) == 2
+        bench.append(BOOT, *plain(1))
+        await trio.sleep(1)
+        assert bench.kinds() == [Kind.GENESIS, Kind.BOOT, Kind.BOOT, Kind.COALESCED]
 
 
 # ---- cancellation

@@ -29,8 +29,18 @@ from astrid.core.records import Entry, Kind, Stop, entry
 from astrid.core.tiles import Tile
 from astrid.errors import InternalError, JournalError
 from astrid.guard.door import APPROVALS, GATEWAY, INTERCEPTOR, is_ours, strayed
-from astrid.kernel import OUTSIDE, Actor, Exit, Reason, Ref, Sender
-from astrid.messages.log import Append, Checkpointed, Committed, LogTrouble, Recorded, Retry, TakeCheckpoint, Tick
+from astrid.kernel import OUTSIDE, Actor, Exit, Posted, Reason, Ref, Sender
+from astrid.messages.log import (
+    Append,
+    Begun,
+    Checkpointed,
+    Committed,
+    LogTrouble,
+    Recorded,
+    Retry,
+    TakeCheckpoint,
+    Tick,
+)
 from astrid.ports import Batch, Clock, Journal
 
 MAX_BATCH = 512
@@ -76,6 +86,7 @@ class Audit(Actor):
         self._log_id = log_id
         self._gate = gate
         self._journal: Journal | None = None
+        self._begun = False  # whether what comes now was said to this start of it
         self._frames: deque[tuple[bytes, Entry]] = deque()
         self._waiting: deque[Waiting] = deque()
         self._tiles: list[Tile] = []
@@ -96,12 +107,21 @@ class Audit(Actor):
         self._chain, self._journal = self._open_log()
         last_ns = self._chain.tip.time_ns
         self._watch = ClockWatch(self._clock.now_ns(), self._clock.running_ns(), last_ns=last_ns)
+        # SAFETY: what a part of the guard sent that is gone now may be queued still.  Those who begin after this read
+        # the log as it is here and know nothing of it: the outcome of a call would be written twice, and a log that
+        # says so is never gone on from.
+        if self.ctx.post(self.ctx.ref, Begun()) is not Posted.ACCEPTED:
+            raise InternalError("audit.message", "the mailbox is full of what an earlier start was sent")
         self.ctx.start_timer(TICK_SECONDS, Tick())
 
     async def receive(self, message: object, sender: Sender) -> object:
         """One message."""
         myself = sender.id == self.ctx.ref.id
         match message:
+            case Begun() if myself:
+                self._begun = True
+            case Append() | TakeCheckpoint() if not self._begun:
+                pass  # whoever waits for it is gone
             case Append() if sender.path in WRITERS:
                 self._append(message, sender)
             case TakeCheckpoint() if sender.path == GATEWAY:

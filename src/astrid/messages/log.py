@@ -55,6 +55,10 @@ class Retry(Message, frozen=True, kw_only=True):
     lane: ClassVar[Lane] = Lane.CONTROL
 
 
+class Begun(Message, frozen=True, kw_only=True):
+    """From the audit actor to itself: what was queued before this was said to an earlier start of it."""
+
+
 class TakeCheckpoint(Message, frozen=True, kw_only=True):
     """Sign a checkpoint that covers everything appended so far; answered by ``Checkpointed`` with the same ``id``."""
 
