@@ -12,6 +12,7 @@ from astrid.core.canon import MAX_U64
 from astrid.core.gate_state import Stage
 from astrid.core.question import decode_question
 from astrid.core.records import Kind
+from tests.fakes.authority import SESSION_KEY
 from tests.fakes.gate_bench import (
     READ,
     Ask,
@@ -19,6 +20,18 @@ from tests.fakes.gate_bench import (
     Refused,
     preparation,
 )
+
+# --- who is asked
+
+
+def test_nobody_is_asked_for_a_session_whose_key_was_revoked() -> None:
+    bench = Bench()
+    bench.facts.revoked.add(SESSION_KEY.public)
+    bench.propose()
+    bench.prepared()
+    bench.sync()
+    assert (bench.answer.layer, bench.answer.code) == ("capability", "token.revoked")
+
 
 # --- poison (threat 25)
 

@@ -93,6 +93,11 @@ def consider(
                 token = next(one for one in tokens if isinstance(one, Token) and one.id == decision.token)
                 record = permitted(facts, pending.ref, call, call_bytes, decision, now_ns, salt(0))
                 return Granted(Permitted(call, call_bytes, token, decision.charge), record, forged)
+            case Ask() if principal.key in facts.revoked:
+                # No yes could help: what it makes would be held by that key, and whoever says yes would be asked
+                # again and again.
+                reason = "the key of this session was revoked"
+                denied = Denied("capability", "token.revoked", reason, "start another session")
             case Ask() if principal.asks:
                 raw = question_for(facts, call, call_bytes, decision, preparation, salt(2)[:QID_BYTES], now_ns)
                 decode_question(raw)  # what cannot be read must not be asked
