@@ -76,6 +76,31 @@ def test_a_start_that_died_while_the_database_was_made_is_begun_again(tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.db"]
 
 
+def test_a_database_comes_to_its_place_as_it_will_stay_and_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite changes that by a journal that only a writer can roll back, and a start reads before it writes."""
+    seen: list[tuple[bytes, list[str]]] = []
+
+    def rename(old: Path, new: Path) -> None:
+        seen.append((old.read_bytes()[18:20], sorted(path.name for path in tmp_path.iterdir())))
+        move(old, new)
+
+    move = os.rename
+    monkeypatch.setattr(os, "rename", rename)
+    path = tmp_path / "audit.db"
+    open_writer(path).close()
+    assert seen == [(b"\2\2", ["audit.db.new"])]  # 2 and 2 stand for a write-ahead log
+    assert path.read_bytes()[18:20] == b"\2\2"
+
+
+@pytest.mark.parametrize("beside", ["", "-journal", "-wal", "-shm"])
+def test_whatever_a_start_left_that_died_is_in_nobodys_way(tmp_path: Path, beside: str) -> None:
+    (tmp_path / f"audit.db.new{beside}").write_bytes(b"half made")
+    open_writer(tmp_path / "audit.db").close()
+    assert [path.name for path in tmp_path.iterdir()] == ["audit.db"]
+
+
 def test_a_database_that_is_there_has_all_its_tables(tmp_path: Path) -> None:
     path = tmp_path / "audit.db"
     open_writer(path).close()

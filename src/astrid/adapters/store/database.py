@@ -108,12 +108,16 @@ def _place(path: Path) -> Path:
 
 def _make(place: Path) -> None:
     beside = place.with_name(f"{place.name}.new")
-    beside.unlink(missing_ok=True)  # an earlier start died here
+    for end in ("", *_BESIDE):
+        beside.with_name(beside.name + end).unlink(missing_ok=True)  # an earlier start died here
     # Made with an explicit mode before SQLite sees it: SQLite follows the umask.
     os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     with _connected(beside, apsw.SQLITE_OPEN_READWRITE) as connection:
         connection.pragma("journal_mode", "memory")  # nobody needs what is half made
         _migrate(connection)
+        # SAFETY: before it is in its place.  Killed while it makes this change, SQLite leaves a journal that has to be
+        # rolled back, and the next start, which first of all only reads, may not do that: it would never start again.
+        connection.pragma("journal_mode", "wal")
         connection.close()
     os.rename(beside, place)
     sync_folder(place.parent)
