@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from astrid.errors import ConfigError
-from astrid.home import read_guarded, write_guarded
+from astrid.home import clear_drafts, read_guarded, write_guarded
+from tests.fakes.power import Power
 
 ROOT = os.geteuid() == 0
 
@@ -151,7 +152,58 @@ def test_a_write_that_fails_half_way_changes_nothing(key: Path, monkeypatch: pyt
     assert key.read_bytes() == b"secret"
 
 
+@pytest.mark.parametrize("replace", [False, True])
+def test_when_it_is_written_a_power_failure_takes_nothing_of_it(
+    key: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    power = Power(monkeypatch)
+    write_guarded(key if replace else key.with_name("new"), b"x" * 100_000, what="the key", replace=replace)
+    assert (power.placed, power.torn, power.open_folders) == (1, [], set())
+
+
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         write_guarded(tmp_path / "no" / "key", b"x", what="the key")
+    assert caught.value.code == "file.unwritable"
+
+
+# ---- what a killed writer left
+
+
+class Killed(BaseException):
+    """The process ends here, and tidies up nothing."""
+
+
+@pytest.mark.parametrize(("step", "replace"), [("fsync", True), ("rename", True), ("link", False), ("unlink", False)])
+def test_what_a_write_left_that_was_killed_half_way_is_cleared_away(
+    key: Path, monkeypatch: pytest.MonkeyPatch, step: str, replace: bool
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    path = key if replace else key.with_name("new")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, killed)
+        patched.setattr(Path, "unlink", killed)
+        with pytest.raises(Killed):
+            write_guarded(path, b"other", what="the key", replace=replace)
+    assert [one.name for one in key.parent.iterdir() if one.name.startswith(f".{path.name}.")] != []
+    clear_drafts(path)
+    assert [one.name for one in key.parent.iterdir() if one.name.startswith(".")] == []
+    assert key.read_bytes() == b"secret"
+
+
+def test_nothing_but_drafts_of_that_very_file_is_cleared_away(key: Path) -> None:
+    others = (".key.00112233445566778", ".key.0011223344556677.x", ".kez.0011223344556677", ".other.0011223344556677")
+    for name in others:
+        key.with_name(name).touch()
+    key.with_name(".key.0011223344556677").touch()
+    clear_drafts(key)
+    assert {path.name for path in key.parent.iterdir()} == {"key", *others}
+
+
+def test_a_draft_that_cannot_be_removed_is_said(key: Path) -> None:
+    (key.parent / ".key.0011223344556677").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        clear_drafts(key)
     assert caught.value.code == "file.unwritable"

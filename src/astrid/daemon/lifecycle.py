@@ -27,7 +27,7 @@ from astrid.daemon.report import Report
 from astrid.daemon.server import CONNECTIONS, Server, bind
 from astrid.daemon.service import Shared
 from astrid.errors import AstridError, LaunchError
-from astrid.home import Home, HomeLock
+from astrid.home import Home, HomeLock, clear_drafts
 from astrid.kernel import ChildSpec, Misuse, Reason, Ref, SupervisorSpec, System, TooManyRestarts, open_system
 from astrid.runtime.boot import World
 from astrid.runtime.parts import Extra
@@ -54,6 +54,7 @@ def run_daemon(home: Home, options: Options) -> None:
     """
     lock = HomeLock(home)
     try:
+        clear_drafts(home.anchor)  # of a daemon that was killed while it kept its last checkpoint
         report = Report(home.daemon_log, verbose=options.verbose)
         try:
             with watchman():

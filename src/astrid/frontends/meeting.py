@@ -22,7 +22,7 @@ from astrid.core.install import Install, install_id, verify_install
 from astrid.core.keys import KEY_BYTES, SigningKey, load_public_key
 from astrid.core.tokens import MAX_CHAIN_BYTES, MAX_PAYLOAD_BYTES, Block, SignedBlock, block_id
 from astrid.errors import ChainError, ConfigError, KeyFormatError, TokenError
-from astrid.home import Home, read_guarded, write_guarded
+from astrid.home import Home, clear_drafts, read_guarded, write_guarded
 from astrid.wire.results import Cosigned, Welcome
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -159,6 +159,7 @@ def keep_checkpoint(home: Home, install: Install, stated: Checkpoint, note: byte
     with _alone(home):
         kept = kept_checkpoint(home, install)
         if kept is None or kept.size < stated.size:
+            clear_drafts(home.witness)  # of a command line that was killed while it did this
             write_guarded(home.witness, note, what="the last checkpoint seen", replace=True)
 
 

@@ -7,7 +7,7 @@ read or change it.
 Source: the first Astrid (names); threats 41, 43; OpenSSH's rule for key files.
 """
 
-from astrid.home.files import read_guarded, write_guarded
+from astrid.home.files import clear_drafts, read_guarded, write_guarded
 from astrid.home.layout import Home, home_folder, open_home
 from astrid.home.lock import HomeLock
 from astrid.home.workspaces import WorkspaceIdentity, identify_workspace, workspace_id
@@ -16,6 +16,7 @@ __all__ = [
     "Home",
     "HomeLock",
     "WorkspaceIdentity",
+    "clear_drafts",
     "home_folder",
     "identify_workspace",
     "open_home",

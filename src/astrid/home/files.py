@@ -6,6 +6,7 @@ Source: OpenSSH (a private key that others can read is refused); threats 41, 43.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from astrid.errors import ConfigError
 
 MAX_GUARDED_BYTES = 1024 * 1024
+_DRAFT_BYTES = 8  # of the random part of a draft's name
 
 
 def read_guarded(
@@ -86,7 +88,7 @@ def write_guarded(path: Path, data: bytes, *, what: str, replace: bool = False, 
     Raises:
         ConfigError: it exists already, or cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(_DRAFT_BYTES)}")
     try:
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
@@ -113,6 +115,25 @@ def write_guarded(path: Path, data: bytes, *, what: str, replace: bool = False, 
             f"{what} cannot be written: {error.strerror}",
             where=str(path),
             advice="check space and permissions",
+        ) from error
+
+
+def clear_drafts(path: Path) -> None:
+    """Remove what ``write_guarded`` left beside ``path`` where it was killed.  For whoever alone writes ``path``.
+
+    Raises:
+        ConfigError: it cannot be removed.
+    """
+    draft = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _DRAFT_BYTES}}}")
+    try:
+        for name in filter(draft.fullmatch, os.listdir(path.parent)):
+            (path.parent / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            "file.unwritable",
+            f"a draft that was left behind cannot be removed: {error.strerror}",
+            where=str(error.filename or path.parent),
+            advice="check the owner and mode of the folder",
         ) from error
 
 

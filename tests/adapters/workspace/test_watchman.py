@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from astrid.adapters.workspace import watchman as module
-from astrid.adapters.workspace.watchman import watchman
+from astrid.adapters.workspace.watchman import disposed, watchman
 from astrid.errors import LaunchError
 
 pytestmark = [
@@ -154,3 +154,63 @@ def test_where_processes_cannot_be_found_none_is_started(monkeypatch: pytest.Mon
     monkeypatch.setattr(module.sys, "platform", "darwin")
     with watchman():
         assert children() == before
+
+
+# ---- what is half written
+
+DRAFTING = """
+import contextlib, os, sys
+sys.path.insert(0, sys.argv[1])
+from astrid.adapters.workspace.watchman import disposed, watchman
+
+folder = os.open(sys.argv[3], os.O_RDONLY | os.O_DIRECTORY)
+with watchman() if sys.argv[2] == "watched" else contextlib.nullcontext():
+    with disposed(folder, b"disposed of"):
+        os.close(os.open("disposed of", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    with disposed(folder, b"draft"):
+        os.close(os.open("draft", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+        print("written", flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("watched", "left"), [("watched", {"disposed of"}), ("alone", {"disposed of", "draft"})])
+def test_a_draft_goes_with_the_process_that_was_writing_it_and_nothing_else_does(
+    tmp_path: Path, watched: str, left: set[str]
+) -> None:
+    source = str(Path(module.__file__).parents[3])
+    before = children()
+    writer = subprocess.Popen(
+        [sys.executable, "-c", DRAFTING, source, watched, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"written\n"
+    of_writer = Path(f"/proc/{writer.pid}/task/{writer.pid}/children").read_text().split()
+    writer.kill()
+    writer.communicate()
+    wait_until(lambda: not any(map(is_running, of_writer)), "the watchman is gone")
+    assert ({path.name for path in tmp_path.iterdir()}, children()) == (left, before)
+
+
+def is_running(pid: str) -> bool:
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["gone", "stuck"])
+def test_a_watchman_that_hears_nothing_any_more_hinders_nobody(tmp_path: Path, number: signal.Signals) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    before = children()
+    try:
+        with watchman():
+            [pid] = children() - before
+            os.kill(int(pid), number)
+            if number is signal.SIGKILL:
+                wait_until(lambda: not is_running(pid), "it is gone")
+            for _ in range(2000):  # far more than a pipe holds
+                with disposed(folder, b"draft"):
+                    pass
+    finally:
+        os.close(folder)

@@ -18,6 +18,7 @@ from astrid.adapters.workspace.observe import MAX_FILE_BYTES, observe, observe_f
 from astrid.adapters.workspace.paths import Target
 from astrid.adapters.workspace.writing import edit, write
 from astrid.errors import WorkspaceError
+from tests.fakes.power import Power
 from tests.fakes.workspace_bench import Bench
 
 CHANGED = "what the call works on changed since it was decided; look at it again and repeat the call"
@@ -355,6 +356,17 @@ def test_a_failure_after_the_new_name_is_no_failure_to_write(
     monkeypatch.setattr(writing.os, "fsync", fail_for_folders)
     assert code_of(root, b"x", target, pre) == ("workspace.io", "done")
     assert (folder / "f").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("parts", [(b"new",), (b"old",), (b"a", b"new"), (b"a", b"b", b"c", b"new")])
+def test_when_it_is_written_a_power_failure_takes_nothing_of_it(
+    root: Root, folder: Path, monkeypatch: pytest.MonkeyPatch, parts: tuple[bytes, ...]
+) -> None:
+    (folder / "old").write_text("as it was")
+    target, pre = prepared(root, *parts)
+    power = Power(monkeypatch)
+    write(target, b"x" * 100_000, pre)  # type: ignore[arg-type]
+    assert (power.placed, power.torn, power.open_folders) == (1, [], set())
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])

@@ -11,6 +11,8 @@ since it runs without its environment:
 
     sweep.py MARK        waits until its standard input ends, then hunts what carries a mark that begins with ``MARK``
 
+Its input are paths, each behind a ``+`` (a draft that is to go) or a ``-`` (no longer) and before a zero byte.
+
 Source: pidfd_open(2), proc(5) (``setsid`` leaves the group).
 """
 
@@ -130,10 +132,17 @@ def _wait_gone(group: int) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Be the watchman: wait for the end of the daemon, which holds the other end of our input, then hunt."""
-    while os.read(0, 4096):
-        continue
+    """Be the watchman: wait for the end of the daemon, which has the other end of our input, then hunt and tidy up."""
+    drafts: set[bytes] = set()
+    rest = b""
+    while heard := os.read(0, 4096):
+        *entries, rest = (rest + heard).split(b"\0")
+        for entry in entries:
+            (drafts.add if entry.startswith(b"+") else drafts.discard)(entry[1:])
     hunt_orphans(argv[0].encode())
+    for draft in drafts:
+        with suppress(OSError):  # in its place under another name by now, or its folder is gone
+            os.unlink(draft)
     return 0
 
 

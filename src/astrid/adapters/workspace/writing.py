@@ -23,6 +23,7 @@ from astrid.adapters.workspace.handles import READ
 from astrid.adapters.workspace.observe import MAX_FILE_BYTES, observe_open
 from astrid.adapters.workspace.paths import Target, path_name
 from astrid.adapters.workspace.reading import Telling, check_regular, read_text
+from astrid.adapters.workspace.watchman import disposed
 from astrid.core.call import Pre
 from astrid.errors import Effect, WorkspaceError
 
@@ -116,6 +117,7 @@ def _make_folder(parent: int, name: bytes, telling: Telling) -> int:
     except FileExistsError as error:
         raise changed(telling.effect) from error
     telling.effect = "maybe"
+    os.fsync(parent)  # else a power failure could take the folder, and the file that is told to be in it
     below = os.open(name, _OPEN_FOLDER, dir_fd=parent)
     os.close(parent)
     return below
@@ -126,23 +128,24 @@ def _replace(target: Target, folder: int, data: bytes, was: Pre, telling: Tellin
     name = target.parts[-1]
     old = _check_replaceable(target, folder, was, telling)
     draft = b".%s.%s.tmp" % (name[:200], secrets.token_hex(6).encode())
-    descriptor = os.open(draft, _DRAFT, 0o600 if old else 0o666, dir_fd=folder)
-    try:
+    with disposed(folder, draft):
+        descriptor = os.open(draft, _DRAFT, 0o600 if old else 0o666, dir_fd=folder)
         try:
-            _fill(descriptor, data, old)
+            try:
+                _fill(descriptor, data, old)
+            finally:
+                os.close(descriptor)
+            if old is None:
+                _place_new(folder, draft, name, telling)
+            else:
+                now = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if (now.st_dev, now.st_ino) != (was.dev, was.ino):
+                    raise changed(telling.effect)
+                os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+            telling.effect = "done"
         finally:
-            os.close(descriptor)
-        if old is None:
-            _place_new(folder, draft, name, telling)
-        else:
-            now = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if (now.st_dev, now.st_ino) != (was.dev, was.ino):
-                raise changed(telling.effect)
-            os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
-        telling.effect = "done"
-    finally:
-        with suppress(FileNotFoundError):  # gone under its new name
-            os.unlink(draft, dir_fd=folder)
+            with suppress(FileNotFoundError):  # gone under its new name
+                os.unlink(draft, dir_fd=folder)
     os.fsync(folder)
 
 
