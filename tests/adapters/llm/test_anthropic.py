@@ -286,6 +286,18 @@ async def test_a_fault_inside_the_stream_is_the_vendors(server: AnthropicServer)
     assert (error.code, error.effect) == ("model.overloaded", "done")
 
 
+@pytest.mark.parametrize("at", ["before the stream", "in the stream"])
+@pytest.mark.parametrize("lead", ["", "x" * 299])  # whole, and where the text is cut
+async def test_a_vendor_that_repeats_the_key_does_not_have_it_kept(server: AnthropicServer, at: str, lead: str) -> None:
+    complaint = {"type": "error", "error": {"type": "authentication_error", "message": f"{lead}{KEY} is no good"}}
+    first = fault(401, "authentication_error", f"{lead}{KEY} is no good")
+    server.replies.append(first if at == "before the stream" else Reply((sse([START, complaint]),)))
+    error = await failure(model_at(server))
+    assert error.code == "model.auth"
+    shown = f"{error!r} {error} {error.fields} {error.advice}"
+    assert not [n for n in range(len(KEY) - 6) if KEY[n : n + 7] in shown], shown
+
+
 async def test_an_answer_that_is_no_stream_is_an_error(server: AnthropicServer) -> None:
     server.replies.append(Reply((b'{"content": []}',), content_type="application/json"))
     assert (await failure(model_at(server))).code == "model.stream-broken"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -70,6 +70,9 @@ class AnthropicModel:
         self._model = model
         self._price = price
         self._client = _client(api_key, _checked_url(base_url or BASE_URL))
+        # SAFETY: what a vendor complains of is recorded; one that repeats the key it was sent must not bring it there.
+        # A closure, so that nothing that prints this object prints the key.
+        self._redact: Callable[[str], str] = lambda text: text.replace(api_key, "(the key)")
 
     @property
     def name(self) -> str:
@@ -103,7 +106,7 @@ class AnthropicModel:
                 "model.wrong-model", f"`{request.model}` was asked for, and this is `{self.name}`", effect="none"
             )
         body, names = request_body(request)
-        reader = AnswerReader(names)
+        reader = AnswerReader(names, self._redact)
         with trio.move_on_after(CALL_SECONDS) as scope:
             async with AsyncExitStack() as stack:
                 response = await self._send(stack, body)
@@ -121,7 +124,7 @@ class AnthropicModel:
         try:
             return await stack.enter_async_context(call)
         except anthropic.APIStatusError as error:
-            raise _refusal(error) from error
+            raise _refusal(error, self._redact(error.message)) from error
         except anthropic.APIConnectionError as error:
             raise _unreached(error) from error
         except UnicodeEncodeError as error:
@@ -233,9 +236,9 @@ def _safe(scheme: str, host: str) -> bool:
     return scheme == "https" or (scheme == "http" and host in _HERE)
 
 
-def _refusal(error: anthropic.APIStatusError) -> ModelError:
+def _refusal(error: anthropic.APIStatusError, said: str) -> ModelError:
     """What an answer with an error status means.  Below 500 the vendor says that it did nothing, and bills nothing."""
-    status, said = error.status_code, error.message
+    status = error.status_code
     wait = _retry_after(error.response.headers.get("retry-after"))
     if status == 429:
         return vendor_fault("rate_limit_error", said, "none", retry_after=wait)

@@ -14,6 +14,7 @@ buffer for all).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -136,8 +137,12 @@ _DELTAS = frozenset(("text_delta", "thinking_delta", "input_json_delta"))
 class AnswerReader:
     """Turns the events of one answer into ours."""
 
-    def __init__(self, names: dict[str, str]) -> None:
+    def __init__(self, names: dict[str, str], redact: Callable[[str], str] = str) -> None:
+        """``names`` are our names of the tools by the vendor's; ``redact`` takes out of a complaint what must not be
+        kept.
+        """
         self._names = names
+        self._redact = redact
         self._blocks: dict[int, _OpenBlock] = {}  # begun and not handed on, in the order of their index
         self._last_index = -1
         self._stop_reason: StopReason | None = None
@@ -158,7 +163,7 @@ class AnswerReader:
         kind = self._decode(_Head, data).type
         if kind == "error":
             fault = self._decode(_Error, data).error
-            raise vendor_fault(fault.type, fault.message, self.effect)
+            raise vendor_fault(fault.type, self._redact(fault.message), self.effect)
         if kind == "message_start":
             if self.usage is not None:
                 raise self._broken("a second beginning")
