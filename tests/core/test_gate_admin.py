@@ -172,11 +172,12 @@ def revocation(signer: Any = USER, **fields: Any) -> bytes:
 
 def test_a_revocation_acts_at_once_and_is_recorded_under_a_checkpoint() -> None:
     bench = Bench()
-    made = gate_admin.revoke(bench.facts, revocation(kind="key"), salt=SALT)
-    assert bench.facts.revoked == {b"t" * 32}
+    lost: bytes = HOLDER.public
+    made = gate_admin.revoke(bench.facts, revocation(kind="key", target=lost), salt=SALT)
+    assert bench.facts.revoked == {lost}
     revoked = body(made)
-    assert (revoked.target, revoked.kind, revoked.signer, made.checkpoint) == (b"t" * 32, "key", USER.public, True)
-    assert made.payloads[0].data == revocation(kind="key")
+    assert (revoked.target, revoked.kind, revoked.signer, made.checkpoint) == (lost, "key", USER.public, True)
+    assert made.payloads[0].data == revocation(kind="key", target=lost)
 
 
 @pytest.mark.parametrize(

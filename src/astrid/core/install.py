@@ -186,6 +186,8 @@ def verify_revocation(raw: bytes, roots: Roots, aud: bytes) -> Revocation:
     _by_root(signed, Domain.REVOKE, roots)
     if revocation.aud != aud or revocation.signer != signed.signer:
         raise TokenError("revoke.audience", "the revocation was made for another install or by another key")
+    if revocation.kind == "key":
+        _key(revocation.target)  # of what can be nobody's key it would revoke nothing, and say that it did
     return revocation
 
 
