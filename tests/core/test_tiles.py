@@ -271,3 +271,41 @@ def test_a_builder_is_not_resumed_from_a_tail_of_other_things() -> None:
     with pytest.raises(ChainError) as caught:
         TileBuilder.resume(1, [Hash(b"short")], Store().read)
     assert caught.value.code == "merkle.bad-hash"
+
+
+# --- many at once
+
+
+@MODEST
+@given(st.lists(st.integers(0, 3 * TILE_WIDTH), max_size=6), st.integers(0, TILE_WIDTH))
+def test_many_leaves_at_once_make_the_tree_that_one_after_the_other_make(counts: list[int], alone: int) -> None:
+    many, singly, at = TileBuilder(), TileBuilder(), 0
+    for leaf in LEAVES[:alone]:
+        many.append(leaf)
+        singly.append(leaf)
+    at = alone
+    for count in counts:
+        many.extend(LEAVES[at : at + count])
+        for leaf in LEAVES[at : at + count]:
+            singly.append(leaf)
+        at += count
+        assert (many.size, many.root()) == (singly.size, singly.root())
+    assert [tile for leaf in LEAVES[: 2 * TILE_WIDTH] for tile in many.append(leaf)] == [
+        tile for leaf in LEAVES[: 2 * TILE_WIDTH] for tile in singly.append(leaf)
+    ]
+
+
+def test_many_leaves_fill_tiles_of_every_level() -> None:
+    many, singly = TileBuilder(), CompactRange()
+    many.extend(LEAVES)
+    for leaf in LEAVES:
+        singly.append(leaf)
+    assert many.root() == singly.root()
+
+
+def test_no_leaf_is_taken_if_one_of_many_is_no_hash() -> None:
+    builder = TileBuilder()
+    with pytest.raises(ChainError) as caught:
+        builder.extend([LEAVES[0], Hash(b"short")])
+    assert caught.value.code == "merkle.bad-hash"
+    assert builder.size == 0

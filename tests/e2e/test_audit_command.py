@@ -13,7 +13,7 @@ import pytest
 
 from astrid.core.checkpoint import verify_checkpoint
 from astrid.core.install import verify_install
-from astrid.core.keys import load_public_key
+from astrid.core.keys import SigningKey, load_public_key
 from astrid.core.merkle import leaf_hash, verify_inclusion
 from tests.fakes.home import RUNTIME, USER
 from tests.fakes.processes import OUTSIDE, READ, Place
@@ -163,11 +163,13 @@ class TestCopies:
         assert self.verify(place, copy, "--witness", str(place.home.anchor))[0] == 0
 
     def test_another_key_shows_that_it_is_not_this_log(self, place: Place, copy: Path) -> None:
-        code, found = self.verify(place, copy, "--key", "05" * 32)
+        code, found = self.verify(place, copy, "--key", SigningKey.from_seed(b"\x05" * 32).public.hex())
         assert (code, found["code"]) == (1, "verify.other-key")
 
-    def test_a_key_that_is_none_tells_nothing(self, place: Place, copy: Path) -> None:
-        assert self.verify(place, copy, "--key", "hello")[0] == 2
+    @pytest.mark.parametrize("key", ["hello", "05" * 31, "01" + "00" * 31, "ff" * 32])
+    def test_a_key_that_is_none_tells_nothing(self, place: Place, copy: Path, key: str) -> None:
+        code, found = self.verify(place, copy, "--key", key)
+        assert (code, found["code"]) == (2, "verify.key")
 
     def test_a_copy_without_its_log_is_not_whole(self, place: Place, copy: Path) -> None:
         shutil.rmtree(copy / "log")

@@ -297,3 +297,35 @@ def test_a_checkpoint_of_a_longer_log_shows_that_this_one_was_set_back(copy: Hom
     found = verify(copy, Trust(witnesses=(witness,)))
     assert (found.result, found.code) == (Result.TAMPERED, "chain.cut")
     assert "at record" in found.to_text()
+
+
+def beside(home: Home) -> tuple[bytes, bytes]:
+    """The key of something that lies beside a record, and what it is."""
+    base = sqlite3.connect(home.log)
+    found = base.execute("SELECT key, sealed FROM payload ORDER BY key LIMIT 1").fetchone()
+    base.close()
+    return found
+
+
+def test_what_lies_beside_a_record_in_any_place_is_what_it_commits_to(copy: Home) -> None:
+    key, sealed = beside(copy)
+    edit(copy, ("INSERT INTO payload VALUES(?, ?)", (key[:8] + b"\xff", sealed[:-1] + b"~")))
+    assert verify(copy).code == "chain.payload"
+
+
+def test_nothing_lies_beside_a_record_that_commits_to_nothing(copy: Home) -> None:
+    edit(copy, ("INSERT INTO payload VALUES(?, ?)", ((1).to_bytes(8, "big") + b"\0", beside(copy)[1])))
+    found = verify(copy)
+    assert (found.result, found.code, found.where) == (Result.TAMPERED, "chain.payload", "record 1")
+
+
+@pytest.mark.parametrize("spelling", [b"", b"\0\0"])
+def test_a_row_under_another_spelling_of_a_key_stands_in_for_none(copy: Home, spelling: bytes) -> None:
+    key, sealed = beside(copy)
+    assert key[8:] == b"\0"
+    edit(
+        copy,
+        ("UPDATE payload SET sealed = ? WHERE key = ?", (sealed[:-1] + bytes([sealed[-1] ^ 1]), key)),
+        ("INSERT INTO payload VALUES(?, ?)", (key[:8] + spelling, sealed)),
+    )
+    assert verify(copy).code == "chain.payload"

@@ -29,6 +29,7 @@ MAX_GRANTS = 64
 UNLIMITED_USES = 2**32 - 1
 UNLIMITED_MICROS = MAX_U64
 NO_PARENT = b"\0" * 32
+_NONE_OR_32 = frozenset((0, 32))
 
 Bytes0or16 = Annotated[bytes, msgspec.Meta(max_length=16)]  # empty or whole; whoever decodes one checks
 Bytes0or32 = Annotated[bytes, msgspec.Meta(max_length=32)]
@@ -68,6 +69,11 @@ class Assurance(enum.IntEnum):
     DEVICE = 3
     RELAYED = 4
 
+
+# Plain numbers, for what is compared in every block: a member is looked up anew each time.
+_ONCE, _SESSION, _WORKSPACE, _ALWAYS = map(int, Scope)
+_PLAIN, _RELAYED = int(Assurance.PLAIN), int(Assurance.RELAYED)
+_MEDIUM, _CRITICAL = int(Risk.MEDIUM), int(Risk.CRITICAL)
 
 STRONG_ASSURANCES = frozenset({Assurance.SEALED, Assurance.DEVICE})
 
@@ -129,27 +135,26 @@ def check_block(block: Block) -> tuple[Pattern, ...]:
     """
     if (block.version, block.algorithm) != (1, 1):
         raise TokenError("token.version", "only version 1 with Ed25519 is understood")
-    if len(block.session) not in (0, 16) or any(
-        len(field) not in (0, 32) for field in (block.workspace, block.call, block.question)
-    ):
+    sizes = (len(block.workspace), len(block.call), len(block.question))
+    if len(block.session) not in (0, 16) or not _NONE_OR_32.issuperset(sizes):
         raise TokenError("token.field-size", "a field of a block has the wrong size")
-    if block.scope > Scope.ALWAYS or not Assurance.PLAIN <= block.assurance <= Assurance.RELAYED:
+    if block.scope > _ALWAYS or not _PLAIN <= block.assurance <= _RELAYED:
         raise TokenError("token.field-range", "a field of a block is out of range")
-    if block.scope == Scope.ONCE and (block.depth != 0 or not block.call or block.uses != 1):
+    if block.scope == _ONCE and (block.depth != 0 or not block.call or block.uses != 1):
         raise TokenError("token.once", "a once block names one call, has one use and cannot be passed on")
-    if (block.scope == Scope.SESSION and not block.session) or (block.scope == Scope.WORKSPACE and not block.workspace):
+    if (block.scope == _SESSION and not block.session) or (block.scope == _WORKSPACE and not block.workspace):
         raise TokenError("token.unbound", "a block whose scope is a session or a workspace names it")
-    if block.scope == Scope.ALWAYS and block.tainted_ok:
+    if block.scope == _ALWAYS and block.tainted_ok:
         raise TokenError(
             "token.tainted-always",
             "a standing grant without end cannot cover tainted contexts",
             advice="sign it for one folder (--workspace), or without --tainted-ok",
         )
     patterns = check_grants(block.grants)
-    highest = max(grant.max_risk for grant in block.grants)
-    if block.assurance == Assurance.RELAYED and (block.scope != Scope.ONCE or highest > Risk.MEDIUM):
+    highest = max([grant.max_risk for grant in block.grants])
+    if block.assurance == _RELAYED and (block.scope != _ONCE or highest > _MEDIUM):
         raise TokenError("token.relayed", "a relayed yes is good for one call of at most medium risk")
-    if block.scope != Scope.ONCE and highest > Risk.MEDIUM and block.assurance not in STRONG_ASSURANCES:
+    if block.scope != _ONCE and highest > _MEDIUM and block.assurance not in STRONG_ASSURANCES:
         raise TokenError(
             "token.weak-key",
             "a standing grant above medium risk needs a sealed key or a device",
@@ -169,10 +174,10 @@ def check_grants(grants: Sequence[Grant]) -> tuple[Pattern, ...]:
     for grant in grants:
         if not 0 < (grant.perms | grant.issuable) <= ALL_PERMISSIONS:
             raise TokenError("token.permission", "a grant names permissions that exist, at least one")
-        if grant.max_risk > Risk.CRITICAL or len(grant.tooldef) not in (0, 32):
+        if grant.max_risk > _CRITICAL or len(grant.tooldef) not in (0, 32):
             raise TokenError("token.field-range", "a field of a grant is out of range")
     try:
-        patterns = tuple(parse_pattern(grant.pattern) for grant in grants)
+        patterns = tuple([parse_pattern(grant.pattern) for grant in grants])
         for pattern in patterns:
             check_exec_pattern(pattern)
     except PatternError as error:
@@ -225,7 +230,10 @@ def check_narrower(above: Link, block: Block, patterns: Sequence[Pattern]) -> No
         raise TokenError("token.assurance", "a block declares another assurance than its parent")
     outer = tuple(zip(above.patterns, parent.grants, strict=True))
     for pattern, grant in zip(patterns, block.grants, strict=True):
-        if not any(_grant_within(grant, pattern, *one, approved=approved) for one in outer):
+        for outer_pattern, outer_grant in outer:
+            if _grant_within(grant, pattern, outer_pattern, outer_grant, approved=approved):
+                break
+        else:
             raise TokenError("token.wider", f"no single grant of the parent covers `{grant.pattern}` as it is granted")
 
 

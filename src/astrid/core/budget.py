@@ -14,13 +14,15 @@ Source: protocol N3; architecture 6 (step 3); threats 2, 3, 23.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from astrid.core.money import Micros, format_usd
 from astrid.errors import InternalError
 
 
-class Purse(msgspec.Struct, frozen=True):
+class Purse(msgspec.Struct, frozen=True, gc=False):
     """What was drawn on one cap, in micro-dollars.  The limit is the cap's, given anew with each charge."""
 
     spent: int = 0
@@ -30,7 +32,7 @@ class Purse(msgspec.Struct, frozen=True):
 EMPTY = Purse()
 
 
-class Cap(msgspec.Struct, frozen=True):
+class Cap(msgspec.Struct, frozen=True, gc=False):
     """A purse that a charge draws on, and its limit.  ``what`` is for people: ``session``, ``workspace``, ``token``."""
 
     key: bytes
@@ -38,7 +40,7 @@ class Cap(msgspec.Struct, frozen=True):
     what: str
 
 
-class Use(msgspec.Struct, frozen=True):
+class Use(msgspec.Struct, frozen=True, gc=False):
     """One use of one block; ``limit`` is the block's ``uses``."""
 
     block: bytes
@@ -83,17 +85,20 @@ class Ledger:
         for use in charge.uses:
             if self.used.get(use.block, 0) >= use.limit:
                 return Shortage("token.used", "the token has been used up")
-        for cap in charge.caps:
+        return self.lack(charge.micros, charge.caps)
+
+    def lack(self, micros: int, caps: Iterable[Cap]) -> Shortage | None:
+        """The first of ``caps`` that has no room for ``micros``."""
+        for cap in caps:
             purse = self.purses.get(cap.key, EMPTY)
+            left = cap.limit - purse.spent - purse.reserved
+            if micros <= left and purse.spent <= cap.limit:
+                continue
             if purse.spent > cap.limit:
                 # An overrun freezes the purse: even a call that costs nothing waits until a person has looked.
                 return Shortage("budget.frozen", f"the {cap.what} purse was overdrawn and is frozen")
-            left = cap.limit - purse.spent - purse.reserved
-            if charge.micros > left:
-                asked, rest = format_usd(Micros(charge.micros)), format_usd(Micros(max(left, 0)))
-                return Shortage(
-                    "budget.exceeded", f"the {cap.what} budget has {rest} left and the call may cost {asked}"
-                )
+            asked, rest = format_usd(Micros(micros)), format_usd(Micros(max(left, 0)))
+            return Shortage("budget.exceeded", f"the {cap.what} budget has {rest} left and the call may cost {asked}")
         return None
 
     def reserve(self, charge: Charge) -> None:
@@ -105,6 +110,10 @@ class Ledger:
         short = self.shortage(charge)
         if short is not None:
             raise InternalError("budget.unchecked", f"a charge was reserved that does not fit: {short.reason}")
+        self.retake(charge)
+
+    def retake(self, charge: Charge) -> None:
+        """Reserve what the log says was reserved.  It was judged then, by limits that the log does not hold."""
         for use in charge.uses:
             self.used[use.block] = self.used.get(use.block, 0) + 1
         for cap in charge.caps:
@@ -117,10 +126,14 @@ class Ledger:
         Raises:
             InternalError: there is no such reservation, or the amount is negative.
         """
+        micros = charge.micros
         purses = [self.purses.get(cap.key, EMPTY) for cap in charge.caps]
-        if spent_micros < 0 or any(purse.reserved < charge.micros for purse in purses):
+        if spent_micros < 0 or min([purse.reserved for purse in purses], default=micros) < micros:
             raise InternalError("budget.unreserved", "a charge was settled that was not reserved")
+        sound = True
         for cap, purse in zip(charge.caps, purses, strict=True):
             # SAFETY: an overrun is booked truly; hiding it would let a callee spend above every cap, call by call.
-            self.purses[cap.key] = Purse(purse.spent + spent_micros, purse.reserved - charge.micros)
-        return all(self.purses[cap.key].spent <= cap.limit for cap in charge.caps)
+            spent = purse.spent + spent_micros
+            self.purses[cap.key] = Purse(spent, purse.reserved - micros)
+            sound = sound and spent <= cap.limit
+        return sound

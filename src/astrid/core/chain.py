@@ -19,11 +19,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from astrid.core.canon import U16, U32, U64, Bytes32, Digest, Domain, Signed, decode, digest, encode
+from astrid.core.canon import U16, U32, U64, Bytes32, Digest, Domain, Signed, decode, digest, digester, encode
 from astrid.core.checkpoint import Checkpoint
-from astrid.core.merkle import Hash, leaf_hash
+from astrid.core.merkle import Hash, leaf_hash, leaf_hashes
 from astrid.core.records import BODIES, MAX_BODY_BYTES, Entry, Kind
-from astrid.core.tiles import Tile, TileBuilder
+from astrid.core.tiles import TILE_WIDTH, Tile, TileBuilder
 from astrid.core.tokens import Bytes0or16
 from astrid.errors import CanonError, ChainError, InternalError
 
@@ -32,6 +32,8 @@ CHECKPOINT_RECORDS = 1000
 CHECKPOINT_NS = 60 * 10**9
 
 _GENESIS, _BOOT = int(Kind.GENESIS), int(Kind.BOOT)  # plain numbers: comparing with a member costs more than the rest
+_SHAPES = {int(kind): shape for kind, shape in BODIES.items()}
+_link = digester(Domain.AUDIT)
 
 
 class Frame(Signed, frozen=True, array_like=True):
@@ -53,7 +55,7 @@ def genesis_tip(install: bytes) -> Digest:
 
 def frame_digest(frame: bytes) -> Digest:
     """``prev`` of the record after ``frame``."""
-    return digest(Domain.AUDIT, frame)
+    return _link(frame)
 
 
 def decode_frame(data: bytes) -> Frame:
@@ -77,14 +79,13 @@ def decode_body(frame: Frame) -> Signed:
     Raises:
         ChainError: an unknown kind, or not a body of that kind.
     """
-    if frame.kind not in BODIES:
+    shape = _SHAPES.get(frame.kind)
+    if shape is None:
         raise ChainError("chain.kind", f"record {frame.seq} is of the unknown kind {frame.kind}")
     try:
-        return decode(
-            frame.body, BODIES[Kind(frame.kind)], max_bytes=MAX_BODY_BYTES, what=f"the body of record {frame.seq}"
-        )
+        return decode(frame.body, shape, max_bytes=MAX_BODY_BYTES, what="its body")
     except CanonError as error:
-        raise ChainError("chain.malformed", error.message) from error
+        raise ChainError("chain.malformed", f"record {frame.seq} says nothing: {error.message}") from error
 
 
 class Tip(msgspec.Struct, frozen=True):
@@ -154,14 +155,22 @@ class ChainState:
 class ChainVerifier:
     """The reading end: feed it every record in order; it raises at the first that does not follow."""
 
-    __slots__ = ("boot", "prev", "size", "time_ns", "tree")
+    __slots__ = ("_behind", "_tree", "boot", "prev", "size", "time_ns")
 
     def __init__(self, install: bytes) -> None:
         self.prev: bytes = genesis_tip(install)
         self.size: int = 0
         self.boot: int = 0
         self.time_ns: int = 0
-        self.tree = TileBuilder()
+        self._tree = TileBuilder()
+        self._behind: list[bytes] = []  # records that the tree does not hold yet: many are hashed at once for less
+
+    @property
+    def tree(self) -> TileBuilder:
+        """The tree over every record so far."""
+        self._tree.extend(leaf_hashes(self._behind))
+        self._behind.clear()
+        return self._tree
 
     def feed(self, data: bytes) -> Frame:
         """The next record, if it follows.
@@ -172,22 +181,34 @@ class ChainVerifier:
         seq = self.size + 1
         try:
             frame = decode_frame(data)
-            if frame.seq != seq:
-                raise ChainError("chain.gap", f"expected record {seq} and found {frame.seq}")
-            if frame.prev != self.prev:
-                raise ChainError("chain.link", "the record does not follow the one before it")
-            if frame.time_ns < self.time_ns:
-                raise ChainError("chain.time", "the record is older than the one before it")
-            if frame.boot != self.boot + (frame.kind == _BOOT):
-                raise ChainError("chain.boot", "the record names another start of the daemon than the log does")
-            if (frame.kind == _GENESIS) != (seq == 1):
-                raise ChainError("chain.genesis", "a log has one genesis record, its first")
+            if (
+                frame.seq != seq
+                or frame.prev != self.prev
+                or frame.time_ns < self.time_ns
+                or frame.boot != self.boot + (frame.kind == _BOOT)
+                or (frame.kind == _GENESIS) != (seq == 1)
+            ):
+                raise self._unfit(frame, seq)
         except ChainError as error:
             error.where = f"record {seq}"
             raise
-        self.tree.append(leaf_hash(data))
-        self.prev, self.size, self.boot, self.time_ns = frame_digest(data), seq, frame.boot, frame.time_ns
+        self._behind.append(data)
+        if len(self._behind) == TILE_WIDTH:
+            _ = self.tree
+        self.prev, self.size, self.boot, self.time_ns = _link(data), seq, frame.boot, frame.time_ns
         return frame
+
+    def _unfit(self, frame: Frame, seq: int) -> ChainError:
+        """What is wrong with a record that does not follow."""
+        if frame.seq != seq:
+            return ChainError("chain.gap", f"expected record {seq} and found {frame.seq}")
+        if frame.prev != self.prev:
+            return ChainError("chain.link", "the record does not follow the one before it")
+        if frame.time_ns < self.time_ns:
+            return ChainError("chain.time", "the record is older than the one before it")
+        if frame.boot != self.boot + (frame.kind == _BOOT):
+            return ChainError("chain.boot", "the record names another start of the daemon than the log does")
+        return ChainError("chain.genesis", "a log has one genesis record, its first")
 
     @property
     def tip(self) -> Tip:

@@ -29,11 +29,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from astrid.core.budget import Cap, Charge, Ledger, Use
-from astrid.core.call import Call
+from astrid.core.budget import Cap, Charge, Ledger
+from astrid.core.call import Call, Need
 from astrid.core.ids import CallDigest
 from astrid.core.policy import Blocked, Fresh, Policy
-from astrid.core.resources import Pattern, covers, parse_pattern
 from astrid.core.risk import NEVER_STANDING, SINK_RISK, Risk, base_risk, is_sink, raised
 from astrid.core.tokens import STRONG_ASSURANCES, Grant, Moment, Refusal, Scope, Token, check_live
 from astrid.core.tools import ToolSpec
@@ -73,6 +72,7 @@ class Denied(msgspec.Struct, frozen=True):
 
 
 Decision = Permit | Ask | Denied
+_NO_TOKEN = Refusal("token.none", "no token covers this call")
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -94,13 +94,12 @@ class Circumstances(msgspec.Struct, frozen=True):
     fresh_reason: str  # why the host wants a person's yes to this very call; empty if it does not
 
 
-class _Wanted(msgspec.Struct, frozen=True):
+class _Wanted(msgspec.Struct, frozen=True, gc=False):
     """What a token has to satisfy for one call."""
 
     call: Call
     digest: CallDigest
     risk: Risk
-    needs: tuple[tuple[Pattern, int], ...]
     fresh: bool
     strong: bool
 
@@ -125,8 +124,8 @@ def decide(
         return unpayable
     strong = spec.effect_class in NEVER_STANDING
     fresh = judgement.reason if isinstance(judgement, Fresh) else around.fresh_reason
-    wanted = _Wanted(call, digest, risk_of(call, spec), parse_needs(call), bool(fresh), strong)
-    best = Refusal("token.none", "no token covers this call")
+    wanted = _Wanted(call, digest, risk_of(call, spec), bool(fresh), strong)
+    best = _NO_TOKEN
     for token in tokens:
         found = token if isinstance(token, Refusal) else _weigh(token, wanted, around)
         if isinstance(found, Permit):
@@ -142,7 +141,8 @@ def risk_of(call: Call, spec: ToolSpec) -> Risk:
     """The level of a call: what its effect is worth, at least what the host says, one more when a tainted context
     reaches a sink.
     """
-    risk = max(base_risk(spec.effect_class), Risk(call.risk))
+    base = base_risk(spec.effect_class)
+    risk = base if base >= call.risk else Risk(call.risk)
     # SAFETY: whether a tool that writes stays inside the workspace, only its host can tell, and says so by the level;
     # one that puts a call where every class is a sink has said that it is one.
     return raised(risk, 1) if call.tainted and (is_sink(spec.effect_class) or risk >= SINK_RISK) else risk
@@ -152,15 +152,7 @@ def charge_of(call: Call, token: Token, limits: Limits) -> Charge:
     """What a permit for ``call`` under ``token`` takes: one use of every block, and the worst-case money of every
     block, the session and the workspace.
     """
-    blocks = tuple(zip(token.ids, token.blocks, strict=True))
-    caps = tuple(Cap(identity, block.purse, "token") for identity, block in blocks)
-    uses = tuple(Use(identity, block.uses) for identity, block in blocks)
-    return Charge(call.max_micros, caps + _purses(call, limits), uses)
-
-
-def parse_needs(call: Call) -> tuple[tuple[Pattern, int], ...]:
-    """The needs of a call as patterns, each with its permissions."""
-    return tuple((parse_pattern(need.resource), need.permission) for need in call.needs)
+    return Charge(call.max_micros, token.caps + _purses(call, limits), token.uses)
 
 
 def check_usable(token: Token, around: Moment, *, standing: bool) -> Refusal | None:
@@ -183,7 +175,7 @@ def _unpayable(call: Call, around: Circumstances) -> Denied | None:
     if call.max_micros > around.limits.per_action_micros:
         reason = "the call may cost more than one action is allowed to"
         return Denied("budget", "budget.per-action", reason, "ask for less at once")
-    short = around.ledger.shortage(Charge(call.max_micros, _purses(call, around.limits), ()))
+    short = around.ledger.lack(call.max_micros, _purses(call, around.limits))
     if short is None:
         return None
     return Denied("budget", short.code, short.reason, "raise the budget or wait for running calls to settle")
@@ -213,9 +205,13 @@ def _refuse(token: Token, wanted: _Wanted, around: Circumstances) -> Refusal | N
         return Refusal("token.not-fresh", "this call needs an approval of its own")
     if wanted.strong and leaf.assurance not in STRONG_ASSURANCES:
         return Refusal("token.weak-key", "this kind of action needs a sealed key or a device")
-    for pattern, permission in wanted.needs:
-        if not any(_grants(grant, outer, pattern, permission, wanted) for outer, grant in token.patterns):
-            return _why_not(token, pattern, permission)
+    for need in wanted.call.needs:
+        covering = token.covering(need.resource)
+        for grant in covering:
+            if _grants(grant, need, wanted):
+                break
+        else:
+            return _why_not(covering, need)
     return None
 
 
@@ -230,22 +226,23 @@ def _says_once(token: Token, around: Moment) -> bool:
     return leaf.scope == Scope.ONCE and by_a_person
 
 
-def _grants(grant: Grant, outer: Pattern, pattern: Pattern, permission: int, wanted: _Wanted) -> bool:
+def _grants(grant: Grant, need: Need, wanted: _Wanted) -> bool:
+    """Whether ``grant``, whose pattern covers the resource, is good for what is wanted of it."""
     return (
-        not permission & ~grant.perms
+        not need.permission & ~grant.perms
         and grant.max_risk >= wanted.risk
         and (not grant.tooldef or grant.tooldef == wanted.call.tooldef)
-        and covers(outer, pattern)
     )
 
 
-def _why_not(token: Token, pattern: Pattern, permission: int) -> Refusal:
-    covering = [grant for outer, grant in token.patterns if covers(outer, pattern)]
+def _why_not(covering: Sequence[Grant], need: Need) -> Refusal:
     if not covering:
-        return Refusal("token.resource", f"the token does not cover `{pattern.text}`")
-    if all(permission & ~grant.perms for grant in covering):
-        return Refusal("token.permission", f"the token does not allow this use of `{pattern.text}`")
-    return Refusal("token.level", f"the token does not cover `{pattern.text}` at this risk or for this tool definition")
+        return Refusal("token.resource", f"the token does not cover `{need.resource}`")
+    if all(need.permission & ~grant.perms for grant in covering):
+        return Refusal("token.permission", f"the token does not allow this use of `{need.resource}`")
+    return Refusal(
+        "token.level", f"the token does not cover `{need.resource}` at this risk or for this tool definition"
+    )
 
 
 _LACKS = ("token.none", "token.resource", "token.permission", "token.level")

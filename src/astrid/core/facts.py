@@ -33,11 +33,11 @@ from astrid.core.records import (
     PermitRecord,
     Prompt,
     RevokedRecord,
-    Sealed,
     SessionEnded,
     SessionStarted,
     SettledRecord,
     entry,
+    sealed_in,
 )
 from astrid.core.tokens import UNLIMITED_USES, Moment, Roots, Token
 from astrid.core.tools import ToolSpec
@@ -133,16 +133,16 @@ class Quota:
     def replay(self, frame: Frame, body: Signed) -> None:
         """Count a record of the log as it was counted when it was written."""
         match body:
+            case PermitRecord() | OutcomeRecord() | DeniedRecord() | DeferredRecord() | Prompt() | JournalRecord():
+                # What comes after a session's end (an outcome) is counted to nobody.
+                if frame.session in self._bytes or frame.session == NO_SESSION:
+                    self.wrote(frame.session, _size_of(frame, body), denial=isinstance(body, DeniedRecord))
             case SessionStarted():
                 self._bytes.setdefault(frame.session, 0)  # principals may share a session, and its share
             case SessionEnded():
                 self.end(frame.session)
             case CoalescedRecord():
                 self._counts[frame.session, body.code] = body.count
-            case PermitRecord() | OutcomeRecord() | DeniedRecord() | DeferredRecord() | Prompt() | JournalRecord():
-                # What comes after a session's end (an outcome) is counted to nobody.
-                if frame.session in self._bytes or frame.session == NO_SESSION:
-                    self.wrote(frame.session, _size_of(frame, body), denial=isinstance(body, DeniedRecord))
             case _:
                 pass
 
@@ -151,8 +151,10 @@ def _size_of(frame: Frame, body: Signed) -> int:
     """What a record took on the disk, as ``gate_records.size_of`` counted it when it was made."""
     if isinstance(body, PermitRecord) and body.host_kind == "model":
         return len(frame.body)  # nothing lies beside it
-    fields = (getattr(body, name) for name in body.__struct_fields__)
-    return len(frame.body) + sum(one.length + SALT_BYTES for one in fields if isinstance(one, Sealed))
+    size = len(frame.body)
+    for sealed in sealed_in(body):
+        size += sealed.length + SALT_BYTES
+    return size
 
 
 def _coalesced(session: bytes, code: str, count: int) -> Entry:
@@ -229,9 +231,7 @@ class Facts:
 
     def is_revoked(self, token: Token) -> bool:
         """Whether a block or key of ``token`` was revoked."""
-        return any(
-            not self.revoked.isdisjoint((i, b.issuer, b.holder)) for i, b in zip(token.ids, token.blocks, strict=True)
-        )
+        return not self.revoked.isdisjoint(token.names)
 
     def replay(self, frame: Frame, body: Signed) -> None:
         """Take in one record of the log, in order.
@@ -244,7 +244,7 @@ class Facts:
         match body:
             case PermitRecord() if body.ref not in self.open_permits:
                 charge = _charge(frame, body)
-                self.ledger.reserve(charge)
+                self.ledger.retake(charge)
                 self.open_permits[body.ref] = Open(frame.seq, frame.session, body, charge)
                 self.last_ref = max(self.last_ref, body.ref)
             case OutcomeRecord() if body.ref in self.open_permits:

@@ -23,6 +23,7 @@ import nacl.exceptions
 from nacl.pwhash import argon2id
 
 from astrid.core.canon import Domain
+from astrid.core.memo import Memo
 from astrid.errors import KeyFormatError
 
 PublicKey = NewType("PublicKey", bytes)
@@ -35,6 +36,10 @@ _SEAL_MAGIC = b"astrid-sealed-key-v1\n"
 _SALT_END = len(_SEAL_MAGIC) + SEAL_SALT_BYTES
 _NONCE_END = _SALT_END + SEAL_NONCE_BYTES
 SEALED_BYTES = _NONCE_END + KEY_BYTES + sodium.crypto_secretbox_MACBYTES
+POINTS = 1024
+# Keys that are points.  To ask costs nearly as much as a verification, and the same few come in every chain.  The
+# answer follows from the bytes for ever and gives nobody anything: there is no revocation that this could outlive.
+_POINTS: Memo[bytes, None] = Memo(POINTS)
 _SIGN_CONTEXT = {domain: b"astrid/" + domain.value.encode() + b"/v1\x00" for domain in Domain}
 
 
@@ -46,8 +51,10 @@ def load_public_key(raw: bytes) -> PublicKey:
     """
     if len(raw) != KEY_BYTES:
         raise KeyFormatError("key.length", f"a public key is 32 bytes, not {len(raw)}")
-    if not sodium.crypto_core_ed25519_is_valid_point(raw):
-        raise KeyFormatError("key.weak", f"`{raw.hex()}` is not a valid point of the prime-order group")
+    if raw not in _POINTS:
+        if not sodium.crypto_core_ed25519_is_valid_point(raw):
+            raise KeyFormatError("key.weak", f"`{raw.hex()}` is not a valid point of the prime-order group")
+        _POINTS.keep(raw, None)
     return PublicKey(raw)
 
 
@@ -61,6 +68,7 @@ class SigningKey:
             raise KeyFormatError("key.length", f"a key seed is 32 bytes, not {len(seed)}")
         public, self._secret = sodium.crypto_sign_seed_keypair(seed)
         self.public = PublicKey(public)
+        _POINTS.keep(public, None)  # a multiple of the base point
 
     @classmethod
     def from_seed(cls, seed: bytes) -> SigningKey:

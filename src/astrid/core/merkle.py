@@ -14,9 +14,9 @@ Source: RFC 6962 section 2.1; RFC 9162 sections 2.1.3.2 and 2.1.4.2; protocol N9
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import NamedTuple, NewType
+from typing import NamedTuple, NewType, cast
 
 from astrid.errors import ChainError
 
@@ -40,9 +40,21 @@ def leaf_hash(data: bytes) -> Hash:
     return Hash(sha256(b"\x00" + data).digest())
 
 
+def leaf_hashes(many: Iterable[bytes]) -> list[Hash]:
+    """As ``leaf_hash``, without a call for each."""
+    return cast("list[Hash]", [sha256(b"\x00" + data).digest() for data in many])
+
+
 def node_hash(left: bytes, right: bytes) -> Hash:
     """The hash of the node above ``left`` and ``right``."""
     return Hash(sha256(b"\x01" + left + right).digest())
+
+
+def level_above(hashes: Sequence[bytes]) -> list[Hash]:
+    """The hashes of the nodes above an even number of neighbours: as ``node_hash``, without a call for each."""
+    return [
+        Hash(sha256(b"\x01" + left + right).digest()) for left, right in zip(hashes[::2], hashes[1::2], strict=True)
+    ]
 
 
 def bag(peaks: Sequence[Hash]) -> Hash:

@@ -21,10 +21,12 @@ import msgspec
 
 from astrid.core.segments import (
     MAX_TEXT_BYTES,
+    PLAIN_TEXT_BYTES,
     check_segments,
     escape,
     is_suspicious,
     join_text,
+    plain_segments,
     split_text,
     unescape,
     unescape_segment,
@@ -33,6 +35,7 @@ from astrid.errors import PatternError
 
 Pieces = tuple[bytes, ...]  # the literals between the stars of a segment: one is a literal, ``ANY`` a whole star
 ANY: Pieces = (b"", b"")
+_TREE = "/**"
 
 # Bytes that may stand where a star stands and that no character composes with (see ``covers``); unescaped, and no
 # part of `.` or `..`.
@@ -63,6 +66,9 @@ def parse_resource(text: str) -> Resource:
     Raises:
         PatternError: ``text`` names nothing, or is a second spelling of something.
     """
+    plain = plain_segments(text)
+    if plain is not None:
+        return Resource(text, *plain, suspicious=False)
     scheme, raws = split_text(text)
     segments = tuple(map(unescape_segment, raws))
     check_segments(scheme, segments)
@@ -75,6 +81,9 @@ def parse_pattern(text: str) -> Pattern:
     Raises:
         PatternError: malformed; or it could match nothing, or only suspicious resources.
     """
+    plain = plain_segments(text.removesuffix(_TREE))
+    if plain is not None and len(text) <= PLAIN_TEXT_BYTES:
+        return Pattern(text, plain[0], tuple(zip(plain[1])), text.endswith(_TREE))
     scheme, raws = split_text(text)
     tail = bool(raws) and raws[-1] == "**"
     segments = tuple(_parse_pieces(raw) for raw in (raws[:-1] if tail else raws))
@@ -197,7 +206,11 @@ def covers(wider: Pattern, narrower: Pattern) -> bool:
     more = len(narrower.segments) - len(wider.segments)
     if more < 0 or (not wider.tail and (more > 0 or narrower.tail)):
         return False
-    return all(segment_matches(w, b"\0".join(n)) for w, n in zip(wider.segments, narrower.segments, strict=False))
+    for w, n in zip(wider.segments, narrower.segments, strict=False):
+        # What is equal needs no closer look, and a literal covers nothing else.
+        if w != n and (len(w) == 1 or not segment_matches(w, b"\0".join(n))):
+            return False
+    return True
 
 
 def check_exec_pattern(pattern: Pattern, open_argv_programs: frozenset[bytes] = frozenset()) -> None:

@@ -24,6 +24,7 @@ from astrid.core.canon import Digest, Domain, digest, encode
 from astrid.core.command import blocked_by, parse_command
 from astrid.core.hosts import parse_authority, parse_port
 from astrid.core.json_scan import scan_json
+from astrid.core.memo import MEMO_TEXT_BYTES, Memo
 from astrid.core.patterns import segment_matches
 from astrid.core.protected import SECRET_READS
 from astrid.core.resources import (
@@ -47,7 +48,9 @@ from astrid.errors import CanonError, CommandError, ConfigError, PatternError
 DEFAULT_BLOCKED_TOOLS = ("rm -rf /", "rm -rf /*", "sudo", "su", "mkfs", "dd", "chmod 777", "shutdown", "reboot", "init")
 DEFAULT_DENIED_PATHS = ("/etc/**", "/boot/**", "/sys/**", "/proc/**", "/dev/**")
 MAX_ARGUMENT_BYTES = 1024 * 1024
-_LOOKS = Permission.READ | Permission.LIST
+_LOOKS = int(Permission.READ | Permission.LIST)  # plain numbers: flags cost more than the rest of the question
+_DELETE = int(Permission.DELETE)
+_COMMAND = ControlKind.COMMAND.value
 _TREE = "/**"
 
 
@@ -94,11 +97,15 @@ class Allowed(msgspec.Struct, frozen=True):
 
 Judgement = Blocked | Fresh | Allowed
 _ALLOWED: Final = Allowed()
+_FRESH_TOOL: Final = Fresh("policy wants a person to approve each call of this tool")
+_FRESH_DELETE: Final = Fresh("policy wants a person to approve each deletion")
+_FRESH_NETWORK: Final = Fresh("policy wants a person to approve each network request")
+_FRESH_KIND: Final = Fresh("this kind of action can never be approved in advance")
 
 
 class Policy:
-    """Every layer of policy at once (the machine's, the user's).  Immutable, but for the memo of a pattern set, which
-    dies with it.
+    """Every layer of policy at once (the machine's, the user's).  Immutable, but for what it remembers of needs that it
+    has judged, which dies with it.
     """
 
     __slots__ = (
@@ -111,7 +118,9 @@ class Policy:
         "_denied_paths",
         "_fresh_delete",
         "_fresh_network",
+        "_judged",
         "_max_argument_bytes",
+        "_qualified",
         "digest",
     )
 
@@ -141,8 +150,10 @@ class Policy:
         self._blocked = _names(entry for layer in layers for entry in layer.blocked_tools)
         self._blocked_plugins = _names(entry for layer in layers for entry in layer.blocked_plugins)
         self._approval_required = _names(entry for layer in layers for entry in layer.approval_required_tools)
+        self._qualified = any(":" in name for name in self._blocked | self._approval_required)
         self._fresh_delete = any(layer.require_approval_for_delete for layer in layers)
         self._fresh_network = any(layer.require_approval_for_network for layer in layers)
+        self._judged: Memo[Need, Judgement] = Memo()
         # The domains are a closed list without one for policy; no tool definition is an array of three.
         stated = (tuple(map(msgspec.json.encode, layers)), _bytes(home), tuple(map(_bytes, never_read)))
         self.digest: Digest = digest(Domain.TOOLDEF, encode(stated))
@@ -153,11 +164,9 @@ class Policy:
         Raises:
             PatternError: not a resource.
         """
-        return self._hidden(parse_resource(resource))
-
-    def _hidden(self, resource: Resource) -> bool:
+        found = parse_resource(resource)
         # SAFETY: a suspicious name matches no pattern, so no deny rule either; it is hidden for being what it is.
-        return resource.suspicious or self._denied_paths.first_match(resource) >= 0
+        return found.suspicious or self._denied_paths.first_match(found) >= 0
 
     def judge(self, call: Call, spec: ToolSpec) -> Judgement:
         """What policy says of ``call``, the strictest of it.
@@ -165,14 +174,24 @@ class Policy:
         Raises:
             PatternError: a need is malformed (the caller denies).
         """
-        names = _names_of(call, spec)
-        return (
-            self._judge_size(call)
-            or self._judge_name(call, spec, names)
-            or self._judge_commands(call, spec)
-            or next((found for need in call.needs if (found := self._judge_need(need)) is not None), None)
-            or self._judge_freshness(call, spec, names)
-        )
+        names = self._names_of(call, spec)
+        blocked = self._judge_size(call) or self._judge_name(call, spec, names) or self._judge_commands(call, spec)
+        if blocked is not None:
+            return blocked
+        fresh = _ALLOWED if self._approval_required.isdisjoint(names) else _FRESH_TOOL
+        for need in call.needs:
+            found = self._judged.get(need) or self._judge_need(need)
+            if isinstance(found, Blocked):
+                return found
+            fresh = found if fresh is _ALLOWED else fresh
+        return _FRESH_KIND if fresh is _ALLOWED and spec.effect_class in NEVER_STANDING else fresh
+
+    def _names_of(self, call: Call, spec: ToolSpec) -> tuple[str, ...]:
+        """Everything an administrator may call this tool, of which there is an entry."""
+        name, kind, host = spec.name, call.host_kind, call.host_id
+        if not self._qualified:  # what is left out here holds a colon
+            return name, host
+        return name, host, f"{host}:{name}", f"{kind}:{name}", f"builtin:{name}"
 
     def _judge_size(self, call: Call) -> Blocked | None:
         limit = self._max_argument_bytes
@@ -182,15 +201,17 @@ class Policy:
         reason = f"the arguments are {len(call.args)} bytes, more than {limit}"
         return Blocked("policy.argument-size", reason, "send less at once")
 
-    def _judge_name(self, call: Call, spec: ToolSpec, names: frozenset[str]) -> Blocked | None:
+    def _judge_name(self, call: Call, spec: ToolSpec, names: tuple[str, ...]) -> Blocked | None:
         plugin = call.host_kind == "plugin" and call.host_id in self._blocked_plugins
-        if not plugin and names.isdisjoint(self._blocked):
+        if not plugin and self._blocked.isdisjoint(names):
             return None
         reason = f"the tool `{spec.name}` of `{call.host_id}` is blocked by policy"
         return Blocked("policy.tool", reason, "ask the administrator if it is needed")
 
     def _judge_commands(self, call: Call, spec: ToolSpec) -> Blocked | None:
-        for argument in (name for name, kind in spec.control if kind == ControlKind.COMMAND.value):
+        for argument, kind in spec.control:
+            if kind != _COMMAND:
+                continue
             try:
                 reason = blocked_by(parse_command(_text_argument(call.args, argument)), self._blocked)
             except (CommandError, CanonError) as error:
@@ -199,25 +220,32 @@ class Policy:
                 return Blocked("policy.command", f"policy blocks the command: {reason}", "find a way without it")
         return None
 
-    def _judge_need(self, need: Need) -> Blocked | None:
-        scheme = need.resource.partition("://")[0]
-        if scheme == "file":
-            tree = need.resource.endswith(_TREE)
-            return self._judge_tree(need, parse_pattern(need.resource)) if tree else self._judge_path(need)
-        if scheme == "net":
-            host = parse_pattern(need.resource)
-            denied = any(covers(rule, host) for rule in self._denied_hosts)
-            if denied or not _on_each(self._allowed_hosts, host):
-                reason = f"policy forbids `{need.resource}`"
-                return Blocked("policy.host", reason, "ask the administrator to allow the host")
-        return None
+    def _judge_need(self, need: Need) -> Judgement:
+        """What policy says of any call with this need.  It follows from the need alone, so it is remembered."""
+        found = self._look_at(need) or self._freshness_of(need)
+        return self._judged.keep(need, found) if len(need.resource) <= MEMO_TEXT_BYTES else found
 
-    def _judge_path(self, need: Need) -> Blocked | None:
-        resource = parse_resource(need.resource)
-        if self._hidden(resource):
+    def _look_at(self, need: Need) -> Blocked | None:
+        scheme = need.resource.partition("://")[0]
+        if scheme == "file" and not need.resource.endswith(_TREE):
+            return self._judge_path(need, parse_resource(need.resource))
+        wanted = parse_pattern(need.resource)  # of every scheme: a need that names nothing is refused here
+        if scheme == "file":
+            return self._judge_tree(need, wanted)
+        return self._judge_host(need, wanted) if scheme == "net" else None
+
+    def _judge_path(self, need: Need, resource: Resource) -> Blocked | None:
+        if resource.suspicious or self._denied_paths.search(resource) >= 0:
             return _forbidden(need)
         listed = all(any(matches(rule, resource) for rule in group) for group in self._allowed_paths)
         return None if listed else _unlisted(need)
+
+    def _judge_host(self, need: Need, host: Pattern) -> Blocked | None:
+        denied = any(covers(rule, host) for rule in self._denied_hosts)
+        if not denied and _on_each(self._allowed_hosts, host):
+            return None
+        reason = f"policy forbids `{need.resource}`"
+        return Blocked("policy.host", reason, "ask the administrator to allow the host")
 
     def _judge_tree(self, need: Need, tree: Pattern) -> Blocked | None:
         # What is denied *inside* a tree, the host leaves out of what it reads and lists (``hides``).  There is no
@@ -227,22 +255,10 @@ class Policy:
             return _forbidden(need)
         return None if _on_each(self._allowed_paths, tree) else _unlisted(need)
 
-    def _judge_freshness(self, call: Call, spec: ToolSpec, names: frozenset[str]) -> Fresh | Allowed:
-        if not names.isdisjoint(self._approval_required):
-            return Fresh("policy wants a person to approve each call of this tool")
-        if self._fresh_delete and any(need.permission & Permission.DELETE for need in call.needs):
-            return Fresh("policy wants a person to approve each deletion")
-        if self._fresh_network and any(need.resource.startswith("net://") for need in call.needs):
-            return Fresh("policy wants a person to approve each network request")
-        if spec.effect_class in NEVER_STANDING:
-            return Fresh("this kind of action can never be approved in advance")
-        return _ALLOWED
-
-
-def _names_of(call: Call, spec: ToolSpec) -> frozenset[str]:
-    """Everything an administrator may call this tool."""
-    name, kind, host = spec.name, call.host_kind, call.host_id
-    return frozenset((name, host, f"{host}:{name}", f"{kind}:{name}", f"builtin:{name}"))
+    def _freshness_of(self, need: Need) -> Fresh | Allowed:
+        if self._fresh_delete and need.permission & _DELETE:
+            return _FRESH_DELETE
+        return _FRESH_NETWORK if self._fresh_network and need.resource.startswith("net://") else _ALLOWED
 
 
 def _on_each(lists: tuple[tuple[Pattern, ...], ...], wanted: Pattern) -> bool:

@@ -13,6 +13,7 @@ Source: protocol N9; architecture 5 ("A permit records what a replay needs"), 7;
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 
 import msgspec
 
@@ -289,6 +290,16 @@ BODIES: dict[Kind, type[Signed]] = {
     Kind.COSIGNED: CosignedRecord,
 }
 _KINDS = {shape: kind for kind, shape in BODIES.items()}
+
+
+def sealed_in(body: Signed) -> list[Sealed]:
+    """The commitments that a body holds, in the order of its fields."""
+    return [getattr(body, name) for name in _sealed_fields(type(body))]
+
+
+@lru_cache(maxsize=64)
+def _sealed_fields(shape: type[Signed]) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(shape) if field.type is Sealed)
 
 
 class JournalRow(msgspec.Struct, frozen=True):

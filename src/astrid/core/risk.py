@@ -30,6 +30,8 @@ class Risk(enum.IntEnum):
 class EffectClass(enum.Enum):
     """What a tool does to the world, as its definition declares it; harmless first."""
 
+    __hash__ = object.__hash__  # each member is one object; its name need not be hashed on every look-up
+
     READ = "read"  # looks at the workspace
     MODEL = "model"  # shows the conversation to the model that the user chose for it
     STAGING = "staging"  # changes only what can be taken back: files of the workspace, drafts

@@ -26,7 +26,11 @@ SCHEMES = frozenset(("file", "exec", "net", "mcp", "tool", "model", "plugin", "r
 MAX_TEXT_BYTES = 16 * 1024  # the longest path Linux resolves, every byte escaped, still has a name
 MAX_SEGMENTS = 256
 
+PLAIN_TEXT_BYTES = 512  # no more than ``MAX_SEGMENTS`` fit into it
+
 _EMPTY = "%%"
+_PLAIN_SCHEMES = SCHEMES - {"exec", "net"}
+_NO_NAMES = frozenset((b"", b".", b".."))
 _PRINTABLE = re.compile(r"[ -~]*\Z")
 _ESCAPES = re.compile(r"%(..)", re.DOTALL)
 _HEX_PAIR = re.compile(r"[0-9A-F]{2}\Z")
@@ -118,6 +122,20 @@ def split_text(text: str) -> tuple[str, tuple[str, ...]]:
             advice="write it shorter",
         )
     return scheme, raws
+
+
+def plain_segments(text: str) -> tuple[str, tuple[bytes, ...]] | None:
+    """Scheme and segments of the common case, in one go: a short text without star and escape, of a scheme whose
+    segments are mere names.  ``None`` of every other, whatever is wrong with it, for it takes a closer look.
+
+    INVARIANT: what is answered here, ``split_text``, ``unescape_segment``, ``check_segments`` and ``is_suspicious``
+    answer too.
+    """
+    if len(text) > PLAIN_TEXT_BYTES or "%" in text or "*" in text or not (text.isascii() and text.isprintable()):
+        return None
+    scheme, _, rest = text.partition("://")
+    segments = tuple(rest.encode("ascii").split(b"/"))
+    return (scheme, segments) if scheme in _PLAIN_SCHEMES and _NO_NAMES.isdisjoint(segments) else None
 
 
 def join_text(scheme: str, segments: tuple[bytes, ...]) -> str:

@@ -11,11 +11,14 @@ Source: architecture 8 ("immutable all the way down"); rule 3 ("the same bytes")
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 from typing import Literal, cast, get_args, get_origin, get_type_hints
 
 import msgspec
+
+Fits = Callable[[object], bool]
 
 
 def is_whole(message: msgspec.Struct) -> bool:
@@ -25,17 +28,18 @@ def is_whole(message: msgspec.Struct) -> bool:
     outer, deeper = _shape(type(message))
     values = msgspec.structs.astuple(message)
     # Every message of a call comes by here: what needs no second look is compared in one go.
-    plain = tuple(map(type, values)) == outer or all(map(_is, values, outer))
-    return plain and all(_fits(values[place], kind) for place, kind in deeper)
+    if tuple(map(type, values)) != outer and not all(map(_is, values, outer)):
+        return False
+    return all(fits(values[place]) for place, fits in deeper)
 
 
 @lru_cache(maxsize=256)
-def _shape(kind: type[msgspec.Struct]) -> tuple[tuple[type, ...], tuple[tuple[int, object], ...]]:
-    """The type of each field, and which of them say more than their type."""
+def _shape(kind: type[msgspec.Struct]) -> tuple[tuple[type, ...], tuple[tuple[int, Fits], ...]]:
+    """The type of each field, and what else to ask of those that say more than their type."""
     hints = get_type_hints(kind)
     kinds = [hints[name] for name in kind.__struct_fields__]
-    outer = tuple(map(_outer, kinds))
-    return outer, tuple((place, kind) for place, kind in enumerate(kinds) if _is_deep(kind))
+    deeper = ((place, _deeper(kind)) for place, kind in enumerate(kinds))
+    return tuple(map(_outer, kinds)), tuple((place, fits) for place, fits in deeper if fits is not None)
 
 
 def _outer(kind: object) -> type:
@@ -48,26 +52,35 @@ def _is(value: object, kind: type) -> bool:
     return type(value) is kind or (isinstance(value, Enum) and isinstance(value, kind))
 
 
-def _is_deep(kind: object) -> bool:
-    return get_origin(kind) is not None or (isinstance(kind, type) and issubclass(kind, msgspec.Struct))
+def _deeper(kind: object) -> Fits | None:
+    """What to ask of a value that is of the outer type of ``kind``; nothing, if that says all."""
+    origin, kinds = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return lambda value: value in kinds
+    if origin is tuple:
+        return _many(kinds[0]) if kinds[-1] is Ellipsis else _each(kinds)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return cast("Fits", is_whole)
+    return None
 
 
-def _fits(value: object, kind: object) -> bool:
-    if not _is(value, _outer(kind)):
-        return False
-    match value:
-        case tuple():
-            return _items_fit(cast("tuple[object, ...]", value), get_args(kind))
-        case msgspec.Struct():
-            return is_whole(value)
-        case _:
-            return get_origin(kind) is not Literal or value in get_args(kind)
+def _many(kind: object) -> Fits:
+    """Any number of items of one kind."""
+    outer, deeper = _outer(kind), _deeper(kind)
+    if deeper is None:
+        return lambda items: all(type(item) is outer for item in cast("tuple[object, ...]", items))
+    return lambda items: all(_is(item, outer) and deeper(item) for item in cast("tuple[object, ...]", items))
 
 
-def _items_fit(items: tuple[object, ...], kinds: tuple[object, ...]) -> bool:
-    if kinds[-1] is not Ellipsis:
-        return len(items) == len(kinds) and all(map(_fits, items, kinds))
-    if _is_deep(kinds[0]):
-        return all(_fits(item, kinds[0]) for item in items)
-    kind = _outer(kinds[0])
-    return all(type(item) is kind for item in items)
+def _each(kinds: tuple[object, ...]) -> Fits:
+    """One item of each kind."""
+    many = tuple((_outer(kind), _deeper(kind)) for kind in kinds)
+
+    def fits(value: object) -> bool:
+        items = cast("tuple[object, ...]", value)
+        return len(items) == len(many) and all(
+            _is(item, outer) and (deeper is None or deeper(item))
+            for item, (outer, deeper) in zip(items, many, strict=True)
+        )
+
+    return fits

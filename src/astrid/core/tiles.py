@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from astrid.core.merkle import HASH_BYTES, Hash, bag, node_hash, require_hash, require_size
+from astrid.core.merkle import HASH_BYTES, Hash, bag, level_above, require_hash, require_size
 from astrid.errors import ChainError
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
+_HASH_SIZES = frozenset((HASH_BYTES,))
 
 ReadTile = Callable[[int, int], bytes]
 """``read_tile(level, index)`` gives a tile's hashes, joined.  Hashes beyond the tree at hand are ignored."""
@@ -85,20 +86,38 @@ class TileBuilder:
             ChainError: it is not 32 bytes.
         """
         require_hash(leaf)
+        self._size += 1
+        self._edge[0].append(leaf)
+        return self._completed() if len(self._edge[0]) == TILE_WIDTH else ()
+
+    def extend(self, leaves: Sequence[Hash]) -> None:
+        """Add many leaf hashes, for whoever stores no tiles.
+
+        Raises:
+            ChainError: one is not 32 bytes.
+        """
+        if not _HASH_SIZES.issuperset(map(len, leaves)):
+            require_hash(max(leaves, key=lambda leaf: abs(len(leaf) - HASH_BYTES)))  # says so
+        done = 0
+        while done < len(leaves):
+            taken = leaves[done : done + TILE_WIDTH - len(self._edge[0])]
+            done += len(taken)
+            self._size += len(taken)
+            self._edge[0] += taken
+            if len(self._edge[0]) == TILE_WIDTH:
+                self._completed()
+
+    def _completed(self) -> tuple[Tile, ...]:
+        """The tiles that the last leaf has filled, each of which is one hash of the level above."""
         completed: list[Tile] = []
-        entry, level = leaf, 0
-        while True:
-            row = self._edge[level]
-            row.append(entry)
-            if len(row) < TILE_WIDTH:
-                break
-            completed.append(Tile(level, self._size >> TILE_HEIGHT * (level + 1), b"".join(row)))
-            entry = _fold(row)
+        level = 0
+        while len(row := self._edge[level]) == TILE_WIDTH:
+            completed.append(Tile(level, (self._size >> TILE_HEIGHT * (level + 1)) - 1, b"".join(row)))
             self._edge[level] = []
             level += 1
             if level == len(self._edge):
                 self._edge.append([])
-        self._size += 1
+            self._edge[level].append(_fold(row))
         return tuple(completed)
 
     def root(self) -> Hash:
@@ -238,5 +257,5 @@ def _entries(read_tile: ReadTile, level: int, index: int, count: int) -> list[Ha
 def _fold(hashes: Sequence[Hash]) -> Hash:
     """The root over a power of two of hashes."""
     while len(hashes) > 1:
-        hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
+        hashes = level_above(hashes)
     return hashes[0]

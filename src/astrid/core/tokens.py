@@ -43,10 +43,12 @@ from astrid.core.blocks import (
     check_linked,
     check_narrower,
 )
+from astrid.core.budget import Cap, Use
 from astrid.core.canon import U64, Bytes64, Digest, Domain, Signed, decode, digest, encode
 from astrid.core.ids import BlockId
 from astrid.core.keys import PublicKey, SigningKey, load_public_key, verify
-from astrid.core.resources import Pattern, matches, rpc_resource
+from astrid.core.memo import MEMO_TEXT_BYTES, Memo
+from astrid.core.resources import Pattern, covers, matches, parse_pattern, rpc_resource
 from astrid.errors import CanonError, KeyFormatError, TokenError
 
 __all__ = [
@@ -83,6 +85,7 @@ __all__ = [
 
 MAX_BLOCKS = 8
 MAX_CHAIN_BYTES = 16 * 1024
+COVERED_ENTRIES = 32  # a turn touches few things again and again, and thousands of tokens are kept
 _T = TypeVar("_T")
 
 
@@ -112,14 +115,46 @@ class Roots(msgspec.Struct, frozen=True):
     devices: Mapping[bytes, Enrolled] = msgspec.field(default_factory=dict[bytes, Enrolled])
 
 
+def _nothing_covered() -> Memo[str, tuple[Grant, ...]]:
+    return Memo(COVERED_ENTRIES)
+
+
 class Token(msgspec.Struct, frozen=True, eq=False):
-    """A chain whose signatures and narrowing were verified under the roots of ``epoch``."""
+    """A chain whose signatures and narrowing were verified under the roots of ``epoch``.
+
+    What every use looks at in *each* block is gathered here once.
+    """
 
     raw: bytes
     blocks: tuple[Block, ...]
     ids: tuple[BlockId, ...]
     patterns: tuple[tuple[Pattern, Grant], ...]  # of the last block
     epoch: int
+    not_before: int = 0  # the latest of all
+    expires: int = 0  # the earliest of all
+    names: frozenset[bytes] = frozenset()  # whatever a revocation may name: ids, issuers, holders
+    answers: frozenset[bytes] = frozenset()  # the blocks that carry a question which the block above them does not
+    caps: tuple[Cap, ...] = ()
+    uses: tuple[Use, ...] = ()
+    covered: Memo[str, tuple[Grant, ...]] = msgspec.field(default_factory=_nothing_covered)
+
+    def __post_init__(self) -> None:
+        """Gather it.  What somebody gave for it counts for nothing."""
+        blocks, ids = self.blocks, self.ids
+        each = list(zip(ids, blocks, strict=True))
+        above = (b"", *[block.question for block in blocks[:-1]])
+        for name, value in (
+            ("not_before", max([block.not_before for block in blocks])),
+            ("expires", min([block.expires for block in blocks])),
+            ("names", frozenset((*ids, *[block.issuer for block in blocks], *[block.holder for block in blocks]))),
+            # SAFETY: the log has to name the very block that answers a question; its id commits to that question.  What
+            # was passed on from it carries the question too, and lives with it.
+            ("answers", frozenset([i for (i, b), before in zip(each, above, strict=True) if b.question != before])),
+            ("caps", tuple([Cap(one, block.purse, "token") for one, block in each])),
+            ("uses", tuple([Use(one, block.uses) for one, block in each])),
+            ("covered", _nothing_covered()),
+        ):
+            msgspec.structs.force_setattr(self, name, value)
 
     @property
     def leaf(self) -> Block:
@@ -135,6 +170,19 @@ class Token(msgspec.Struct, frozen=True, eq=False):
     def id(self) -> BlockId:
         """The id of the last block, by which the token is listed and revoked."""
         return self.ids[-1]
+
+    def covering(self, resource: str) -> tuple[Grant, ...]:
+        """Those of its grants whose pattern covers ``resource``, or the tree of files that it names.
+
+        Raises:
+            PatternError: it names nothing.
+        """
+        found = self.covered.get(resource)
+        if found is not None:
+            return found
+        wanted = parse_pattern(resource)
+        found = tuple([grant for pattern, grant in self.patterns if covers(pattern, wanted)])
+        return self.covered.keep(resource, found) if len(resource) <= MEMO_TEXT_BYTES else found
 
 
 def issue(block: Block, key: SigningKey) -> bytes:
@@ -309,19 +357,14 @@ def check_live(token: Token, now: Moment) -> Refusal | None:
     """N2 c, on every use and again when the permit is durable.  ``None`` if the token is live."""
     if token.epoch != now.epoch:
         return Refusal("token.epoch", "the keys of this install changed since the token was verified")
-    answers = b""
-    for block, identity in zip(token.blocks, token.ids, strict=True):
-        if now.time_s < block.not_before:
-            return Refusal("token.not-yet", "the token is not valid yet")
-        if now.time_s >= block.expires:
-            return Refusal("token.expired", "the token has expired")
-        if not now.revoked.isdisjoint((identity, block.issuer, block.holder)):
-            return Refusal("token.revoked", "the token or a key in its chain was revoked")
-        # SAFETY: the log has to name the very block that answers a question; its id commits to that question.  What was
-        # passed on from it carries the question too, and lives with it.
-        if block.question != answers and identity not in now.settled:
-            return Refusal("token.unsettled", "the log has no answer that made this token")
-        answers = block.question
+    if now.time_s < token.not_before:
+        return Refusal("token.not-yet", "the token is not valid yet")
+    if now.time_s >= token.expires:
+        return Refusal("token.expired", "the token has expired")
+    if not now.revoked.isdisjoint(token.names):
+        return Refusal("token.revoked", "the token or a key in its chain was revoked")
+    if not token.answers <= now.settled:
+        return Refusal("token.unsettled", "the log has no answer that made this token")
     leaf = token.leaf
     if leaf.aud != now.aud:
         return Refusal("token.audience", "the token was made for another install")

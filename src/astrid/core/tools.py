@@ -71,10 +71,10 @@ class ToolSpec(Signed, frozen=True, array_like=True):
         Raises:
             InputError: there is no such class; guessing one could guess too low.
         """
-        try:
-            return EffectClass(self.effect)
-        except ValueError as error:
-            raise InputError("tool.effect", f"`{self.effect[:40]}` is no class of effect", where=self.name) from error
+        found = _EFFECTS.get(self.effect)
+        if found is None:
+            raise InputError("tool.effect", f"`{self.effect[:40]}` is no class of effect", where=self.name)
+        return found
 
     def tooldef(self) -> Digest:
         """The digest by which a grant or a call names exactly this definition.
@@ -102,4 +102,5 @@ class ToolSpec(Signed, frozen=True, array_like=True):
         return ToolDefinition(name=self.name, description=description, schema=schema)
 
 
+_EFFECTS = {effect.value: effect for effect in EffectClass}
 _KINDS = frozenset(kind.value for kind in ControlKind)

@@ -84,8 +84,9 @@ def verify_log(
             _check_cosigned(keys, frame, signed)
         if each is not None:
             each(frame)
-        for checkpoint in expected.pop(chain.size, ()):
-            _check_state(chain, checkpoint)
+        if frame.seq in expected:
+            for checkpoint in expected.pop(frame.seq):
+                _check_state(chain, checkpoint)
     if expected:
         # A cut tail, or the whole log rolled back: somebody has signed for more than there is.
         missing = max(expected)

@@ -10,24 +10,33 @@ Source: protocol N10, N11; C2SP tlog-tiles.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 
-from astrid.core.merkle import HASH_BYTES, CompactRange, Hash, leaf_hash
+from astrid.core.memo import Memo
+from astrid.core.merkle import HASH_BYTES, Hash, leaf_hashes, level_above
 from astrid.core.tiles import TILE_WIDTH, ReadTile, consistency_proof, inclusion_proof
 from astrid.ports import LogReader
 
 FULL_TILE_BYTES = TILE_WIDTH * HASH_BYTES
+_ROOTS: Memo[bytes, bytes] = Memo(1024)  # of full tiles, by the digest of all that is in them
 
 
 def tiles_of(reader: LogReader) -> ReadTile:
     """Every tile of the log as it is now: stored, or made from what lies below it."""
+    made: dict[tuple[int, int], bytes] = {}
 
     def read(level: int, index: int) -> bytes:
+        if (level, index) not in made:
+            made[level, index] = look(level, index)
+        return made[level, index]
+
+    def look(level: int, index: int) -> bytes:
         stored = reader.tile(level, index)
         if len(stored) == FULL_TILE_BYTES:
             return stored
         first = index * TILE_WIDTH
         if level == 0:
-            return b"".join(leaf_hash(frame) for frame in reader.frames(first + 1, TILE_WIDTH))
+            return b"".join(leaf_hashes(reader.frames(first + 1, TILE_WIDTH)))
         hashes: list[bytes] = []
         for child in range(first, first + TILE_WIDTH):
             below = read(level - 1, child)
@@ -58,7 +67,13 @@ def prove_consistency(reader: LogReader, old: int, new: int) -> Sequence[Hash]:
 
 
 def _root(tile: bytes) -> bytes:
-    tree = CompactRange()
-    for at in range(0, FULL_TILE_BYTES, HASH_BYTES):
-        tree.append(Hash(tile[at : at + HASH_BYTES]))
-    return tree.root()
+    # The right edge of a long log is hundreds of full tiles below one that is not full, and every proof needs it.
+    key = sha256(tile).digest()
+    return _ROOTS.get(key) or _ROOTS.keep(key, _fold(tile))
+
+
+def _fold(tile: bytes) -> bytes:
+    hashes = [tile[at : at + HASH_BYTES] for at in range(0, FULL_TILE_BYTES, HASH_BYTES)]
+    while len(hashes) > 1:
+        hashes = level_above(hashes)
+    return hashes[0]

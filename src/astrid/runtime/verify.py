@@ -15,29 +15,39 @@ from __future__ import annotations
 import enum
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from astrid.adapters.store.journal import SqliteReader
-from astrid.core.canon import Signed, decode
+from astrid.core.canon import decode
 from astrid.core.chain import Frame, decode_body
 from astrid.core.checkpoint import Checkpoint, origin, verify_checkpoint
 from astrid.core.cosignature import check_client
 from astrid.core.gate_admin import rows_digest
 from astrid.core.install import MAX_STATEMENT_BYTES, NO_LOSS, Install, Lost, SignedStatement, roots_of, verify_install
-from astrid.core.keys import KEY_BYTES
-from astrid.core.records import CosignedRecord, JournalRecord, JournalRow, Sealed, is_sealed
+from astrid.core.keys import load_public_key
+from astrid.core.records import CosignedRecord, JournalRecord, JournalRow, is_sealed, sealed_in
 from astrid.core.tokens import Roots
 from astrid.core.verify import LogKeys, Verified, verify_log
-from astrid.errors import AstridError, ChainError, ConfigError, InputError, JournalError, TokenError, plain
+from astrid.errors import (
+    AstridError,
+    ChainError,
+    ConfigError,
+    InputError,
+    JournalError,
+    KeyFormatError,
+    TokenError,
+    plain,
+)
 from astrid.home import Home, read_guarded
 from astrid.runtime.boot import EPOCH, log_keys
 from astrid.runtime.log import DAMAGED, read_frames
 
-MAX_SLOTS = 8
 MAX_NOTE_BYTES = 64 * 1024
+
+Beside = tuple[int, int, bytes, bytes]
+"""Something beside a record: its number, the slot, salt and bytes."""
 
 
 class Result(enum.IntEnum):
@@ -149,11 +159,12 @@ def _keys(home: Home, trust: Trust, *, is_own: bool) -> tuple[Install, LogKeys, 
 
 def _match_key(text: str, raw: bytes, install: Install) -> str:
     try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise InputError("verify.key", f"`{text[:80]}` is not a public key", advice="write its 64 hex digits")
+        key = load_public_key(bytes.fromhex(text))
+    except (ValueError, KeyFormatError) as error:
+        # SAFETY: whatever cannot be a key says nothing about the log, and least of all that somebody tampered with it.
+        raise InputError(
+            "verify.key", f"`{text[:80]}` is not a public key", advice="write its 64 hex digits"
+        ) from error
     if key == install.runtime_key:
         return "the runtime key that was given"
     # SAFETY: it is not enough that the statement names the key; that key has to have signed it.
@@ -248,6 +259,8 @@ class _Beside:
 
     def __init__(self, reader: SqliteReader, keys: LogKeys, roots: Roots) -> None:
         self._reader = reader
+        self._payloads = reader.payloads()  # in the order of the records, as they come here
+        self._next = next(self._payloads, None)
         self._keys = keys
         self._roots = roots
         self.cosigned: Counter[bytes] = Counter()
@@ -259,29 +272,37 @@ class _Beside:
         Raises:
             ChainError: it was changed.
         """
-        body = decode_body(frame)
+        body, beside = decode_body(frame), self._beside(frame.seq)
         if isinstance(body, JournalRecord):
-            self._check_rows(frame, body)
-        wanted = [value for value in _fields(body) if isinstance(value, Sealed)]
-        for slot in range(MAX_SLOTS if wanted else 0):
-            sealed = self._reader.payload(frame.seq, slot)
-            if sealed is not None and not any(is_sealed(one, *sealed) for one in wanted):
+            self._check_rows(frame, body, _in_slot_0(beside))
+        for _, _, salt, data in beside:
+            for sealed in sealed_in(body):
+                if is_sealed(sealed, salt, data):
+                    break
+            else:
                 raise ChainError(
                     "chain.payload",
                     "what lies beside the record is not what it commits to",
                     where=f"record {frame.seq}",
                 )
-
         if isinstance(body, CosignedRecord):
-            self._check_client(frame, body)
+            self._check_client(frame, body, _in_slot_0(beside))
 
-    def _check_client(self, frame: Frame, body: CosignedRecord) -> None:
-        chain = self._reader.payload(frame.seq, 0)
+    def _beside(self, seq: int) -> list[Beside]:
+        """Everything beside record ``seq``."""
+        found: list[Beside] = []
+        while self._next is not None and self._next[0] <= seq:
+            if self._next[0] == seq:
+                found.append(self._next)
+            self._next = next(self._payloads, None)
+        return found
+
+    def _check_client(self, frame: Frame, body: CosignedRecord, chain: bytes | None) -> None:
         if chain is None:
             self.unattributed += 1
             return
         try:
-            token = check_client(body.key, chain[1], self._roots, self._keys.install)
+            token = check_client(body.key, chain, self._roots, self._keys.install)
             if token.id != body.block:
                 raise ChainError("chain.payload", "the token beside the record is not the one that it names")
         except ChainError as error:
@@ -289,15 +310,16 @@ class _Beside:
             raise
         self.cosigned[body.key] += 1
 
-    def _check_rows(self, frame: Frame, body: JournalRecord) -> None:
+    def _check_rows(self, frame: Frame, body: JournalRecord, kept: bytes | None) -> None:
         rows = self._reader.rows(frame.session, body.first, body.count)
         made = tuple(JournalRow(number, data) for number, data in enumerate(rows, body.first))
-        kept = self._reader.payload(frame.seq, 0)  # itself checked against the record, as every payload is
-        if rows and (kept is None or rows_digest(made) != kept[1]):
+        # What is kept is itself checked against the record, as every payload is.
+        if rows and (kept is None or rows_digest(made) != kept):
             raise ChainError(
                 "chain.rows", "the rows of the journal are not those that were recorded", where=f"record {frame.seq}"
             )
 
 
-def _fields(body: Signed) -> Iterator[object]:
-    return (getattr(body, name) for name in body.__struct_fields__)
+def _in_slot_0(beside: list[Beside]) -> bytes | None:
+    """What lies first beside a record, unless it was erased."""
+    return beside[0][3] if beside and beside[0][1] == 0 else None

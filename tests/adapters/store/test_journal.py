@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -29,6 +30,28 @@ async def test_closing_leaves_no_thread_and_no_other_file(tmp_path: Path) -> Non
     await journal.aclose()
     assert writers() == 0
     assert sorted(os.listdir(tmp_path)) == ["audit.db", "ballast"]
+
+
+async def test_nobody_is_told_of_a_batch_before_it_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    tell = SqliteJournal._tell
+
+    def committed(connection: apsw.Connection, batch: Batch) -> None:
+        commit(connection, batch)
+        order.append("committed")
+
+    def told(*arguments: Any) -> None:
+        order.append("told")
+        tell(*arguments)
+
+    monkeypatch.setattr("astrid.adapters.store.journal.commit", committed)
+    monkeypatch.setattr(SqliteJournal, "_tell", told)
+    journal = SqliteJournal(tmp_path / "audit.db", lambda note: None)
+    await write(journal, *(Batch(first=number, frames=(b"one",)) for number in (1, 2, 3)))
+    await journal.aclose()
+    assert order == ["committed", "told"] * 3
 
 
 async def test_a_bug_in_the_writer_is_told_to_everybody_who_waits(

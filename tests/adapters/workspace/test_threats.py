@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -116,8 +117,13 @@ async def test_a_check_of_the_first_resource_alone_would_let_the_others_through(
     call = await prepared(bench, what)
     first, *_ = grants_for(call)
     assert not permits(bench, call, (first,))
-    original = decide_module.parse_needs
-    monkeypatch.setattr(decide_module, "parse_needs", lambda made: original(made)[:1])
+    weigh = decide_module._weigh
+
+    def weigh_the_first(token: Token, wanted: Any, around: Any) -> Any:
+        less = msgspec.structs.replace(wanted.call, needs=wanted.call.needs[:1])
+        return weigh(token, msgspec.structs.replace(wanted, call=less), around)
+
+    monkeypatch.setattr(decide_module, "_weigh", weigh_the_first)
     assert permits(bench, call, (first,))
 
 

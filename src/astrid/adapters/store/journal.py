@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import queue
 import threading  # noqa: TID251 - one writer for the life of the database; a borrowed thread per batch costs ten times the hop
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -206,6 +206,16 @@ class SqliteReader:
         sealed = _bytes(rows[0][0])
         return sealed[:32], sealed[32:]
 
+    def payloads(self) -> Iterator[tuple[int, int, bytes, bytes]]:
+        """Everything that lies beside the records, in their order: number, slot, salt and bytes."""
+        # SAFETY: a key of another length is one that nobody asks for, and none must pass for one that somebody does.
+        sql = "SELECT key, sealed FROM payload WHERE length(key) = 9 ORDER BY key"
+        with translated(self._path, "read"):
+            for key, sealed in self._connection.execute(sql):
+                if not isinstance(key, bytes) or not isinstance(sealed, bytes):
+                    raise _no_bytes()
+                yield int.from_bytes(key[:8], "big"), key[8], sealed[:32], sealed[32:]
+
     def rows(self, session: bytes, first: int, count: int) -> list[bytes]:
         """Up to ``count`` rows of a session's journal from number ``first`` on."""
         low, high = row_key(session, first), row_key(session, 2**64 - 1)
@@ -264,5 +274,9 @@ def _int(value: Value) -> int:
 
 def _bytes(value: Value) -> bytes:
     if not isinstance(value, bytes):
-        raise JournalError("journal.corrupt", "bytes in the log's database are not bytes", effect="none", retry=False)
+        raise _no_bytes()
     return value
+
+
+def _no_bytes() -> JournalError:
+    return JournalError("journal.corrupt", "bytes in the log's database are not bytes", effect="none", retry=False)
