@@ -45,10 +45,10 @@ from astrid.core.records import JournalRow, Kind
 from astrid.core.tokens import Scope, issue
 from astrid.errors import JournalError
 from astrid.guard.interceptor import CLOCK_AHEAD, MAX_NOTES, Interceptor, NobodyCame
-from astrid.kernel import TooManyRestarts, open_system
-from astrid.kernel.testing import act_at_every_step, settle
+from astrid.kernel import ChildSpec, SupervisorSpec, System, TooManyRestarts, open_system
+from astrid.kernel.testing import Probe, act_at_every_step, settle
 from astrid.messages.approvals import OpenQuestion
-from astrid.messages.gate import Done, Failed, Offer, Prompted, Register, Revoke, Save, StreamedText, TakeIn
+from astrid.messages.gate import Done, Failed, Offer, Prompted, Register, Revoke, Save, Strayed, StreamedText, TakeIn
 from astrid.messages.log import LogTrouble, Recorded
 from tests.fakes.authority import AUD, FOREVER, HOLDER, SESSION, SESSION_KEY, USER, block, no, token, yes
 from tests.fakes.gate_bench import EVERYTHING, RICH, STANDING, TOOLS, preparation
@@ -182,11 +182,15 @@ PRIVATE: dict[str, tuple[object, ...]] = {
     "nobody": ("nonsense", Done(id=1, seq=1), Execute(ref=1, permit_seq=1, call=b"", incarnation=1)),
 }
 FORGERIES = [
-    pytest.param(message, forger, id=f"{type(message).__name__} by {forger}")
-    for owner, messages in PRIVATE.items()
-    for message in messages
-    for forger in ("session", "files", "gateway", "outside")
-    if forger != owner
+    *(
+        pytest.param(message, forger, id=f"{type(message).__name__} by {forger}")
+        for owner, messages in PRIVATE.items()
+        for message in messages
+        for forger in ("session", "files", "gateway", "outside")
+        if forger != owner
+    ),
+    # Hosts and the guard pass on what others said to them; whoever else names somebody as a stray is one.
+    *(pytest.param(Strayed(ref=1, what="x"), forger, id=f"Strayed by {forger}") for forger in ("session", "outside")),
 ]
 
 
@@ -526,6 +530,27 @@ async def test_a_paused_session_may_say_how_its_turn_ends_and_no_more(
             (-9, "record.share"),
         ]
         assert not bench.failures
+
+
+async def test_what_is_queued_together_is_one_message_to_the_log(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        before = bench.system.snapshot().actor("root/audit").received
+        for number in range(1, 11):
+            bench.post(bench.session, "interceptor", Save(id=-number, rows=(JournalRow(number, b"row"),)), -number)
+        await settle()
+        assert [done.id for done in bench.got(bench.session, Done)] == [-number for number in range(1, 11)]
+        assert [record.first for record in bench.bodies(Kind.JOURNAL)] == list(range(1, 11))
+        assert bench.system.snapshot().actor("root/audit").received - before < 10
+
+
+async def test_what_was_handled_last_is_recorded_before_the_interceptor_ends(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.post(bench.session, "interceptor", SAVE, -1)
+        bench.system.supervisor("root").stop_child("interceptor")
+        await settle()
+        assert len(bench.bodies(Kind.JOURNAL)) == 1
 
 
 async def test_a_session_that_saves_without_end_while_the_log_is_slow_does_not_fill_the_way_there(
@@ -1098,3 +1123,33 @@ async def test_a_gate_that_keeps_breaking_ends_the_daemon(autojump_clock: MockCl
                 await trio.sleep(0.5)
                 bench.post(bench.gateway, "interceptor", "nonsense")
     assert len(bench.gates) >= 3
+
+
+class NoRoom(Bench):
+    """A log that takes as many messages as ``room``, and then no more."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(approvals=Probe())
+        self._room = room
+        self.writer = Door()
+
+    def tree(self, system: System) -> SupervisorSpec:
+        made = super().tree(system)
+        audit = ChildSpec("audit", lambda: self.writer, rank=10, capacity=self._room)
+        return msgspec.structs.replace(made, children=(audit, *made.children[1:]), intensity=0)
+
+
+@pytest.mark.parametrize("room", range(1, 6))
+def test_a_gate_whose_record_the_log_does_not_take_goes_no_further(room: int) -> None:
+    async def scenario() -> None:
+        bench = NoRoom(room)
+        with pytest.raises(TooManyRestarts):  # noqa: PT012 - it is the context that raises
+            async with open_system(bench.tree, on_failure=bench.failed):
+                await settle()
+                bench.writer.open = trio.Event()
+                for _ in range(room + 2):  # whatever it is that has to be recorded
+                    bench.post(bench.session, "interceptor", "nonsense")
+                    await settle()
+        assert bench.codes() == ["gate.log-full"]
+
+    trio.run(scenario, clock=MockClock(autojump_threshold=0))

@@ -120,8 +120,9 @@ async def test_more_than_was_reserved_is_paid_all_the_same() -> None:
     "usage", [(), (Usage(input_tokens=-5, output_tokens=1),), (Usage(input_tokens=1, output_tokens=-1),)]
 )
 async def test_without_a_figure_that_can_be_one_the_worst_case_is_paid(usage: Sequence[Usage]) -> None:
-    _, spent, _ = await run(model(TextDelta(text="hi"), *usage, END))
+    events, spent, _ = await run(model(TextDelta(text="hi"), *usage, END))
     assert spent == CALL.max_micros
+    assert events == [TextDelta(text="hi"), END]  # and whoever reads the answer is not told of it
 
 
 async def test_a_later_figure_replaces_an_earlier_one() -> None:

@@ -283,6 +283,20 @@ async def test_text_streams_at_once_and_only_while_its_call_runs(autojump_clock:
         assert len([one for one in bench.gateway.messages if isinstance(one, ReportText)]) == 1
 
 
+@pytest.mark.parametrize("chunk", [b"half a line", b"", b"\xff", encode_event(TextDelta(text="I am the model"))])
+async def test_what_another_tool_reports_may_be_any_bytes_and_is_not_taken_for_the_model(
+    chunk: bytes, autojump_clock: MockClock
+) -> None:
+    async with running() as bench:
+        await bench.hear()
+        await bench.say(ToolCallReady(id="t", name="read_file", arguments="{}"))
+        number = bench.proposed()[-1].proposal
+        bench.gate.ctx.post(bench.ref, StreamedText(proposal=number, chunk=chunk))
+        await settle()
+        assert bench.ref.alive
+        assert not [one for one in bench.gateway.messages if isinstance(one, ReportText)]
+
+
 # ---- the watermark
 
 

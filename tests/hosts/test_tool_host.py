@@ -15,7 +15,7 @@ from astrid.core.call import Call, Preparation, encode_call
 from astrid.core.gate_messages import Execute, Executed, Prepare, Prepared, Progress, Unprepared, Withdraw
 from astrid.core.tools import ToolSpec
 from astrid.errors import EdgeError, InputError, InternalError, WorkspaceError
-from astrid.hosts.tool_host import JOB_SECONDS, MAX_JOBS, Looked, Ping, Ran, tool_host
+from astrid.hosts.tool_host import JOB_SECONDS, MAX_JOBS, MAX_SPARE, Looked, Ping, Ran, tool_host
 from astrid.kernel import ChildSpec, Down, Ref, SupervisorSpec, System, open_system
 from astrid.kernel.testing import Probe, cancel_at_every_step, settle
 from astrid.messages.gate import Offer, Strayed
@@ -99,7 +99,7 @@ class Bench:
     def got(self, kind: type) -> list[Any]:
         return [message for message in self.gate.messages if isinstance(message, kind)]
 
-    def jobs(self) -> int:
+    def workers(self) -> int:
         return len(self.system.snapshot().root.children[1].children[0].children) - 1  # type: ignore[union-attr]
 
     async def prepare(self, ref: int = 1, args: bytes = b"{}") -> None:
@@ -141,7 +141,6 @@ async def test_what_a_call_would_touch_is_answered(autojump_clock: MockClock) ->
         await bench.prepare(7, b'{"a":1}')
         assert bench.got(Prepared) == [Prepared(ref=7, preparation=preparation())]
         assert bench.server.prepared == [b'{"a":1}']
-        assert bench.jobs() == 0
 
 
 @pytest.mark.parametrize(
@@ -187,7 +186,6 @@ async def test_a_call_runs_with_the_very_bytes_that_were_permitted(autojump_cloc
         assert bench.got(Executed) == [
             Executed(ref=3, permit_seq=12, content=b"done", is_error=False, effect="done", spent_micros=5)
         ]
-        assert bench.jobs() == 0
 
 
 async def test_what_streams_is_passed_on_before_the_end(autojump_clock: MockClock) -> None:
@@ -311,6 +309,84 @@ async def test_beyond_so_many_jobs_the_tool_is_busy(autojump_clock: MockClock) -
         assert bench.got(Executed)[-1].effect == "done"
 
 
+# ---- workers
+
+
+async def test_one_worker_does_what_comes_one_after_the_other(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        for number in range(1, 6):
+            await bench.prepare(number)
+            await bench.execute(number, 10 + number)
+        assert [one.effect for one in bench.got(Executed)] == ["done"] * 5
+        assert bench.workers() == 1
+
+
+async def test_no_more_workers_stay_than_so_many(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        bench.server.wait = True
+        for number in range(MAX_SPARE + 5):
+            await bench.execute(number + 1, 10 + number)
+        assert bench.workers() == MAX_SPARE + 5
+        bench.server.go.set()
+        await settle()
+        assert len(bench.got(Executed)) == MAX_SPARE + 5
+        assert bench.workers() == MAX_SPARE
+
+
+async def test_a_worker_that_broke_is_given_nothing_more(autojump_clock: MockClock) -> None:
+    async with running(broken=True) as bench:
+        await bench.execute(1, 10)
+        bench.server.error = ValueError("a bug")
+        await bench.execute(2, 11)
+        assert bench.workers() == 0
+        bench.server.error = None
+        await bench.execute(3, 12)
+        assert [one.effect for one in bench.got(Executed)] == ["done", "maybe", "done"]
+
+
+async def test_a_worker_that_ended_while_it_waited_is_passed_over(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.execute(1, 10)
+        bench.system.supervisor("root/tools/files").stop_child("worker-1")
+        await settle()
+        await bench.execute(2, 11)
+        assert [one.effect for one in bench.got(Executed)] == ["done", "done"]
+        assert bench.workers() == 1
+
+
+async def test_a_call_that_is_given_to_a_worker_as_it_ends_is_answered(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.execute(1, 10)
+        message = Execute(ref=2, permit_seq=11, call=encode_call(CALL), incarnation=1)
+        bench.gate.ctx.post(bench.front, message, ("Execute", 2))
+        bench.system.supervisor("root/tools/files").stop_child("worker-1")
+        await settle()
+        assert [one.ref for one in bench.got(Executed)] == [1, 2]
+
+
+async def test_a_withdrawal_that_comes_late_does_not_reach_what_its_worker_does_next(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.execute(1, 10)
+        bench.server.wait = True
+        await bench.execute(2, 11)
+        await withdraw(bench, 1)
+        assert bench.server.ended == ["ended"]
+        bench.server.go.set()
+        await settle()
+        assert [(one.ref, one.effect) for one in bench.got(Executed)] == [(1, "done"), (2, "done")]
+
+
+async def test_what_follows_a_withdrawn_call_on_its_worker_is_not_withdrawn(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        bench.server.wait = True
+        await bench.execute(1, 10)
+        await withdraw(bench, 1)
+        bench.server.wait = False
+        await bench.execute(2, 11)
+        assert [(one.ref, one.effect) for one in bench.got(Executed)] == [(1, "maybe"), (2, "done")]
+        assert bench.workers() == 1
+
+
 # ---- withdrawing
 
 
@@ -329,7 +405,6 @@ async def test_a_withdrawn_call_is_stopped_at_once_and_may_have_acted(autojump_c
         assert (told.effect, told.spent_micros, trio.current_time()) == ("maybe", 70, began)
         assert told.content.startswith(b"tool.stopped:")
         assert bench.server.ended == ["cancelled"]
-        assert bench.jobs() == 0
 
 
 async def test_a_withdrawn_call_is_answered_once_it_has_cleaned_up(autojump_clock: MockClock) -> None:
@@ -396,7 +471,7 @@ async def test_a_front_that_breaks_takes_its_calls_with_it_and_begins_anew(autoj
         assert bench.server.ended == ["cancelled"]
         assert len(bench.got(Down)) == 1
         assert len(bench.got(Offer)) == 2
-        assert bench.jobs() == 0
+        assert bench.workers() == 0
         assert bench.got(Executed) == []
         bench.server.wait = False
         await bench.execute(2, 5)

@@ -170,7 +170,7 @@ async def test_an_actor_cannot_send_as_somebody_outside() -> None:
     assert [error.args[0] for error in errors] == ["an actor sends through its own context"] * 6
 
 
-class LooksDown(Down, frozen=True):
+class LooksDown(Down):
     """Whoever matches ``Down`` would take it for one."""
 
 

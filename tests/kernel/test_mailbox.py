@@ -370,6 +370,24 @@ async def test_control_that_is_queued_goes_before_a_stop() -> None:
     assert taken == list(range(BURST + 1))
 
 
+async def test_a_stop_that_was_handed_over_stays_when_control_comes_before_the_consumer_runs() -> None:
+    mailbox = Mailbox(8, 8)
+    got: list[Entry | None] = []
+
+    async def consume() -> None:
+        got.append(await mailbox.wait())
+        assert not mailbox.obey_stop()
+        got.extend((mailbox.take(), mailbox.take()))
+        assert mailbox.obey_stop()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(consume)
+        await trio.testing.wait_all_tasks_blocked()
+        mailbox.stop_after_queue()
+        mailbox.offer(control(0))
+    assert got == [STOP, control(0), STOP]
+
+
 async def test_to_stop_now_leaves_the_queue_alone() -> None:
     mailbox = Mailbox(8, 8)
     mailbox.offer(work(0))

@@ -266,6 +266,26 @@ async def test_cut_off_before_a_revocation_sessions_open_and_after_it_they_do_no
             assert isinstance(await runtime.open([turn()], mode="safe"), outcome)
 
 
+def numbers(log: FakeLog) -> list[int]:
+    """The numbers of calls in the log, as they were given."""
+    given = {Kind.PERMIT, Kind.DENIED, Kind.ASKED, Kind.DEFERRED}
+    return [body.ref for kind, body, _ in bodies(log) if kind in given]
+
+
+@pytest.mark.parametrize("last", [Kind.PERMIT, Kind.DENIED, Kind.ASKED, Kind.OUTCOME, Kind.SETTLED])
+async def test_wherever_it_is_cut_off_no_number_of_a_call_is_given_again(life: Life, last: Kind) -> None:
+    revoked = [any(kind is Kind.REVOKED for kind, _, _ in bodies(moment)) for moment in life.moments].index(True)
+    ends = [moment for moment in life.moments[:revoked] if bodies(moment)[-1:] and bodies(moment)[-1][0] is last]
+    for moment in (ends[0], ends[-1]):
+        store = cut(life, moment)
+        before = numbers(store.log)
+        async with running(life.folder, store=store) as runtime:
+            assert isinstance(await runtime.open([turn()], mode="safe"), SessionOpened)
+            await runtime.say("go")
+            await runtime.until("turn_complete")
+        assert min(numbers(store.log)[len(before) :]) > max(before, default=0)
+
+
 async def test_what_a_dead_session_reserved_counts_against_its_workspace(life: Life) -> None:
     permits = [moment for moment in life.moments if Model(moment).open]
     async with running(life.folder, store=cut(life, permits[0])) as runtime:

@@ -1,8 +1,8 @@
 """The interceptor: the shell of ``core.gate``.  Every effect in the system passes through this mailbox.
 
 It stamps each message with who sent it (the kernel says so, the message never does) and with the time, feeds the
-machine, and performs what
-comes out: records to the audit actor, calls to tool hosts, questions to approvals, answers to whoever proposed.
+machine, and performs what comes out: records to the audit actor, calls to tool hosts, questions to approvals, answers
+to whoever proposed.
 
 Never waits: not for the log, not for a tool, not for a person.
 
@@ -46,10 +46,10 @@ from astrid.core.records import ClockRecord, Entry, entry
 from astrid.errors import AstridError, CanonError, InternalError, TokenError
 from astrid.guard import door
 from astrid.guard.door import APPROVALS, AUDIT, GATEWAY, is_host, is_ours, strayed
-from astrid.kernel import Actor, Down, Message, Posted, Ref, Sender, Timer
+from astrid.guard.interceptor_outbox import Flush, Outbox
+from astrid.kernel import Actor, Down, Exit, Message, Posted, Reason, Ref, Sender, Timer
 from astrid.messages.gate import (
     Cosign,
-    Done,
     Failed,
     Offer,
     Prompted,
@@ -60,7 +60,7 @@ from astrid.messages.gate import (
     StreamedText,
     TakeIn,
 )
-from astrid.messages.log import Append, LogTrouble, Recorded
+from astrid.messages.log import LogTrouble, Recorded
 from astrid.ports import Clock, Entropy
 
 MAX_NOTES = 128  # of one session on their way to the log
@@ -100,8 +100,8 @@ class Interceptor(Actor):
         self._entropy = entropy
         self._approval_seconds = approval_seconds
         self._senders: dict[int, Sender] = {}
-        self._next_append = 1
-        self._promised: dict[int, tuple[Sender, int]] = {}
+        self._outbox = Outbox()
+        self._flushes = False  # whether ``Flush`` is on its way
         self._timers: dict[int, Timer] = {}  # of proposals that wait for a person
         self._owed: Counter[int] = Counter()  # how many promises to whom
 
@@ -114,6 +114,11 @@ class Interceptor(Actor):
         self._gate, unsettled = self._open_gate()
         self._watch = ClockWatch(self._clock.now_ns(), self._clock.running_ns(), last_ns=self._facts.durable_ns)
         self._append(unsettled)
+
+    async def stopping(self, reason: Reason) -> None:
+        """Nobody reads the mailbox any more: what has collected for the log goes there now."""
+        if reason.exit is Exit.SHUTDOWN:
+            self._flush()
 
     @property
     def _facts(self) -> Facts:
@@ -162,6 +167,9 @@ class Interceptor(Actor):
                 self._perform(gate.answered(message))
             case NobodyCame() if sender.id == self.ctx.ref.id:
                 self._perform(gate.defer(message.ref, message.qid))
+            case Flush() if sender.id == self.ctx.ref.id:
+                self._flushes = False
+                self._flush()
             case Register() | TakeIn() | Cosign() | Revoke() if sender.path == GATEWAY:
                 self._administer(message, sender)
             case Down():
@@ -256,15 +264,20 @@ class Interceptor(Actor):
             self.ctx.post(ref, message)
 
     def _append(self, entries: list[Entry], promise: tuple[Sender, int] | None = None) -> None:
-        """Hand records to the log.  Their order there is the order of these calls."""
+        """Have records written, in the order of these calls, once what is queued now has been handled."""
         if not entries:
             return
-        number = self._next_append
-        self._next_append += 1
+        self._outbox.put(entries, promise)
         if promise is not None:
-            self._promised[number] = promise
             self._owed[promise[0].id] += 1
-        posted = self.ctx.post(self._audit, Append(id=number, entries=tuple(entries)), number)
+        if not self._flushes:
+            self._flushes = self.ctx.post(self.ctx.ref, Flush()) is Posted.ACCEPTED
+        if self._outbox.is_full or not self._flushes:
+            self._flush()
+
+    def _flush(self) -> None:
+        append = self._outbox.take()
+        posted = Posted.ACCEPTED if append is None else self.ctx.post(self._audit, append, append.id)
         if posted is not Posted.ACCEPTED:
             # SAFETY: a record that did not get there may be a permit that is already reserved; going on would run
             # what is not logged.
@@ -274,12 +287,10 @@ class Interceptor(Actor):
         effects: list[Effect] = []
         for record in message.records:
             effects += self._gate.durable(record, now_ns)
-        promise = self._promised.pop(message.id, None)
-        if promise is not None:
-            sender, number = promise
+        for sender, done in self._outbox.recorded(message):
             if sender.id in self._owed:
                 self._owed[sender.id] -= 1
-            self.ctx.answer(sender, number, Done(id=number, seq=message.records[-1].seq))
+            self.ctx.answer(sender, done.id, done)
         self._perform(effects)
 
     def _put(self, message: Put) -> None:

@@ -93,7 +93,8 @@ class ModelServer:
             async for event in stream:
                 report(encode_event(event))
                 if isinstance(event, Usage):
-                    usage = event
+                    # A count below zero is none: it is neither believed as a bill nor told to anybody.
+                    usage = event if min(event.input_tokens, event.output_tokens) >= 0 else None
                 elif not isinstance(event, ReasoningDelta):
                     _collect(events, event)
         if not events or not isinstance(events[-1], Done):
@@ -104,7 +105,7 @@ class ModelServer:
 
     def _bill(self, call: Call, usage: Usage | None) -> int:
         """What the answer cost: as counted by the vendor, or in full where that figure is none."""
-        if usage is None or min(usage.input_tokens, usage.output_tokens) < 0:
+        if usage is None:
             return call.max_micros
         return cost(self._model.price, usage.input_tokens, usage.output_tokens)
 

@@ -9,7 +9,6 @@ Source: architecture 2, 5; threats 1, 9, 28, 36, 40.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -113,14 +112,14 @@ class Session(Actor):
         self._key = key
         self._turn = new_turn(setting)
         self._tokens = tokens
-        self._answers: deque[bytes] = deque(maxlen=MAX_ANSWERS)
+        self._answers: tuple[bytes, ...] = ()
         self._purse_micros = purse_micros
         self._interceptor = interceptor
         self._gateway = gateway
         self._wallet = wallet
         self._clock = clock
         self._started: dict[int, Started] = {}
-        self._unsent: deque[tuple[Propose | SaveRows | Prompted, int]] = deque()  # with the number of its answer
+        self._unsent: list[tuple[Propose | SaveRows | Prompted, int]] = []  # with the number of its answer
         self._number = 0  # of saves and prompts; as ids they are negative, for proposals have the positive ones
         self._rows = 0
         self._turns = 0
@@ -146,7 +145,8 @@ class Session(Actor):
             case Minted() if gate:
                 self._keep(message.token)
             case StreamedText() if gate:
-                if message.proposal in self._started:
+                started = self._started.get(message.proposal)
+                if started is not None and started.is_model:  # what another tool reports may be any bytes
                     self._step(ModelProgressed(ref=message.proposal, event=decode_event(message.chunk)))
             case Done() if gate:
                 self._tell.durable(-message.id)
@@ -243,7 +243,7 @@ class Session(Actor):
     def _withdraw(self, ref: int) -> None:
         self._started.pop(ref, None)
         if ref in [number for _, number in self._unsent]:
-            self._unsent = deque(waiting for waiting in self._unsent if waiting[1] != ref)
+            self._unsent = [waiting for waiting in self._unsent if waiting[1] != ref]
         else:
             self.ctx.forget(ref)
             self.ctx.post(self._interceptor, Cancel(proposal=ref))
@@ -310,7 +310,7 @@ class Session(Actor):
         except InputError as error:
             self._tell.say(self._tell.error(error.code, error.message, error.advice))
         else:
-            self._answers.append(mine)
+            self._answers = (*self._answers, mine)[-MAX_ANSWERS:]
 
     # --- common
 
@@ -334,7 +334,7 @@ class Session(Actor):
             if self.ctx.post(self._interceptor, message, number) is not Posted.ACCEPTED:
                 self.ctx.start_timer(RESEND_SECONDS, Resend())
                 return
-            self._unsent.popleft()
+            del self._unsent[0]
 
 
 def _call_id(started: Started) -> str:

@@ -1,8 +1,11 @@
-"""Runs tools: the actor in front of a ``ToolServer``, and one short-lived actor per call.
+"""Runs tools: the actor in front of a ``ToolServer``, and a worker for each call in hand.
 
 The front never waits, so that a slow call cannot hold up another.  It runs a call once per permit, only if the call
 bytes, the start of this host and the tool's definition are those that the permit names; otherwise nothing happens
 (``effect: none``).
+
+A worker does one thing at a time, and keeps nothing of it.  Some that are done wait for the next call: to start and to
+end an actor costs more than all the rest of a call.
 
 Never: guesses how a call ended.  One that ended without a word may have acted; it is paid in full and told as unknown.
 
@@ -25,6 +28,7 @@ from astrid.ports import ToolServer
 
 RANK = 25
 MAX_JOBS = 256
+MAX_SPARE = 64  # workers that wait for the next call
 JOB_SECONDS = 20.0  # that a call may take to clean up after itself
 STOPPED = b"tool.stopped: the call was stopped before it ended; what it did is unknown"
 BROKE = b"tool.broke: the tool broke during the call; what it did is unknown"
@@ -34,19 +38,30 @@ class Ping(Message, frozen=True, kw_only=True):
     """Asked: are your tools on offer?"""
 
 
-class Go(Message, frozen=True, kw_only=True):
-    """To a job: begin."""
+class Look(Message, frozen=True, kw_only=True):
+    """To a worker: prepare this call."""
+
+    ref: int
+    tool: str
+    args: bytes
+
+
+class Run(Message, frozen=True, kw_only=True):
+    """To a worker: run this call, which is permitted."""
+
+    ref: int
+    call: Call
 
 
 class Looked(Message, frozen=True, kw_only=True):
-    """From a job: what a call would touch."""
+    """From a worker: what a call would touch."""
 
     ref: int
     preparation: Preparation
 
 
 class Refused(Message, frozen=True, kw_only=True):
-    """From a job: the call cannot be prepared."""
+    """From a worker: the call cannot be prepared."""
 
     ref: int
     code: str
@@ -55,7 +70,7 @@ class Refused(Message, frozen=True, kw_only=True):
 
 
 class Ran(Message, frozen=True, kw_only=True):
-    """From a job: how a call ended."""
+    """From a worker: how a call ended."""
 
     ref: int
     content: bytes
@@ -65,18 +80,34 @@ class Ran(Message, frozen=True, kw_only=True):
 
 
 class Piece(Message, frozen=True, kw_only=True):
-    """From a job: provisional output."""
+    """From a worker: provisional output."""
 
     ref: int
     chunk: bytes
 
 
-class Job(msgspec.Struct, frozen=True):
-    """A call in hand: the actor that is at it, what it does, and how to stop it."""
+class Leash:
+    """How the front stops what a worker is at: the scope of the one call that it has in hand, or had."""
+
+    __slots__ = ("scope",)
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+
+
+class Hired(msgspec.Struct, frozen=True):
+    """A worker, as the front knows it."""
 
     name: str
+    actor: Ref
+    leash: Leash
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A call in hand: which it is, and who is at it."""
+
     ref: int
-    scope: trio.CancelScope
+    worker: Hired
     execute: Execute | None = None  # none while it only looks
     max_micros: int = 0
 
@@ -87,8 +118,8 @@ def tool_host(
     """The subtree of one tool host.  ``made`` is told the front's ref when it starts, so that the interceptor can
     reach it.
 
-    A front that breaks takes its jobs with it: nobody would hear how they end.  A host that keeps breaking is given up,
-    and the runtime goes on without its tools.
+    A front that breaks takes its workers with it: nobody would hear how they end.  A host that keeps breaking is given
+    up, and the runtime goes on without its tools.
     """
     front = ChildSpec(
         id="front",
@@ -112,15 +143,17 @@ def tool_host(
 
 
 class ToolHost(Actor):
-    """The front: checks what the permit names, hands each call to a job, and answers for it."""
+    """The front: checks what the permit names, hands each call to a worker, and answers for it."""
 
     def __init__(self, server: ToolServer, toolbox: str, interceptor: Ref, made: Callable[[Ref], None]) -> None:
         self._server = server
         self._toolbox = toolbox
         self._interceptor = interceptor
         self._made = made
-        self._jobs: dict[int, Job] = {}  # by the ref id of the actor that is at it
-        self._running: dict[int, int] = {}  # ref of a running call -> its job
+        self._jobs: dict[int, Job] = {}  # by the ref id of the worker that is at it
+        self._spare: dict[int, Hired] = {}  # those that wait, by ref id
+        self._hired = 0
+        self._running: dict[int, int] = {}  # ref of a running call -> its worker
         self._last_permit = 0
 
     async def started(self) -> None:
@@ -141,9 +174,9 @@ class ToolHost(Actor):
                 self._execute(message)
             case Withdraw() if gate:
                 if message.ref in self._running:
-                    self._jobs[self._running[message.ref]].scope.cancel()
+                    self._jobs[self._running[message.ref]].worker.leash.scope.cancel()
             case Looked() | Refused() | Ran() | Piece():
-                self._from_job(message, sender)
+                self._from_worker(message, sender)
             case Down():
                 self._down(message)
             case Ping():
@@ -158,7 +191,7 @@ class ToolHost(Actor):
     async def stopping(self, reason: Reason) -> None:
         """Have every call in hand end now; whoever outlives this says that what they did is unknown."""
         for job in self._jobs.values():
-            job.scope.cancel()
+            job.worker.leash.scope.cancel()
 
     # --- looking
 
@@ -166,9 +199,8 @@ class ToolHost(Actor):
         if self._full():
             self._refuse(message.ref, "tool", "tool.busy", "the tool has too much to do", "try again later")
             return
-        scope = trio.CancelScope()
-        job = Job(f"look-{message.ref}", message.ref, scope)
-        self._start(job, lambda: Looking(self._server, message, scope, self.ctx.ref))
+        worker = self._give(Look(ref=message.ref, tool=message.tool, args=message.args))
+        self._jobs[worker.actor.id] = Job(message.ref, worker)
 
     def _refuse(self, ref: int, layer: str, code: str, reason: str, advice: str) -> None:
         refusal = Unprepared(ref=ref, layer=layer, code=code, reason=reason, advice=advice)
@@ -188,11 +220,9 @@ class ToolHost(Actor):
         if refusal:
             self._answer_none(message, refusal)
             return
-        scope = trio.CancelScope()
-        job = Job(f"run-{message.ref}", message.ref, scope, message, call.max_micros)
-        self._running[message.ref] = self._start(
-            job, lambda: Running(self._server, message.ref, call, scope, self.ctx.ref)
-        )
+        worker = self._give(Run(ref=message.ref, call=call))
+        self._jobs[worker.actor.id] = Job(message.ref, worker, message, call.max_micros)
+        self._running[message.ref] = worker.actor.id
 
     def _unfit(self, message: Execute, call: Call) -> str:
         if message.incarnation != self.ctx.ref.incarnation or self._tooldefs.get(call.tool) != call.tooldef:
@@ -219,17 +249,35 @@ class ToolHost(Actor):
         )
         self.ctx.answer(self._interceptor, ("Execute", execute.ref), told)
 
-    # --- jobs
+    # --- workers
 
-    def _start(self, job: Job, factory: Callable[[], Actor]) -> int:
-        spec = ChildSpec(id=job.name, factory=factory, restart="temporary", shutdown=JOB_SECONDS, rank=RANK, capacity=4)
+    def _give(self, order: Look | Run) -> Hired:
+        """Have a worker do it: one that waits, or a new one."""
+        while self._spare:
+            _, worker = self._spare.popitem()
+            worker.leash.scope = trio.CancelScope()
+            if self.ctx.post(worker.actor, order) is Posted.ACCEPTED:  # else it has ended, and news of that will come
+                return worker
+        worker = self._hire()
+        self.ctx.post(worker.actor, order)
+        return worker
+
+    def _hire(self) -> Hired:
+        self._hired += 1
+        name, leash = f"worker-{self._hired}", Leash()
+        spec = ChildSpec(
+            id=name,
+            factory=lambda: Worker(self._server, leash, self.ctx.ref),
+            restart="temporary",
+            shutdown=JOB_SECONDS,
+            rank=RANK,
+            capacity=4,
+        )
         actor = self.ctx.parent.start_child(spec)
-        self._jobs[actor.id] = job
         self.ctx.monitor(actor)
-        self.ctx.post(actor, Go())
-        return actor.id
+        return Hired(name, actor, leash)
 
-    def _from_job(self, message: Looked | Refused | Ran | Piece, sender: Sender) -> None:
+    def _from_worker(self, message: Looked | Refused | Ran | Piece, sender: Sender) -> None:
         job = self._jobs.get(sender.id)
         if job is None:
             return  # of an earlier start of this host, or nobody who works for it
@@ -247,10 +295,13 @@ class ToolHost(Actor):
             case Ran():
                 if job.execute is not None:
                     self._answer(job.execute, message)
-        # A job waits to be sent home: news of an actor's end overtakes what it said, and an end without a word means
-        # something.
+        # A worker waits to be given something or sent home: news of an actor's end overtakes what it said, and an end
+        # without a word means something.
         self._forget(sender.id)
-        self.ctx.parent.stop_child(job.name)
+        if len(self._spare) < MAX_SPARE:
+            self._spare[sender.id] = job.worker
+        else:
+            self.ctx.parent.stop_child(job.worker.name)
 
     def _forget(self, actor: int) -> Job | None:
         job = self._jobs.pop(actor, None)
@@ -259,82 +310,79 @@ class ToolHost(Actor):
         return job
 
     def _down(self, message: Down) -> None:
+        self._spare.pop(message.ref.id, None)
         job = self._forget(message.ref.id)
         if job is None:
             return
         if job.execute is None:
             self._refuse(job.ref, "tool", "tool.failed", "the tool failed while it looked at the call", "report this")
         else:
-            # SAFETY: a job that ended without a word may have acted.
+            # SAFETY: a worker that ended without a word may have acted.
             ran = Ran(ref=job.ref, content=BROKE, is_error=True, effect="maybe", spent_micros=job.max_micros)
             self._answer(job.execute, ran)
 
 
-class Looking(Actor):
-    """A job: prepares one call."""
+class Worker(Actor):
+    """Prepares a call, or runs one that is permitted, and says how that ended whatever happens but a bug."""
 
-    def __init__(self, server: ToolServer, message: Prepare, scope: trio.CancelScope, front: Ref) -> None:
+    def __init__(self, server: ToolServer, leash: Leash, front: Ref) -> None:
         self._server = server
-        self._message = message
-        self._scope = scope
+        self._leash = leash
         self._front = front
 
     async def receive(self, message: object, sender: Sender) -> object:
-        """Begin."""
-        ref = self._message.ref
-        told: Looked | Refused | None = None
-        with self._scope:
-            try:
-                preparation = await self._server.prepare(self._message.tool, self._message.args)
-                told = Looked(ref=ref, preparation=preparation)
-            except (InputError, EdgeError) as error:
-                told = Refused(ref=ref, code=error.code, reason=error.message, advice=error.advice)
-        if told is not None:
-            self.ctx.post(self._front, told)
-        return None
-
-
-class Running(Actor):
-    """A job: runs one permitted call, and says how it ended whatever happens but a bug."""
-
-    def __init__(self, server: ToolServer, ref: int, call: Call, scope: trio.CancelScope, front: Ref) -> None:
-        self._server = server
-        self._ref = ref
-        self._call = call
-        self._scope = scope
-        self._front = front
-
-    async def receive(self, message: object, sender: Sender) -> object:
-        """Begin."""
-        begun = not self._scope.cancel_called
-        told = self._ran(STOPPED, "maybe") if begun else self._ran(b"tool.stopped: the call was not begun", "none")
-        if begun:
-            with self._scope:
-                told = await self._run()
+        """One call, up to its end."""
+        match message:
+            case Look():
+                told = await self._look(message)
+            case Run():
+                told = await self._run(message.ref, message.call)
+            case _:
+                raise InternalError("tool.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
         self.ctx.post(self._front, told)
         return None
 
-    async def _run(self) -> Ran:
+    async def _look(self, message: Look) -> Looked | Refused:
+        ref = message.ref
+        with self._leash.scope:
+            try:
+                preparation = await self._server.prepare(message.tool, message.args)
+                return Looked(ref=ref, preparation=preparation)
+            except (InputError, EdgeError) as error:
+                return Refused(ref=ref, code=error.code, reason=error.message, advice=error.advice)
+        return Refused(ref=ref, code="tool.stopped", reason="the tool was stopped while it looked", advice="try again")
+
+    async def _run(self, ref: int, call: Call) -> Ran:
+        scope = self._leash.scope
+        if scope.cancel_called:
+            return _ran(ref, call, b"tool.stopped: the call was not begun", "none")
+        with scope:
+            return await self._execute(ref, call)
+        return _ran(ref, call, STOPPED, "maybe")
+
+    async def _execute(self, ref: int, call: Call) -> Ran:
         def report(chunk: bytes) -> None:
-            self.ctx.post(self._front, Piece(ref=self._ref, chunk=chunk))
+            self.ctx.post(self._front, Piece(ref=ref, chunk=chunk))
 
         try:
-            outcome = await self._server.execute(self._call, report)
+            outcome = await self._server.execute(call, report)
         except EdgeError as error:
-            return self._ran(_text(error), error.effect)
+            return _ran(ref, call, _text(error), error.effect)
         except InputError as error:
-            return self._ran(_text(error), "none")
+            return _ran(ref, call, _text(error), "none")
         return Ran(
-            ref=self._ref,
+            ref=ref,
             content=outcome.content,
             is_error=outcome.is_error,
             effect=outcome.effect,
             spent_micros=outcome.spent_micros,
         )
 
-    def _ran(self, content: bytes, effect: Effect) -> Ran:
-        spent = 0 if effect == "none" else self._call.max_micros
-        return Ran(ref=self._ref, content=content, is_error=True, effect=effect, spent_micros=spent)
+
+def _ran(ref: int, call: Call, content: bytes, effect: Effect) -> Ran:
+    """How a call ended that was stopped or failed: paid in full, unless nothing happened."""
+    spent = 0 if effect == "none" else call.max_micros
+    return Ran(ref=ref, content=content, is_error=True, effect=effect, spent_micros=spent)
 
 
 def _text(error: AstridError) -> bytes:

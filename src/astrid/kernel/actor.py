@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from astrid.kernel.supervisor import SupervisorHandle
 
 
+# Read for every message that is posted; on the class of an enumeration a look-up takes longer than the queue does.
+_ACCEPTED, _DEAD_LETTER = Posted.ACCEPTED, Posted.DEAD_LETTER
+
+
 class Actor(abc.ABC):
     """Base of all actors.  The kernel sets ``ctx`` before ``started``."""
 
@@ -118,7 +122,7 @@ class Context:
             posted = cell.mailbox.offer(entry)
         else:
             posted = self._post_for_answer(cell, entry, answer_id)
-        if posted is Posted.DEAD_LETTER:
+        if posted is _DEAD_LETTER:
             run.bury(cell, self._sender, message)
         return posted
 
@@ -130,7 +134,7 @@ class Context:
         if not mailbox.reserve(answer_id, cell.id):
             return Posted.REFUSED
         posted = cell.mailbox.offer(entry)
-        if posted is not Posted.ACCEPTED:
+        if posted is not _ACCEPTED:
             mailbox.forget(answer_id)
         return posted
 
@@ -223,7 +227,7 @@ async def ask(run: Run, cell: Cell, message: object, sender: Sender, within: flo
     posted = cell.mailbox.offer((message, sender, slot))
     if posted is Posted.GONE:
         raise ActorGone("kernel.actor_gone", f"`{cell.path}` has ended")
-    if posted is not Posted.ACCEPTED:
+    if posted is not _ACCEPTED:
         raise MailboxFull("kernel.mailbox_full", f"`{cell.path}` has too much to do", depth=cell.mailbox.depth)
     run.timers.add(trio.current_time() + within, slot)
     return await wait_task_rescheduled(slot.abandon)

@@ -60,12 +60,12 @@ class Life:
         "_scope",
         "_slot",
         "_spec",
+        "_timers",
         "_watching",
         "cell",
         "over",
         "since",
         "state",
-        "timers",
     )
 
     def __init__(self, cell: Cell, spec: ChildSpec, run: Run, parent: SupervisorHandle) -> None:
@@ -73,7 +73,6 @@ class Life:
         self.state = State.STARTING
         self.since = trio.current_time()
         self.over = False
-        self.timers: dict[Timer, None] = {}
         self._spec = spec
         self._run = run
         self._actor: Actor | None = None
@@ -84,9 +83,17 @@ class Life:
         self._record: bytes | None = None  # what it sleeps on
         self._slot: Slot | None = None  # the ask that it handles now
         self._idleness: Timer | None = None
-        self._watching: dict[Cell, None] = {}
-        self._links: dict[Life, None] = {}
+        self._timers: dict[Timer, None] | None = None  # these three are made when they are needed: most never are
+        self._watching: dict[Cell, None] | None = None
+        self._links: dict[Life, None] | None = None
         run.spawn(self)
+
+    @property
+    def timers(self) -> dict[Timer, None]:
+        """Its timers, which end with it."""
+        if self._timers is None:
+            self._timers = {}
+        return self._timers
 
     # ---- how it is ended from outside -------------------------------------------------------------------------------
 
@@ -153,13 +160,12 @@ class Life:
         cell = self.cell
         mailbox = cell.mailbox
         take = mailbox.take
-        wait = mailbox.wait
         receive = actor.receive
         run = self._run
         while True:
             entry = take()
             if entry is None:
-                entry = await wait()
+                entry = await mailbox.wait()
             if entry is STOP:
                 if mailbox.obey_stop():
                     return Reason(Exit.SHUTDOWN if self._asked else Exit.NORMAL)
@@ -227,12 +233,12 @@ class Life:
         self.state = State.DOWN
         self._actor = self._record = None
         self._give_up_messages()
-        for timer in list(self.timers):
+        for timer in list(self._timers or ()):
             timer.cancel()
-        for cell in self._watching:
+        for cell in self._watching or ():
             cell.watchers.pop(self, None)
-        links, self._links = self._links, {}  # one that sleeps ends at once, and would change them
-        for life in links:
+        links, self._links = self._links, None  # one that sleeps ends at once, and would change them
+        for life in links or ():
             life.let_go(self, reason)
         self.cell.ended(reason, error)
 
@@ -251,12 +257,15 @@ class Life:
         if cell.gone:
             self.cell.mailbox.deliver(cell.down(Reason(Exit.GONE)))
         else:
+            if self._watching is None:
+                self._watching = {}
             self._watching[cell] = None
             cell.watchers[self] = None
 
     def unwatch(self, cell: Cell) -> None:
         """Need not be told, or was told."""
-        self._watching.pop(cell, None)
+        if self._watching is not None:
+            self._watching.pop(cell, None)
         cell.watchers.pop(self, None)
 
     def link(self, cell: Cell) -> None:
@@ -265,23 +274,26 @@ class Life:
         if other is None:
             self.kill(f"it was linked to `{cell.path}`, which is not up")
         elif other is not self:
-            self._links[other] = None
+            self.tie(other)
             other.tie(self)
 
     def tie(self, other: Life) -> None:
-        """Take the other end of a link."""
+        """Take one end of a link."""
+        if self._links is None:
+            self._links = {}
         self._links[other] = None
 
     def unlink(self, cell: Cell) -> None:
         """Undo a link, on both ends."""
         other = cell.life
-        if other is not None and other in self._links:
-            del self._links[other]
+        if other is not None:
+            self.untie(other)
             other.untie(self)
 
     def untie(self, other: Life) -> None:
-        """Let go of the other end of a link."""
-        self._links.pop(other, None)
+        """Let go of the other end of a link, if there is one."""
+        if self._links is not None:
+            self._links.pop(other, None)
 
     def let_go(self, other: Life, reason: Reason) -> None:
         """The other end of a link has ended."""

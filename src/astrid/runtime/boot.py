@@ -171,12 +171,15 @@ class World:
     def open_log(self) -> tuple[ChainState, Journal]:
         """Verify the log against every witness within reach, replay it, and open it for writing."""
         facts = self._new_facts()
-        past = read_past(self.home, self.keys, facts, self.store)
+        past = self._read_past(facts)
         shelf = Shelf(facts)
         spoilt = self._recall(lambda reader: recall_tokens(reader.payload, past, shelf)) if past.tokens else []
         journal = self._journal = self.store.writer(self._keep)
         self.facts, self.shelf, self.spoilt, self._past = facts, shelf, spoilt, past
         return ChainState(past.tip, past.tree), journal
+
+    def _read_past(self, facts: Facts) -> Past:
+        return read_past(self.home, self.keys, facts, self.store)
 
     def _keep(self, note: bytes) -> None:
         write_guarded(self.home.anchor, note, what="the anchor", replace=True)

@@ -67,6 +67,7 @@ class Catalogue:
         self._extras = extras
         self._places: dict[bytes, Place] = {}
         self._brains: dict[str, Brain] = {}
+        self._settings: dict[bytes, Setting] = {}  # of each workspace, the last that a session got
 
     def place(self, workspace: str) -> Place:
         """The workspace at a path."""
@@ -144,7 +145,7 @@ class Catalogue:
         ]
         most = self._config.runtime.max_turns
         limits = TurnLimits(asks_per_input=min(max_asks or most, most))
-        return Setting(
+        made = Setting(
             model=brain.name,
             system=system_prompt(load_agent(DEFAULT_AGENT), place.root),
             max_tokens=self._config.model.max_tokens,
@@ -152,6 +153,10 @@ class Catalogue:
             effects={spec.name: spec.effect_class for spec in specs},
             limits=limits,
         )
+        # Sessions that are alike share it: the tools alone are most of what an idle session would take.
+        if self._settings.get(place.identity) != made:
+            self._settings[place.identity] = made
+        return self._settings[place.identity]
 
     def limits(self, budget_micros: int) -> Limits:
         """The caps of a session: what is configured, or less."""

@@ -10,7 +10,6 @@ Source: architecture 5 ("what leaves the runtime waits for the durable watermark
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from astrid.core.conversation import Usage as Counted
@@ -45,7 +44,7 @@ class Teller:
         self._id = show_id("session", session)
         self._context_tokens = context_tokens
         self._report = report
-        self._held: deque[tuple[int, AnyEvent]] = deque()
+        self._held: list[tuple[int, AnyEvent]] = []  # a session that waits holds nothing, and an empty deque is large
         self._saving = 0
         self._durable = 0
 
@@ -56,8 +55,10 @@ class Teller:
     def durable(self, number: int) -> None:
         """Everything up to save ``number`` is durable."""
         self._durable = max(self._durable, number)
-        while self._held and self._held[0][0] <= self._durable:
-            self._report(self._held.popleft()[1])
+        ready = [event for saving, event in self._held if saving <= self._durable]  # the first ones, for numbers rise
+        del self._held[: len(ready)]
+        for event in ready:
+            self._report(event)
 
     def say(self, event: AnyEvent) -> None:
         """Tell people, once it may be told."""
