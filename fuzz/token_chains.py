@@ -1,128 +1,151 @@
-"""INVARIANT: whatever a chain of blocks allows, every block before it allows; nothing else verifies.
+"""INVARIANT: whatever a chain of blocks allows, every block before it allows; and nothing else verifies.
 
-Chains are drawn as plain data: a first block, and for each further one the fields that its holder tries to change.
-``verify_chain`` must accept a chain exactly if no step widens anything, and no edit of its bytes may be accepted.
+Families of chains grow from a tape of bytes (``tests/fakes/chains``), lawful ones and ones that widen something; what
+a chain is worth is decided by the words of the protocol over a small universe of uses (``tests/fakes/naive_chain``).
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrid.core.canon import encode
-from astrid.core.grants import GrantTerms, Mode, workspace_grant
-from astrid.core.keys import SigningKey
-from astrid.core.tokens import (
-    Assurance,
-    Block,
-    Domain,
-    Roots,
-    Scope,
-    SignedBlock,
-    block_id,
-    verify_chain,
-)
-from astrid.errors import TokenError
+from astrid.core.budget import Ledger
+from astrid.core.call import Call, call_digest
+from astrid.core.decide import Circumstances, Decision, Limits, Permit, charge_of, decide
+from astrid.core.tokens import Moment, Token
+from tests.fakes.authority import AUD, HOLDER, NOW, SESSION, WORKSPACE, call, key, pass_on, token
+from tests.fakes.chain_checks import checked_bytes, checked_growth, checked_theft, checked_use
+from tests.fakes.chain_uses import OPEN, Point, permits, point, should_permit
+from tests.fakes.chains import Family, Tape
+from tests.fakes.naive_chain import Made
+from tests.fakes.rules import spec
 
-KEYS = [SigningKey.from_seed(bytes([number + 1]) * 32) for number in range(8)]
-ROOTS = Roots({KEYS[0].public: Assurance.SEALED}, 1)
-NARROWING = ("expires", "uses", "purse", "scope")
-
-changes = st.fixed_dictionaries(
-    {},
-    optional={
-        "expires": st.integers(1, 2000),
-        "not_before": st.integers(0, 500),
-        "uses": st.integers(0, 50),
-        "purse": st.integers(0, 5000),
-        "scope": st.integers(1, 2),
-        "depth": st.integers(0, 6),
-        "tainted_ok": st.booleans(),
-        "session": st.sampled_from([b"", b"s" * 16, b"t" * 16]),
-        "aud": st.sampled_from([b"a" * 32, b"b" * 32]),
-    },
-)
+CHAINS = 20  # of a family
+RICH = Limits(10**9, 10**9, 10**9)
+MEMBERS = [key(number) for number in range(30, 60)]
+tapes = st.binary(min_size=300, max_size=300).map(Tape)
 
 
-def first_block() -> Block:
-    terms = GrantTerms(
-        issuer=KEYS[0].public,
-        holder=KEYS[1].public,
-        aud=b"a" * 32,
-        workspace=b"w" * 32,
-        root="/w",
-        not_before_s=100,
-        expires_s=1000,
-        purse_micros=1000,
-        assurance=Assurance.SEALED,
-        nonce=b"n" * 16,
-    )
-    return msgspec.structs.replace(workspace_grant(Mode.AUTONOMOUS, terms), uses=20)
+def grown(family: Family) -> list[tuple[tuple[Made, ...], Token]]:
+    """The chains of a family that verify, each judged on the way."""
+    return [one for _ in range(CHAINS) if (one := checked_growth(family)) is not None]
 
 
-def build(steps: list[dict[str, object]]) -> tuple[list[Block], bytes]:
-    blocks = [first_block()]
-    signed = [sign(blocks[0], KEYS[0])]
-    for place, step in enumerate(steps, 1):
-        parent = blocks[-1]
-        block = msgspec.structs.replace(
-            parent,
-            parent=block_id(signed[-1].payload),
-            issuer=KEYS[place].public,
-            holder=KEYS[place + 1].public,
-            nonce=bytes([place]) * 16,
-            depth=max(parent.depth - 1, 0),
-        )
-        block = msgspec.structs.replace(block, **step)
-        blocks.append(block)
-        signed.append(sign(block, KEYS[place]))
-    return blocks, encode(tuple(signed))
+@given(tapes)
+def test_a_chain_verifies_exactly_if_it_breaks_no_rule_and_none_allows_more_than_what_is_above(tape: Tape) -> None:
+    grown(Family(tape))
 
 
-def sign(block: Block, key: SigningKey) -> SignedBlock:
-    payload = encode(block)
-    return SignedBlock(payload, key.sign(Domain.BLOCK, payload))
+@given(tapes)
+def test_blocks_that_are_cut_spliced_or_turned_round_are_no_new_chain(tape: Tape) -> None:
+    family = Family(tape)
+    grown(family)
+    for _ in range(CHAINS if family.lawful else 0):
+        checked_theft(family)
 
 
-def widens(parent: Block, child: Block) -> bool:
-    """Written only from the text of the protocol (N2 b)."""
-    if child.aud != parent.aud or (parent.session and child.session != parent.session):
-        return True
-    if child.not_before < parent.not_before or child.depth >= parent.depth:
-        return True
-    if child.scope == Scope.SESSION and not child.session:
-        return True  # what is good for a session says for which
-    return child.tainted_ok > parent.tainted_ok or any(getattr(child, n) > getattr(parent, n) for n in NARROWING)
+@given(tapes)
+def test_no_other_bytes_are_a_chain_whoever_signed_them(tape: Tape) -> None:
+    family = Family(tape)
+    for chain, _ in grown(family):
+        checked_bytes(family, chain)
 
 
-@given(st.lists(changes, max_size=5))
-def test_a_chain_verifies_exactly_if_no_step_widens(steps: list[dict[str, object]]) -> None:
-    blocks, raw = build(steps)
-    wider = any(widens(parent, child) for parent, child in pairwise(blocks))
-    try:
-        token = verify_chain(raw, ROOTS)
-    except TokenError:
-        assert wider
-    else:
-        assert not wider
-        assert token.blocks == tuple(blocks)
+@given(tapes)
+def test_what_may_be_done_with_a_chain_is_what_the_design_says_and_every_holder_above_may_do_it(tape: Tape) -> None:
+    family = Family(tape)
+    tokens: dict[bytes, Token] = {}
+    for _, found in grown(family):
+        tokens[found.id] = found
+        for _ in range(3):
+            at = point(tape, found)
+            assert permits(found, at) is should_permit(found, at)
+            checked_use(found, at, tokens)
 
 
-@given(st.lists(changes, max_size=3), st.data())
-def test_no_edit_of_a_chain_is_another_chain(steps: list[dict[str, object]], data: st.DataObject) -> None:
-    _, raw = build(steps)
-    place = data.draw(st.integers(0, len(raw) - 1))
-    edit = data.draw(st.sampled_from(["flip", "cut", "insert", "append"]))
-    edited = {
-        "flip": raw[:place] + bytes([raw[place] ^ (1 << data.draw(st.integers(0, 7)))]) + raw[place + 1 :],
-        "cut": raw[:place],
-        "insert": raw[:place] + data.draw(st.binary(min_size=1, max_size=4)) + raw[place:],
-        "append": raw + data.draw(st.binary(min_size=1, max_size=4)),
-    }[edit]
-    if edited != raw:
-        with pytest.raises(TokenError):
-            verify_chain(edited, ROOTS)
+@given(tapes)
+def test_a_token_is_worth_nothing_to_others_elsewhere_later_or_again(tape: Tape) -> None:
+    family = Family(tape)
+    for _, found in grown(family):
+        at = point(tape, found)
+        if permits(found, at):
+            refused_elsewhere(found, at)
+
+
+def refused_elsewhere(found: Token, at: Point) -> None:
+    leaf = found.leaf
+    worse = [
+        at._replace(aud=b"B" * 32 if at.aud == AUD else AUD),
+        at._replace(time=max(block.not_before for block in found.blocks) - 1),
+        at._replace(time=min(block.expires for block in found.blocks)),
+        at._replace(used=min(block.uses for block in found.blocks)),
+        *[at._replace(micros=block.purse - at.spent + 1) for block in found.blocks if block.purse < 2**63],
+        *([at._replace(session=b"Y" * 16)] if leaf.session else []),
+        *([at._replace(workspace=b"Y" * 32)] if leaf.workspace else []),
+        *([at._replace(call=b"Y" * 32)] if leaf.call else []),
+        *([at._replace(settled=False)] if leaf.question else []),
+        *([] if leaf.tainted_ok else [at._replace(tainted=True)]),
+    ]
+    for other in worse:
+        assert not permits(found, other), other
+    assert not permits(found, at, principal=key(77).public)
+
+
+# --- siblings
+
+
+@given(tapes)
+def test_siblings_together_take_no_more_than_each_block_above_them_has(tape: Tape) -> None:
+    """Some hand their token on, some use theirs; what a ledger says is what counting says, block by block."""
+    family, ledger = [token(uses=9, purse=100)], Ledger()
+    limits = {family[0].id: (9, 100)}
+    running: list[tuple[Token, int]] = []
+    uses, spent = dict.fromkeys(limits, 0), dict.fromkeys(limits, 0)
+    for number in range(30):
+        mine, micros = tape.pick(family), tape.pick((0, 1, 10, 30, 70))
+        match tape.pick(("use", "hand on", "use", "settle")):
+            case "hand on" if mine.leaf.depth:
+                made = handed_on(tape, mine, number)
+                family.append(made)
+                limits[made.id] = made.leaf.uses, made.leaf.purse
+                uses[made.id] = spent[made.id] = 0
+            case "settle" if running:
+                ended, reserved = running.pop(running.index(tape.pick(running)))
+                really = tape.pick((reserved, 0, reserved // 2))
+                ledger.settle(charge_of(proposal(ended, reserved), ended, RICH), really)
+                for identity in ended.ids:
+                    spent[identity] += really
+            case _:
+                open_micros = {i: sum(m for other, m in running if i in other.ids) for i in mine.ids}
+                fits = all(
+                    uses[i] < limits[i][0] and spent[i] + open_micros[i] + micros <= limits[i][1] for i in mine.ids
+                )
+                decision = ask(mine, micros, ledger)
+                assert isinstance(decision, Permit) is fits
+                if isinstance(decision, Permit):
+                    ledger.reserve(decision.charge)
+                    running.append((mine, micros))
+                    for identity in mine.ids:
+                        uses[identity] += 1
+    for identity, (most, purse) in limits.items():
+        assert uses[identity] <= most
+        assert spent[identity] + sum(micros for one, micros in running if identity in one.ids) <= purse
+
+
+def handed_on(tape: Tape, mine: Token, number: int) -> Token:
+    """``mine`` with one block more, to somebody new."""
+    holder = next(one for one in (HOLDER, *MEMBERS) if one.public == mine.holder)
+    uses, purse = tape.pick((mine.leaf.uses, 1, 3)), tape.pick((mine.leaf.purse, 20, 50))
+    fields = {"uses": min(uses, mine.leaf.uses), "purse": min(purse, mine.leaf.purse), "nonce": bytes([number]) * 16}
+    return pass_on(mine, holder, holder=MEMBERS[number].public, **fields)
+
+
+def proposal(mine: Token, micros: int) -> Call:
+    return call(principal_key=mine.holder, max_micros=micros)
+
+
+def ask(mine: Token, micros: int, ledger: Ledger) -> Decision:
+    made = proposal(mine, micros)
+    moment = Moment(NOW, AUD, SESSION, WORKSPACE, False, 1, frozenset(), frozenset())
+    around = Circumstances(OPEN, ledger, RICH, moment, True, "")
+    return decide(made, call_digest(b""), spec(), [mine], around)

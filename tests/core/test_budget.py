@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
@@ -68,6 +68,21 @@ def test_an_overrun_is_booked_truly_and_freezes_the_purse_even_for_what_is_free(
     assert found is not None
     assert found.code == "budget.frozen"
     assert ledger.shortage(charge(40, {WORKSPACE: 100})) is None
+
+
+@given(*[st.integers(0, 4)] * 4)
+def test_a_purse_says_exactly_what_it_lacks(spent: int, reserved: int, limit: int, micros: int) -> None:
+    ledger = Ledger()
+    ledger.purses[SESSION] = Purse(spent, reserved)
+    found = ledger.shortage(charge(micros, {SESSION: limit}))
+    if spent > limit:
+        assert found is not None
+        assert found.code == "budget.frozen"
+    elif spent + reserved + micros > limit:
+        assert found is not None
+        assert found.code == "budget.exceeded"
+    else:
+        assert found is None
 
 
 def test_an_overrun_within_the_limit_leaves_no_room_for_what_others_reserved() -> None:

@@ -15,19 +15,14 @@ from astrid.core.blocks import UNLIMITED_USES
 from astrid.core.budget import Cap, Charge, Ledger, Purse, Use
 from astrid.core.call import Call, Need, Pre, call_digest, encode_call
 from astrid.core.decide import Ask, Circumstances, Decision, Denied, Limits, Permit, charge_of, check_usable, decide
-from astrid.core.ids import BlockId
-from astrid.core.policy import PolicyConfig
-from astrid.core.resources import parse_pattern
 from astrid.core.risk import SINK_RISK, EffectClass, Risk, base_risk, is_sink
-from astrid.core.tokens import Assurance, Block, Grant, Moment, Permission, Refusal, Scope, Token
+from astrid.core.tokens import Assurance, Grant, Permission, Refusal, Scope, Token
 from astrid.core.tools import ToolSpec
 from astrid.errors import PatternError
 from tests.fakes.authority import (
-    AUD,
     CHILD_KEY,
     DAY,
     DEVICE_KEY,
-    FILES,
     HOLDER,
     NOW,
     PLAIN_USER,
@@ -37,14 +32,14 @@ from tests.fakes.authority import (
     USER,
     WORKSPACE,
     WRITE,
-    block,
     call,
     device_token,
     moment,
     pass_on,
     token,
 )
-from tests.fakes.naive_decide import naive_decide
+from tests.fakes.chains import Tape
+from tests.fakes.decisions import WORSE, check_agrees, some_case, some_presented
 from tests.fakes.rules import PERMISSIVE, config, policy, spec
 
 DELETE = int(Permission.DELETE)
@@ -577,212 +572,34 @@ def test_a_need_that_is_no_resource_is_an_error_and_no_permit() -> None:
         decide(call(needs=(Need("nonsense", 1),)), call_digest(b""), spec(), [STANDING], around())
 
 
-# --- agreement with the words of the design
+# --- agreement with the words of the design; nothing that only takes away ever gives
 
-QUESTION = b"Q" * 32
-CALLS = tuple(
-    call(**fields)
-    for fields in (
-        {},
-        {"needs": (Need("file://w/a.txt", READ), Need("file://w/b", WRITE))},
-        {"needs": (Need("file://w/**", READ),)},
-        {"needs": (Need("file://etc/x", READ),)},
-        {"needs": (Need("file://w/a.txt", DELETE),)},
-        {"max_micros": 50},
-        {"max_micros": 120},
-        {"risk": 2},
-        {"principal_key": CHILD_KEY.public},
-    )
-)
-EFFECTS = ("read", "read", "staging", "staging", "exec", "egress", "financial")
-GRANTS = (
-    FILES,
-    EVERYTHING,
-    Grant("file://w/a.txt", READ | WRITE, 0, 2, b""),
-    Grant("file://w/a.txt", 0xFF, 0, 0, b"T" * 32),
-    Grant("file://w/b", WRITE, 0, 3, b"X" * 32),
-    Grant("file://**", 0xFF, 0, 3, b""),
-)
-IDS = tuple(bytes([n]) * 32 for n in range(1, 7))
-KEYS = (USER.public, HOLDER.public, SESSION_KEY.public, CHILD_KEY.public)
-
-GOOD = block(holder=SESSION_KEY.public, grants=(EVERYTHING,), expires=2**64 - 1)
-ODD: dict[str, tuple[Any, ...]] = {
-    "issuer": KEYS,
-    "holder": KEYS,
-    "aud": (b"B" * 32,),
-    "session": (SESSION, b"T" * 16),
-    "workspace": (b"", b"V" * 32),
-    "scope": tuple(Scope),
-    "grants": (*((one,) for one in GRANTS), (GRANTS[2], GRANTS[4])),
-    "not_before": (0, NOW, NOW + 1),
-    "expires": (NOW, NOW + 1),
-    "uses": (0, 1, 2),
-    "purse": (0, 49, 50),
-    "tainted_ok": (False,),
-    "call": (call_digest(encode_call(CALLS[0])), b"C" * 32),
-    "question": (QUESTION,),
-    "assurance": tuple(Assurance),
-}
+tapes = st.binary(min_size=80, max_size=80).map(Tape)
 
 
-@st.composite
-def blocks(draw: st.DrawFn) -> Block:
-    """A block that would do, with a field or two that may not."""
-    odd = draw(st.lists(st.sampled_from(sorted(ODD)), max_size=2, unique=True))
-    return msgspec.structs.replace(GOOD, **{field: draw(st.sampled_from(ODD[field])) for field in odd})
+@settings(max_examples=400)
+@given(tapes)
+def test_the_decision_is_the_one_that_the_design_spells_out(tape: Tape) -> None:
+    check_agrees(some_case(tape))
 
 
-@st.composite
-def tokens(draw: st.DrawFn) -> Token:
-    """Any chain, also one that no verifier would pass: what ``decide`` says must not lean on that."""
-    chain = draw(st.lists(blocks(), min_size=1, max_size=3))
-    ids = draw(st.lists(st.sampled_from(IDS), min_size=len(chain), max_size=len(chain), unique=True))
-    patterns = tuple((parse_pattern(grant.pattern), grant) for grant in chain[-1].grants)
-    epoch = draw(st.sampled_from((1,) * 7 + (2,)))
-    return Token(b"", tuple(chain), tuple(map(BlockId, ids)), patterns, epoch)
-
-
-ledgers = st.builds(
-    lambda purses, used: (purses, used),
-    st.dictionaries(
-        st.sampled_from((*IDS, b"session" + SESSION, b"workspace" + WORKSPACE)),
-        st.builds(Purse, st.sampled_from((0, 1, 50, 10**9, 10**9 + 1)), st.sampled_from((0, 50))),
-        max_size=2,
-    ),
-    st.dictionaries(st.sampled_from(IDS), st.integers(0, 2), max_size=3),
-)
-POLICIES = (
-    OPEN,
-    OPEN,
-    OPEN,
-    policy(PolicyConfig()),
-    policy(config(approval_required_tools=("write_file",))),
-    policy(config(allowed_paths=("/w",))),
-)
-
-
-class Case(msgspec.Struct):
-    """Everything that goes into one decision."""
-
-    call: Call
-    tool: ToolSpec
-    tokens: list[Token]
-    around: Circumstances
-
-    def decide(self) -> Decision:
-        return decide(self.call, call_digest(encode_call(self.call)), self.tool, self.tokens, self.around)
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    made = draw(st.sampled_from(CALLS))
-    made = msgspec.structs.replace(made, tainted=draw(st.booleans()))
-    ledger = Ledger()
-    ledger.purses, ledger.used = draw(ledgers)
-    circumstances = Circumstances(
-        policy=draw(st.sampled_from(POLICIES)),
-        ledger=ledger,
-        limits=draw(st.sampled_from((RICH, RICH, Limits(100, 10**9, 10**9), Limits(10**9, 100, 100)))),
-        moment=Moment(
-            NOW,
-            AUD,
-            made.session,
-            made.workspace,
-            made.tainted,
-            1,
-            draw(st.sampled_from((*(frozenset(),) * 6, frozenset(IDS[:1]), frozenset({USER.public})))),
-            draw(st.sampled_from((frozenset[bytes](), frozenset(IDS[:1]), frozenset(IDS[1:2])))),
-        ),
-        standing=draw(st.sampled_from((True,) * 5 + (False,))),
-        fresh_reason=draw(st.sampled_from(("",) * 4 + ("each time",))),
-    )
-    return Case(
-        made,
-        spec(effect=draw(st.sampled_from(EFFECTS))),
-        draw(st.lists(tokens(), min_size=1, max_size=3)),
-        circumstances,
-    )
-
-
-def kind(decision: Decision) -> str:
-    return {Permit: "permit", Ask: "ask", Denied: "deny"}[type(decision)]
+@settings(max_examples=300)
+@given(tapes, st.sampled_from(sorted(WORSE)))
+def test_taking_something_away_never_permits(tape: Tape, what: str) -> None:
+    case = some_case(tape)
+    assert case.permitted() or not WORSE[what](tape, case).permitted()
 
 
 @settings(max_examples=200)
-@given(cases())
-def test_the_decision_is_the_one_that_the_design_spells_out(case: Case) -> None:
-    digest = call_digest(encode_call(case.call))
-    expected = naive_decide(case.call, digest, case.tool, case.tokens, case.around)
-    decision = case.decide()
-    if isinstance(decision, Permit):
-        assert decision.token.hex() in expected
-        rested = [one for one in case.tokens if one.id == decision.token]
-        assert any(decision.charge == charge_of(case.call, one, case.around.limits) for one in rested)
-        assert case.around.ledger.shortage(decision.charge) is None
-    else:
-        assert {kind(decision)} == expected
-
-
-# --- monotony: nothing that only takes away ever gives
-
-
-@st.composite
-def worse(draw: st.DrawFn) -> tuple[Case, Case]:
-    """A case, and the same with one thing less in favour of the call."""
-    case = draw(cases())
-    what = draw(
-        st.sampled_from(("rule", "taint", "expiry", "revocation", "token", "budget", "clock", "fresh", "settled"))
-    )
-    made, tokens_left, circumstances = case.call, case.tokens, case.around
-    change = msgspec.structs.replace
-    match what:
-        case "rule":
-            circumstances = change(circumstances, policy=policy(PolicyConfig(), config(blocked_tools=("write_file",))))
-        case "taint":
-            # A call bound to the clean digest would be another call: the taint is the context's, so both get it.
-            circumstances = change(circumstances, moment=change(circumstances.moment, tainted=True))
-        case "expiry":
-            circumstances = change(circumstances, moment=change(circumstances.moment, time_s=NOW + 10**9))
-            tokens_left = [one for one in case.tokens if all(b.not_before <= NOW for b in one.blocks)]
-        case "revocation":
-            revoked = circumstances.moment.revoked | {draw(st.sampled_from((*IDS, *KEYS)))}
-            circumstances = change(circumstances, moment=change(circumstances.moment, revoked=revoked))
-        case "token":
-            tokens_left = case.tokens[:-1]
-        case "budget":
-            circumstances = change(circumstances, limits=Limits(10, 10, 10))
-        case "clock":
-            circumstances = change(circumstances, standing=False)
-        case "fresh":
-            circumstances = change(circumstances, fresh_reason="each time")
-        case _:
-            circumstances = change(circumstances, moment=change(circumstances.moment, settled=frozenset()))
-    return case, Case(made, case.tool, tokens_left, circumstances)
-
-
-@settings(max_examples=200)
-@given(worse())
-def test_taking_something_away_never_permits(pair: tuple[Case, Case]) -> None:
-    before, after = (kind(case.decide()) for case in pair)
-    assert after != "permit" or before == "permit"
-
-
-refusals = st.builds(Refusal, st.sampled_from(("token.signature", "token.none", "budget.exceeded")), st.just("forged"))
-
-
-@settings(max_examples=200)
-@given(cases(), st.lists(st.tuples(st.integers(0, 5), st.one_of(refusals, tokens())), min_size=1, max_size=4))
-def test_whatever_is_presented_beside_it_takes_no_permit_away(
-    case: Case, more: list[tuple[int, Token | Refusal]]
-) -> None:
+@given(tapes)
+def test_whatever_is_presented_beside_it_takes_no_permit_away(tape: Tape) -> None:
     """Expired, revoked, used up, another's or forged: and so leaving anything away never permits."""
-    presented: list[Token | Refusal] = list(case.tokens)
-    for place, one in more:
-        presented.insert(place, one)
-    digest = call_digest(encode_call(case.call))
-    crowded = decide(case.call, digest, case.tool, presented, case.around)
-    assert isinstance(crowded, Permit) or not isinstance(case.decide(), Permit)
+    case = some_case(tape)
+    presented = list(case.tokens)
+    for _ in range(tape.pick((1, 2, 4))):
+        presented.insert(tape.pick(range(len(presented) + 1)), some_presented(tape, case.digest))
+    crowded = msgspec.structs.replace(case, tokens=tuple(presented))
+    assert crowded.permitted() or not case.permitted()
 
 
 def test_what_a_forged_token_says_of_itself_is_never_believed() -> None:
@@ -790,23 +607,6 @@ def test_what_a_forged_token_says_of_itself_is_never_believed() -> None:
     found = judge(call(), [Refusal("token.signature", "it does not verify")])
     assert isinstance(found, Ask)
     assert (found.missing.code, found.reason) == ("token.signature", "it does not verify")
-
-
-@settings(max_examples=100)
-@given(cases())
-def test_taint_never_permits_what_was_not_permitted_clean(case: Case) -> None:
-    """The taint in the call itself: its level, its digest and its tokens all change at once."""
-    clean, tainted = (
-        Case(
-            msgspec.structs.replace(case.call, tainted=taint),
-            case.tool,
-            case.tokens,
-            msgspec.structs.replace(case.around, moment=msgspec.structs.replace(case.around.moment, tainted=taint)),
-        )
-        for taint in (False, True)
-    )
-    bound = any(one.leaf.call for one in case.tokens)
-    assert kind(tainted.decide()) != "permit" or kind(clean.decide()) == "permit" or bound
 
 
 def test_the_permissive_policy_is_the_one_that_the_examples_lean_on() -> None:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from astrid.core import gate_admin
 from astrid.core.budget import Ledger, Purse
 from astrid.core.call import Need
 from astrid.core.canon import Signed
 from astrid.core.chain import Frame
-from astrid.core.facts import DENIAL_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION, Facts, Principal, Quota
+from astrid.core.facts import (
+    DENIAL_BYTES_PER_SESSION,
+    LAST_BYTES_PER_SESSION,
+    LOG_BYTES_PER_SESSION,
+    Facts,
+    Principal,
+    Quota,
+)
 from astrid.core.gate_state import Stage
 from astrid.core.records import (
     AskedRecord,
@@ -140,6 +149,13 @@ def test_everything_written_counts_to_the_whole() -> None:
     assert not quota.spent(SESSION)
     quota.wrote(SESSION, 1, denial=True)
     assert quota.spent(SESSION)
+
+
+@given(st.integers(0, 72 << 20), st.integers(0, 72 << 20))
+def test_a_session_may_say_so_much_more_for_how_its_last_turn_ends_and_no_byte_beyond(written: int, size: int) -> None:
+    quota = Quota()
+    quota.wrote(SESSION, written)
+    assert quota.has_room(SESSION, size) is (written + size <= LOG_BYTES_PER_SESSION + LAST_BYTES_PER_SESSION)
 
 
 def test_a_count_is_recorded_each_time_it_has_doubled() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable
 
 import pytest
@@ -24,56 +23,9 @@ from astrid.core.patterns import (
 )
 from astrid.core.segments import MAX_SEGMENTS, MAX_TEXT_BYTES, SCHEMES, escape, join_text
 from astrid.errors import PatternError
+from tests.fakes.naive_patterns import languages, naive_regex, naive_value, texts, words
 
 MODEST = settings(max_examples=120)
-
-
-def naive_regex(text: str) -> re.Pattern[bytes]:
-    """A pattern's own text, read as a regular expression over segments that each follow a NUL."""
-    scheme, _, rest = text.partition("://")
-    out = re.escape(scheme.encode())
-    raws = rest.split("/") if rest else []
-    for position, raw in enumerate(raws):
-        if raw == "**" and position == len(raws) - 1:
-            out += rb"(?:\x00[^\x00]*)*"
-        elif raw == "*":
-            out += rb"\x00[^\x00]+"
-        else:
-            literals = ("" if raw == "%%" else raw).split("*")
-            out += rb"\x00" + rb"[^\x00]*".join(re.escape(naive_bytes(literal)) for literal in literals)
-    return re.compile(out + rb"\Z", re.DOTALL)
-
-
-def naive_bytes(raw: str) -> bytes:
-    return re.sub(rb"%(..)", lambda hit: bytes((int(hit[1], 16),)), raw.encode())
-
-
-def naive_value(resource: Resource) -> bytes:
-    return resource.scheme.encode() + b"".join(b"\0" + segment for segment in resource.segments)
-
-
-def texts(scheme: str, places: list[list[str]], *, tails: bool = False) -> list[str]:
-    """Every text with zero, one, two, ... segments from ``places``, with and without a tail."""
-    found = [
-        f"{scheme}://{'/'.join(raws)}"
-        for count in range(len(places) + 1)
-        for raws in itertools.product(*places[:count])
-    ]
-    return [*found, *(text + ("**" if text.endswith("://") else "/**") for text in found if tails)]
-
-
-def languages(patterns: list[str], resources: list[str]) -> dict[str, int]:
-    """Pattern -> the set of resources in its language, as bits; decided by the naive definition."""
-    values = [naive_value(parse_resource(text)) for text in resources]
-    found = {}
-    for text in patterns:
-        match = naive_regex(text).match
-        found[text] = sum(1 << place for place, value in enumerate(values) if match(value))
-    return found
-
-
-def words(alphabet: str, longest: int) -> list[str]:
-    return ["".join(word) for size in range(1, longest + 1) for word in itertools.product(alphabet, repeat=size)]
 
 
 STARS = [word for word in words("ab*", 4) if "**" not in word]

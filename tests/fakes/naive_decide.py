@@ -1,7 +1,8 @@
 """What a decision has to be, written from the words of the design alone and without a thought for speed.
 
-It shares with ``core.decide`` the types, the policy (rule 1 is tested by itself) and the inclusion of patterns (tested
-against brute force by itself); every other rule is spelt out again, one a line, in the order of the text.
+It shares with ``core.decide`` the types and the inclusion of patterns, which is tried against brute force by itself
+(``fuzz/covers``); every other rule is spelt out again, one a line, in the order of the text.  What policy says is an
+argument: ``naive_policy`` reads it from the administrator's tables.
 
 Source: architecture 6 ("The decision, in order"); protocol N2 c to e, N3; threats 31, 51.
 """
@@ -13,13 +14,12 @@ from collections.abc import Iterable, Sequence
 from astrid.core.budget import Ledger
 from astrid.core.call import Call
 from astrid.core.decide import Circumstances
-from astrid.core.policy import Blocked, Fresh
 from astrid.core.resources import covers, parse_pattern
 from astrid.core.tokens import Token
 from astrid.core.tools import ToolSpec
+from tests.fakes.naive_policy import NEVER_STANDING, Judged
 
 SINKS = {"fetch", "write", "exec", "destructive", "egress", "grant", "account", "financial"}
-NEVER_STANDING = {"egress", "grant", "account", "financial"}
 LEVEL = {
     "read": 0,
     "model": 0,
@@ -36,12 +36,13 @@ LEVEL = {
 ONCE, SEALED, DEVICE, HIGH = 0, 2, 3, 2
 
 
-def naive_decide(call: Call, digest: bytes, spec: ToolSpec, tokens: Sequence[Token], around: Circumstances) -> set[str]:
+def naive_decide(
+    call: Call, digest: bytes, spec: ToolSpec, tokens: Sequence[Token], around: Circumstances, judged: Judged
+) -> set[str]:
     """``{"ask"}``, ``{"deny"}``, or the hex ids of the tokens that a permit may rest on."""
-    judged = around.policy.judge(call, spec)
-    if isinstance(judged, Blocked) or call.caller_key or not payable(call, around):
+    if judged == "blocked" or call.caller_key or not payable(call, around):
         return {"deny"}
-    fresh = isinstance(judged, Fresh) or bool(around.fresh_reason)
+    fresh = judged == "fresh" or bool(around.fresh_reason)
     covering = [token for token in tokens if not any(broken(call, digest, spec, token, around, fresh=fresh))]
     unused = [token for token in covering if has_uses_left(token, around.ledger)]
     paid = [token for token in unused if has_money_left(call, token, around.ledger)]
