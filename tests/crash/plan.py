@@ -1,0 +1,130 @@
+"""Which points a sweep visits, in which order, and what it remembers of those it has visited.
+
+A plan follows from the number of stops of each kind, the options and the seed alone, so an interrupted sweep goes on
+where it was.  It is begun anew when the sources have changed since, or when it had come to its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.crash.faults import OF_CLIENT, SUITS, Fault, Point
+from tests.crash.scene import SOURCE
+from tests.crash.trap import Kind
+
+# Every so many stops are struck by this fault.  A torn write and the kill before it differ in one write only.
+STRIDES = {
+    Fault.KILL: 1,
+    Fault.POWER: 1,
+    Fault.FULL: 1,
+    Fault.BROKEN: 1,
+    Fault.TORN: 4,
+    Fault.CLI_KILL: 1,
+    Fault.CLI_TERM: 1,
+    Fault.CLI_INT: 1,
+}
+KINDS = {Fault.POWER: (Kind.SYNC, Kind.SEND)}  # only where somebody is told, or where the disk is, does it matter
+AT_RANDOM = (Fault.LATE, Fault.TERM, Fault.INT)
+Counts = Mapping[Kind, int]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for."""
+
+    every: int = 1
+    random: int = 150
+    seed: int = 0
+    faults: tuple[Fault, ...] = tuple(Fault)
+
+
+def plan(daemon: Counts, client: Counts, options: Options) -> list[Point]:
+    """Every point; shuffled, so that a sweep that was broken off has seen something of everything."""
+    points: list[Point] = []
+    for fault, stride in STRIDES.items():
+        if fault in options.faults:
+            counts = client if fault in OF_CLIENT else daemon
+            points += [
+                Point(fault, kind, number)
+                for kind in Kind
+                if kind in KINDS.get(fault, SUITS.get(fault, tuple(Kind)))
+                for number in range(1, counts.get(kind, 0) + 1, stride * options.every)
+            ]
+    drawn = random.Random(options.seed)  # noqa: S311 - for variety, not for secrets
+    all_stops = [(kind, number) for kind in Kind for number in range(1, daemon.get(kind, 0) + 1)]
+    for fault in AT_RANDOM:
+        if fault in options.faults and all_stops:
+            count = min(len(all_stops), options.random // len(AT_RANDOM))
+            points += [Point(fault, kind, number) for kind, number in drawn.sample(all_stops, count)]
+    drawn.shuffle(points)
+    return points
+
+
+def sources() -> str:
+    """A digest of the product and of the sweep."""
+    state = hashlib.sha256()
+    for root in (Path(SOURCE, "astrid"), Path(__file__).parent):
+        for path in sorted(root.rglob("*.py")):
+            state.update(path.read_bytes())
+    return state.hexdigest()
+
+
+@dataclass
+class Memory:
+    """What was done so far: a file of JSON lines, the first of which says what the sweep is."""
+
+    path: Path
+    header: dict[str, Any]
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def recall(cls, path: Path, header: dict[str, Any]) -> Memory:
+        """What is known of the sweep that ``header`` describes; nothing of any other."""
+        memory = cls(path, header)
+        lines = path.read_text().splitlines() if path.exists() else []
+        entries = list(_whole(lines))
+        if entries and {**entries[0], "counts": None} == {**header, "counts": None}:
+            memory.header = entries[0]
+            memory.done = {entry["point"]: entry for entry in entries[1:]}
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+        return memory
+
+    @property
+    def counts(self) -> tuple[Counts, Counts] | None:
+        """How many stops there were, if they were counted."""
+        known = self.header.get("counts")
+        if known is None:
+            return None
+        daemon, client = ({Kind(kind): number for kind, number in counts.items()} for counts in known)
+        return daemon, client
+
+    def counted(self, daemon: Counts, client: Counts) -> None:
+        """Remember how many stops there are."""
+        self.header = {**self.header, "counts": [dict(daemon), dict(client)]}
+        self.path.write_text(f"{json.dumps(self.header)}\n")
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """A case is done."""
+        self.done[entry["point"]] = entry
+        with self.path.open("a") as file:
+            file.write(f"{json.dumps(entry)}\n")
+
+    def forget(self) -> None:
+        """The sweep has come to its end."""
+        self.path.unlink(missing_ok=True)
+
+
+def _whole(lines: list[str]) -> Iterable[dict[str, Any]]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:  # cut off where the last sweep was killed
+            return
