@@ -6,87 +6,35 @@ Each check has a page that breaks it: one that finds nothing guards nothing.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import PACKAGE, ROOT
+from tests.architecture import tables
+from tests.architecture.source import ROOT
 
 DESIGN = ROOT / "docs/design/threats.md"
 PAGE = ROOT / "docs/security/threats.md"
 NUMBERED = re.compile(r"^(\d+)\. \*\*([CHM])\. ", re.MULTILINE)
 ROW = re.compile(r"^\| (\d+) ([CHM]) \|([^|\n]+)\|([^|\n]*)\|([^|\n]*)\|$", re.MULTILINE)
-NAMED = re.compile(r"`([^`]+)`")
-WAITS = re.compile(r"waits for: ([^<|]+?) *(?:<br>|$)")
-# What there is not yet.  A row may wait for nothing else, so that none waits for what is there.
-TO_COME = {
-    "sub-agents",
-    "the OS sandbox",
-    "plugins and MCP",
-    "device enrolment",
-    "web and phone approvals",
-    "egress proxy",
-    "resume and fork",
-    "hooks",
-    "plan grants",
-    "key rotation",
-    "workspace definitions",
-    "ledger snapshots",
-    "capability labels",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One attack: the modules and names that keep its rule, the tests that show it, and what is still to come."""
+    """One attack, and what its row names."""
 
     number: int
     severity: str
-    kept_by: tuple[str, ...]
-    shown_by: tuple[str, ...]
-    waits_for: tuple[str, ...]
+    cells: tables.Row
 
 
 def read(page: str) -> list[Row]:
     return [
-        Row(int(number), severity, _named(kept), _named(shown), _waits(shown))
+        Row(int(number), severity, tables.read_row(kept, shown))
         for number, severity, _, kept, shown in ROW.findall(page)
     ]
-
-
-def _named(cell: str) -> tuple[str, ...]:
-    return tuple(NAMED.findall(cell))
-
-
-def _waits(cell: str) -> tuple[str, ...]:
-    return tuple(part.strip() for found in WAITS.findall(cell) for part in found.split(","))
-
-
-@cache
-def names_in(path: Path) -> frozenset[str]:
-    """``f``, ``C``, ``C.m``, ``CONSTANT``: what a file defines, at its top and in its classes."""
-    return frozenset(_names(ast.parse(path.read_text(encoding="utf-8")).body, ""))
-
-
-def _names(body: list[ast.stmt], inside: str) -> Iterator[str]:
-    for node in body:
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                yield inside + node.name
-            case ast.ClassDef():
-                yield inside + node.name
-                yield from _names(node.body, f"{inside}{node.name}.")
-            case ast.Assign():
-                yield from (inside + one.id for one in node.targets if isinstance(one, ast.Name))
-            case ast.AnnAssign(target=ast.Name() as one):
-                yield inside + one.id
-            case _:
-                pass
 
 
 def faults(page: str) -> list[str]:
@@ -104,26 +52,9 @@ def _surplus(found: list[tuple[int, str]], listed: list[tuple[int, str]]) -> lis
 
 
 def _of_row(row: Row) -> Iterator[str]:
-    if not row.shown_by and not row.waits_for:
-        yield "neither a test nor what it waits for"
-    if row.shown_by and not row.kept_by:
+    if row.cells.shown_by and not row.cells.kept_by:
         yield "tests, and nothing that keeps the rule"
-    for one in row.waits_for:
-        if one not in TO_COME:
-            yield f"waits for `{one}`"
-    for one in row.kept_by:
-        module, _, name = one.partition(": ")
-        if not _defines(PACKAGE / module, name):
-            yield f"kept by `{one}`, which is not there"
-    for one in row.shown_by:
-        path, *inside = one.split("::")
-        is_test = inside and inside[-1].startswith(("test_", "Test"))
-        if not path.startswith("tests/") or not is_test or not _defines(ROOT / path, ".".join(inside)):
-            yield f"shown by `{one}`, which is not there"
-
-
-def _defines(path: Path, name: str) -> bool:
-    return path.is_file() and name in names_in(path)
+    yield from tables.faults_of(row.cells)
 
 
 def test_every_threat_has_its_row_and_everything_a_row_names_is_there() -> None:

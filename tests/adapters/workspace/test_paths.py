@@ -199,7 +199,8 @@ def test_what_astrid_runs_from_is_never_written(root: Root, system: Root, folder
 
 
 def corpus() -> list[str]:
-    return json.loads((Path(__file__).parent / "traversal.json").read_text())["paths"]
+    vectors = Path(__file__).parents[2] / "vectors" / "corpora" / "path_traversal.json"
+    return [path for paths in json.loads(vectors.read_text("utf-8"))["items"].values() for path in paths]
 
 
 def test_no_text_of_the_traversal_lists_is_inside_and_leads_out(locator: Locator, folder: Path) -> None:
