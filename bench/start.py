@@ -1,6 +1,6 @@
-"""What does `astrid --help` cost, next to what the interpreter costs alone?  At most 2.5 times as much processor time.
+"""What does `astrid --help` cost, next to what the interpreter costs alone?
 
-Prints the ratio of the least of many tries: what other processes do meanwhile only ever adds to each.
+In a clean environment: whatever a command only prints may import neither the event loop nor the codecs.
 
 Source: the cost of a command that only prints is what a person pays for every one of them.
 """
@@ -11,10 +11,13 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-LIMIT = 2.5
+from bench import measure
+from bench.measure import Row, shown
+
 ROUNDS = 40
+BAR = 2.5
 NOTHING = (sys.executable, "-I", "-c", "pass")
 HELP = (os.path.join(os.path.dirname(sys.executable), "astrid"), "--help")
 
@@ -27,15 +30,17 @@ def cpu_seconds(command: Sequence[str]) -> float:
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
-def main() -> int:
-    """Measure in turn, print, and say by the exit code whether it is within the limit."""
-    cpu_seconds(HELP)  # once, so that what is compiled on first use is compiled
-    pairs = [(cpu_seconds(HELP), cpu_seconds(NOTHING)) for _ in range(ROUNDS)]
-    shown, alone = min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
-    ratio = f"{shown / alone:.2f} x python -c pass (limit {LIMIT})"
-    print(f"astrid --help: {ratio}, {shown * 1e3:.0f} ms beside {alone * 1e3:.0f} ms of processor time")
-    return 0 if shown <= LIMIT * alone else 1
+def rows(rounds: int) -> Iterator[Row]:
+    """One answer."""
+    help_s, nothing_s = measure.least(rounds, lambda: cpu_seconds(HELP), lambda: cpu_seconds(NOTHING))
+    yield Row(
+        what="`astrid --help` from a clean environment",
+        measured=help_s / nothing_s,
+        bar=BAR,
+        unit="x `python -c pass`",
+        detail=f"{shown(help_s)} beside {shown(nothing_s)} of processor time",
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(measure.main(rows, rounds=ROUNDS))
