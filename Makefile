@@ -10,11 +10,11 @@ INSTALL = $(RUN) pip install --disable-pip-version-check -qq --only-binary :all:
 COMPILE = .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --only-binary :all: --no-emit-index-url \
   --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 CORE = $(wildcard tests/core tests/machines)
-FUZZ = $(RUN) pytest -q fuzz -o "python_files=*.py"
 MADE = .venv .venv-lock build dist .coverage .hypothesis .pytest_cache .ruff_cache
-TIME = 60
+TIME = 5m
+SESSIONS = 2000
 .DEFAULT_GOAL = test
-.PHONY: demo test lint types contracts coverage fuzz bench lock clean
+.PHONY: demo test lint types contracts coverage fuzz simulate planted crash bench lock clean
 
 demo: .venv/ready            ; @.venv/bin/astrid demo
 test: .venv/ready            ; @$(RUN) pytest -q
@@ -22,9 +22,12 @@ lint: .venv/ready-dev        ; @.venv/bin/ruff check -q && .venv/bin/ruff format
 types: .venv/ready-dev       ; @.venv/bin/pyright --pythonpath .venv/bin/python
 contracts: .venv/ready-dev   ; @.venv/bin/lint-imports --no-cache
 coverage: .venv/ready-dev    ; @$(RUN) coverage run --source=astrid.core -m pytest -q $(CORE) && $(RUN) coverage report --fail-under=100
-fuzz: .venv/ready            ; @end=$$(($$(date +%s) + $(TIME))); until [ $$(date +%s) -ge $$end ]; do $(FUZZ) || exit 1; done
-bench: .venv/ready           ; @for file in bench/*.py; do .venv/bin/python $$file || exit 1; done
-lock: .venv-lock/bin/uv      ; @$(COMPILE) --extra test -o requirements.lock && $(COMPILE) --extra dev -o requirements-dev.lock
+fuzz: .venv/ready-fuzz       ; @$(RUN) fuzz --time $(TIME)
+simulate: .venv/ready        ; @$(RUN) tests.simulation --sessions $(SESSIONS)
+planted: .venv/ready         ; @$(RUN) tests.planted
+crash: .venv/ready           ; @$(RUN) tests.crash
+bench: .venv/ready           ; @$(RUN) bench
+lock: .venv-lock/bin/uv      ; @$(COMPILE) --extra test -o requirements.lock && $(COMPILE) --extra dev -o requirements-dev.lock && $(COMPILE) --extra test --extra fuzz -o requirements-fuzz.lock
 clean:                       ; @rm -rf $(MADE) && find src tests fuzz bench -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/ready: requirements.lock pyproject.toml
@@ -35,6 +38,9 @@ clean:                       ; @rm -rf $(MADE) && find src tests fuzz bench -nam
 
 .venv/ready-dev: .venv/ready requirements-dev.lock
 	@$(INSTALL) requirements-dev.lock && touch $@
+
+.venv/ready-fuzz: .venv/ready requirements-fuzz.lock
+	@$(INSTALL) requirements-fuzz.lock && touch $@
 
 .venv-lock/bin/uv:
 	@"$(PYTHON)" -m venv --clear .venv-lock && .venv-lock/bin/pip install -qq uv==0.13.9

@@ -13,7 +13,7 @@ from tests.architecture.source import ROOT, modules
 
 HOST = re.compile(r"[a-z]+:/{2}|\b[a-z0-9-]+\.(?:org|com|io|net|dev)\b|^\s*-(?!-hash=)", re.MULTILINE)
 PIN = re.compile(r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+ .*--hash=sha256:", re.DOTALL)
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-fuzz.lock", "requirements-dev.lock")
 DISTRIBUTIONS = {"nacl": "pynacl", "trio_websocket": "trio-websocket"}
 
 
@@ -76,6 +76,6 @@ def test_a_host_in_a_lock_would_be_found(line: str) -> None:
     assert HOST.search(line)
 
 
-def test_both_locks_pin_the_same_version_of_what_they_share() -> None:
-    few, all_ = (dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / lock).read_text("utf-8"), re.M)) for lock in LOCKS)
-    assert few.items() <= all_.items()
+def test_the_locks_pin_the_same_version_of_what_they_share() -> None:
+    few, *more = (dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / lock).read_text("utf-8"), re.M)) for lock in LOCKS)
+    assert all(few.items() <= pins.items() for pins in more)
