@@ -128,6 +128,7 @@ class Bench:
                 return self._approvals
             return Approvals(
                 self.open_questions,
+                log_ns=lambda: self.facts.durable_ns,
                 audit=self.ref("audit"),
                 interceptor=lambda: self.ref("interceptor"),
                 gateway=lambda: self.ref("gateway"),

@@ -236,6 +236,23 @@ async def test_a_clock_that_jumped_ahead_ends_no_question(autojump_clock: MockCl
         assert len(await listed(bench)) == 1
 
 
+async def test_what_is_over_by_the_time_of_anybody_s_record_is_not_answered_when_the_clock_is_set_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.facts.question_seconds = 60
+        await bench.attend()
+        await ask(bench)
+        question = questions(bench)[0]
+        bench.clock.set_by(3600)
+        await bench.propose("no such tool")  # its denial is recorded
+        bench.clock.set_by(-3600)
+        assert bench.facts.durable_ns > bench.clock.now_ns() + 60 * 10**9
+        await bench.respond(yes(question.question, qid=question.qid))
+        assert [one.code for one in bench.got(bench.gateway, Failed)] == ["approval.expired"]
+
+
 # ---- restarts and others that are full
 
 

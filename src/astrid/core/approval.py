@@ -81,16 +81,14 @@ class Approvals:
     """The machine.  Owned by one shell, which performs the effects in order.
 
     ``open`` holds every question by id, also those that nobody may see yet or any more (``waiting`` has the others).
-    ``roots`` is replaced by the owner when a key of the install is enrolled or revoked.  ``last_ns`` is the time of the
-    log's last record at the start, for whoever tells the time.
+    ``roots`` is replaced by the owner when a key of the install is enrolled or revoked.
     """
 
-    __slots__ = ("_denials", "_ends", "keeper", "last_ns", "open", "roots")
+    __slots__ = ("_denials", "_ends", "keeper", "open", "roots")
 
     def __init__(self, *, roots: Roots, keeper: bytes) -> None:
         self.roots = roots
         self.keeper = keeper
-        self.last_ns = 0
         self.open: dict[bytes, Open] = {}
         self._denials: dict[tuple[bytes, str], int] = {}
         self._ends: dict[bytes, Resolve] = {}

@@ -116,7 +116,6 @@ def recall_questions(beside: Beside, past: Past, machine: Approvals, *, now_s: i
     """Have ``machine`` go on where the log shows it: with every open question, and with what people said no to; what is
     spoilt, for people.
     """
-    machine.last_ns = past.tip.time_ns
     for session, tool in past.denials:
         machine.denied(session, tool)
     spoilt: list[str] = []

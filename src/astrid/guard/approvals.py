@@ -29,14 +29,16 @@ _NS = 10**9
 
 
 class Approvals(Actor):
-    """See the module.  ``open_questions`` rebuilds the machine from the log; ``interceptor`` and ``gateway`` start
-    later than this and are ``None`` until then.
+    """See the module.  ``open_questions`` rebuilds the machine from the log; ``log_ns`` is the time of the last
+    record that the gate knows to be durable; ``interceptor`` and ``gateway`` start later than this and are ``None``
+    until then.
     """
 
     def __init__(
         self,
         open_questions: Callable[[], Machine],
         *,
+        log_ns: Callable[[], int],
         audit: Ref,
         interceptor: Callable[[], Ref | None],
         gateway: Callable[[], Ref | None],
@@ -46,6 +48,7 @@ class Approvals(Actor):
     ) -> None:
         self._made = made
         self._open_questions = open_questions
+        self._log_ns = log_ns
         self._audit = audit
         self._interceptor = interceptor
         self._gateway = gateway
@@ -65,7 +68,7 @@ class Approvals(Actor):
         # read there now, so the log's writer begins again too.
         self.ctx.link(self._audit)
         self._machine = self._open_questions()
-        self._last_ns = self._machine.last_ns
+        self._last_ns = self._log_ns()
         self._watch = ClockWatch(self._clock.now_ns(), self._clock.running_ns(), last_ns=self._last_ns)
         self.ctx.start_timer(TICK_SECONDS, Tick())
 
@@ -133,6 +136,7 @@ class Approvals(Actor):
         now_ns = self._clock.now_ns()
         self._watch.observe(now_ns, self._clock.running_ns())
         # SAFETY: as in the gate: a clock that is set back must not let live again what is over.
+        self._last_ns = max(self._last_ns, self._log_ns())
         return max(now_ns, self._last_ns) // _NS
 
     def _perform(self, effects: list[Effect], *, seq: int = 0) -> None:

@@ -77,6 +77,7 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
     def approvals() -> Approvals:
         return Approvals(
             world.open_questions,
+            log_ns=lambda: world.facts.durable_ns,
             audit=directory.by_path["root/audit"],
             interceptor=directory.later("root/interceptor"),
             gateway=directory.later("root/gateway"),
