@@ -26,6 +26,7 @@ _ZEROS = bytes(32)
 _LEVEL = {"read": 0, "model": 0, "staging": 0, "exec": 2, "egress": 2, "destructive": 2}
 _REACHES_OUT = {"exec", "egress", "destructive"}
 _SINK_LEVEL, _ONCE, _SEALED, _DELETE = 2, 0, 2, 8
+_FORBIDDEN = "file://etc/"
 
 
 class Moment(msgspec.Struct):
@@ -44,7 +45,7 @@ class Authority:
     def __init__(self, user: bytes, *, asked_each_time: frozenset[str], forbidden: frozenset[str]) -> None:
         self._user = user
         self._asked_each_time = asked_each_time | {"send", "fresh"}
-        self._forbidden = forbidden | {"secret"}
+        self._forbidden = forbidden
         self.blocks: dict[bytes, Block] = {}
         self.signed: set[bytes] = set()  # first blocks that the user's hand really signed
         self._seen: set[bytes] = set()
@@ -104,6 +105,8 @@ class Authority:
             yield "its token was made for another call"
         if permit.tool in self._forbidden:
             yield "policy forbids the tool"
+        if call is not None and any(need.resource.startswith(_FORBIDDEN) for need in call.needs):
+            yield "policy forbids the file"
         deletes = call is not None and any(need.permission & _DELETE for need in call.needs)
         if (permit.tool in self._asked_each_time or deletes) and not person:
             yield "nobody said yes to this very call"

@@ -14,6 +14,7 @@ import trio
 from astrid.core.decide import Limits
 from astrid.core.gate_messages import Outcome, Refused
 from astrid.core.ids import session_id
+from astrid.core.tokens import verify_chain
 from astrid.errors import AstridError
 from astrid.kernel import KernelError
 from astrid.messages.gateway import OpenSession
@@ -62,6 +63,8 @@ async def _prober(start: Start, acts: Acts) -> Rogue | None:
             interactive=False,
         )
     )
+    if verify_chain(acts.base(), world.identity.roots).leaf.purse < _MUCH:
+        return None  # the newest grant could not be had, and what is left of this one says nothing of the workspace
     session = session_id(life.entropy.random_bytes(16), scripted=False)
     limits = Limits(_MUCH, _MUCH, life.plan.workspace_micros)
     try:
