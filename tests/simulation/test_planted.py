@@ -13,10 +13,11 @@ import pytest
 
 from astrid.core import approval, decide, gate, gate_admin, tokens
 from astrid.core.approval import Approvals, Stage
-from astrid.core.budget import Ledger, Purse
+from astrid.core.budget import EMPTY, Ledger, Purse
 from astrid.core.facts import Facts
 from astrid.core.gate import Gate
 from astrid.core.gate_messages import Durable, Send
+from astrid.core.policy import Policy
 from astrid.core.records import Kind
 from astrid.guard.audit import Audit
 from astrid.hosts.session import Session
@@ -273,6 +274,22 @@ def _altered(send: Any) -> Any:
     return msgspec.structs.replace(send, message=msgspec.structs.replace(send.message, call=call[:-1] + b"!"))
 
 
+def policy_blocks_no_tool(patch: Patch) -> None:
+    patch.setattr(Policy, "_judge_name", lambda self, call, spec, names: None)
+
+
+def money_that_is_set_aside_can_be_had_again(patch: Patch) -> None:
+    def make(lack: Any) -> Any:
+        def generous(self: Ledger, micros: int, caps: Any) -> Any:
+            spent = {cap.key: self.purses.get(cap.key, EMPTY).spent for cap in caps}
+            short = [cap for cap in caps if micros > cap.limit - spent[cap.key] or spent[cap.key] > cap.limit]
+            return lack(self, micros, short)
+
+        return generous
+
+    wrap(patch, Ledger, "lack", make)
+
+
 PLANTS: tuple[tuple[Plant, int], ...] = (
     (executed_before_its_permit_is_durable, 0),
     (a_reservation_is_not_released, 0),
@@ -294,6 +311,8 @@ PLANTS: tuple[tuple[Plant, int], ...] = (
     (a_tool_runs_other_bytes, 1),
     (revocation_is_forgotten_once_decided, 20),
     (the_log_takes_what_an_earlier_start_was_sent, 67),
+    (policy_blocks_no_tool, 10),
+    (money_that_is_set_aside_can_be_had_again, 287),
 )
 
 
