@@ -108,6 +108,13 @@ class TestDistrust:
             assert await refusal(daemon.home) == "install.signature"
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that leaves only when all is said, however slow this machine is."""
+    monkeypatch.setattr("astrid.frontends.client.LEAVE_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("unhurried")
 async def test_what_the_daemon_stands_by_is_kept_and_only_moves_forward(tmp_path: Path) -> None:
     async with daemon_in(tmp_path) as daemon:
         sizes: list[int] = []
@@ -121,6 +128,7 @@ async def test_what_the_daemon_stands_by_is_kept_and_only_moves_forward(tmp_path
     assert sizes[0] < sizes[1]
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_what_was_done_on_a_connection_is_kept_when_it_ends(tmp_path: Path) -> None:
     async with daemon_in(tmp_path) as daemon:
         async with connect(daemon.home) as client:
@@ -132,6 +140,7 @@ async def test_what_was_done_on_a_connection_is_kept_when_it_ends(tmp_path: Path
         assert kept.size >= status.log_size
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_log_that_is_another_one_at_the_end_of_a_connection_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,7 @@ def test_the_names_of_the_events_are_the_known_ones() -> None:
 
 def test_only_streamed_text_may_be_dropped_and_only_an_error_goes_ahead_of_the_log() -> None:
     flows = {kind.__struct_config__.tag: kind.flow for kind in KINDS if kind.flow is not Flow.DURABLE}
-    assert flows == {"text": Flow.PROVISIONAL, "error": Flow.IMMEDIATE}
+    assert flows == {"text": Flow.PROVISIONAL, "error": Flow.IMMEDIATE, "session_ended": Flow.IMMEDIATE}
 
 
 def test_when_an_event_leaves_is_no_part_of_what_is_sent() -> None:

@@ -147,7 +147,9 @@ class ErrorRaised(Event, frozen=True, kw_only=True, tag="error"):
 
 
 class SessionEnded(Event, frozen=True, kw_only=True, tag="session_ended"):
-    """The last event of a session."""
+    """The last event of a session.  Its end needs no record to be true: no session outlives its daemon."""
+
+    flow: ClassVar[Flow] = Flow.IMMEDIATE
 
     reason: Literal["asked", "idle", "shutdown", "failed"]
 
