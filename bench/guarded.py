@@ -125,6 +125,7 @@ class Guarded:
         def approvals() -> Approvals:
             return Approvals(
                 lambda: Questions(roots=ROOTS, keeper=HOLDER.public),
+                log_ns=lambda: self._facts.durable_ns,
                 audit=ref("audit"),
                 interceptor=lambda: ref("interceptor"),
                 gateway=lambda: ref("gateway"),

@@ -63,14 +63,15 @@ async def _prober(start: Start, acts: Acts) -> Rogue | None:
             interactive=False,
         )
     )
-    if verify_chain(acts.base(), world.identity.roots).leaf.purse < _MUCH:
+    base = acts.base()
+    if not base or verify_chain(base, world.identity.roots).leaf.purse < _MUCH:
         return None  # the newest grant could not be had, and what is left of this one says nothing of the workspace
     session = session_id(life.entropy.random_bytes(16), scripted=False)
     limits = Limits(_MUCH, _MUCH, life.plan.workspace_micros)
     try:
-        made = family(acts.base(), world.identity.roots, world.wallet.narrow, session, life.entropy, 0)
+        made = family(base, world.identity.roots, world.wallet.narrow, session, life.entropy, 0)
         key = made.parent.public
-        token = world.wallet.narrow(acts.base(), holder=key, session=session, purse_micros=_MUCH)
+        token = world.wallet.narrow(base, holder=key, session=session, purse_micros=_MUCH)
         rogue = acts.rogue("prober", (token,))
         registered = acts.register(rogue, key, session, limits, asks=False)
     except (AstridError, KernelError) as error:
