@@ -1,7 +1,8 @@
 """What does a message to an actor cost, next to the least that any queue and any scheduler must do?
 
-``tell``: an actor sends, another handles, both at full speed.  The peer puts the same objects into a deque and takes
-them out again, without anybody who waits, without identity, bounds or order of lanes.
+``tell``: an actor sends until it has to wait for room, another handles what is there, both at full speed.  The peer
+puts as many of the same objects into a deque and takes them out again, without anybody who waits, identity, bounds
+or order of lanes.
 
 ``ask``: one actor asks another and waits.  Whoever waits for another task is scheduled twice, once on each side; the
 peer is a task that lets the scheduler pass twice.
@@ -22,7 +23,9 @@ from bench import measure
 from bench.measure import Row, cost, shown
 
 ROUNDS = 15
-MESSAGES = 20_000
+CAPACITY = 4096  # of a mailbox, as a tool host's has
+DEPTH = CAPACITY // 2  # here whoever tells has to wait
+MESSAGES = 10 * DEPTH
 ASKS = 4_000
 WITHIN = 60.0
 
@@ -37,22 +40,19 @@ class Begin(Message, frozen=True, kw_only=True):
     """To a sender: go."""
 
 
-NOTE = Note(number=1)
+NOTE, LAST = Note(number=1), Note(number=2)
 
 
 class Sink(Actor):
-    """Handles what it is told, and says when it had all of it."""
+    """Handles what it is told by looking at it, and says when it had all of it."""
 
     def __init__(self, finished: Callable[[], None]) -> None:
-        self._left = MESSAGES
         self._finished = finished
 
     async def receive(self, message: object, sender: Sender) -> object:
-        self._left -= 1
-        if not self._left:
-            self._left = MESSAGES
+        if message is LAST:
             self._finished()
-        return message
+        return None
 
 
 class Teller(Actor):
@@ -63,8 +63,9 @@ class Teller(Actor):
 
     async def receive(self, message: object, sender: Sender) -> object:
         tell, sink = self.ctx.tell, self._sink()
-        for _ in range(MESSAGES):
+        for _ in range(MESSAGES - 1):
             await tell(sink, NOTE)
+        await tell(sink, LAST)
         return None
 
 
@@ -91,7 +92,7 @@ def told_seconds() -> float:
     finished = trio.Event()
 
     def tree(system: System) -> SupervisorSpec:
-        sink = ChildSpec("sink", lambda: Sink(finished.set), rank=1)
+        sink = ChildSpec("sink", lambda: Sink(finished.set), rank=1, capacity=CAPACITY)
         teller = ChildSpec("teller", lambda: Teller(lambda: system.ref("root/sink")), rank=2)
         return SupervisorSpec("root", children=(sink, teller))
 
@@ -111,9 +112,11 @@ def queued_seconds() -> float:
 
     def work() -> None:
         append, pop = queue.append, queue.popleft
-        for _ in range(MESSAGES):
-            append(NOTE)
-            pop()
+        for _ in range(MESSAGES // DEPTH):
+            for _ in range(DEPTH):
+                append(NOTE)
+            while queue:
+                pop()
 
     return cost(work, MESSAGES)
 

@@ -16,7 +16,7 @@ import trio
 from trio.lowlevel import enable_ki_protection, wait_task_rescheduled
 
 from astrid.kernel.errors import ActorGone, AgainstRank, MailboxFull, Misuse
-from astrid.kernel.ref import Down, Posted, Ref, Sender
+from astrid.kernel.ref import Posted, Ref, Sender
 from astrid.kernel.slot import Slot
 from astrid.kernel.timers import Timer
 
@@ -68,12 +68,14 @@ class Actor(abc.ABC):
 class Context:
     """What one incarnation of an actor may do.  It stamps everything it sends with that incarnation."""
 
-    __slots__ = ("_cell", "_life", "_run", "_sender", "parent", "ref")
+    __slots__ = ("_cell", "_life", "_plain", "_rank", "_run", "_sender", "parent", "ref")
 
     def __init__(self, life: Life, run: Run, parent: SupervisorHandle) -> None:
         cell = life.cell
         self._life = life
         self._cell = cell
+        self._plain = run.plain
+        self._rank = cell.rank
         self._run = run
         self._sender = Sender(id=cell.id, path=cell.path, incarnation=cell.incarnation, rank=cell.rank)
         self.ref = cell.ref
@@ -95,14 +97,19 @@ class Context:
             ActorGone: it has ended for good.
         """
         cell = ref.cell
-        if cell.rank >= self._cell.rank:
+        if cell.rank >= self._rank:
             raise _against(self._sender, cell)
-        run = self._run
-        if run.codec is not None or isinstance(message, Down):
-            message = run.carry(message)
+        mailbox = cell.mailbox
+        if type(message) in self._plain:
+            work = mailbox.work
+            if len(work) < mailbox.quick:  # as ``offer_if_roomy`` would, without the call
+                work.append((message, self._sender, None))
+                return
+        else:
+            message = self._run.carry(message)
         entry = (message, self._sender, None)
-        if not cell.mailbox.offer_if_roomy(entry):
-            await cell.mailbox.put(entry)
+        if not mailbox.offer_if_roomy(entry):
+            await mailbox.put(entry)
 
     def post(self, ref: Ref, message: object, answer_id: Hashable | None = None) -> Posted:
         """Send in any direction without ever waiting, and say what became of it.
@@ -115,7 +122,7 @@ class Context:
         """
         cell = ref.cell
         run = self._run
-        if run.codec is not None or isinstance(message, Down):
+        if type(message) not in self._plain:
             message = run.carry(message)
         entry = (message, self._sender, None)
         if answer_id is None:
@@ -147,7 +154,9 @@ class Context:
         cell = to.cell if isinstance(to, Ref) else self._run.actors.get(to.id)
         if cell is None:
             return Posted.GONE
-        return cell.mailbox.fill(answer_id, self._cell.id, (self._run.carry(message), self._sender, None))
+        if type(message) not in self._plain:
+            message = self._run.carry(message)
+        return cell.mailbox.fill(answer_id, self._cell.id, (message, self._sender, None))
 
     def forget(self, answer_id: Hashable) -> bool:
         """Wait no longer for this answer; it will be ``LATE``.  False if none was awaited."""
@@ -164,7 +173,7 @@ class Context:
             AskTooLate: no answer in time.
         """
         cell = ref.cell
-        if cell.rank >= self._cell.rank:
+        if cell.rank >= self._rank:
             raise _against(self._sender, cell)
         return await ask(self._run, cell, message, self._sender, within)
 
@@ -221,7 +230,7 @@ async def ask(run: Run, cell: Cell, message: object, sender: Sender, within: flo
     """Put an ask into a mailbox and wait for what comes of it.  The kernel's own; rank has been looked at."""
     if not 0 < within < math.inf:
         raise Misuse("kernel.bad_time", f"an ask with {within} seconds to answer")
-    if run.codec is not None or isinstance(message, Down):
+    if type(message) not in run.plain:
         message = run.carry(message)
     slot = Slot(cell.ref, run.timers)
     posted = cell.mailbox.offer((message, sender, slot))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from astrid.kernel.entry import Entry
 from astrid.kernel.errors import ActorGone
 from astrid.kernel.life import Life, State
-from astrid.kernel.mailbox import Entry, Mailbox
+from astrid.kernel.mailbox import Mailbox
 from astrid.kernel.message import Exit, Reason
 from astrid.kernel.ref import Down, Ref, Sender
 from astrid.kernel.statistics import ActorStatistics
@@ -52,7 +53,6 @@ class Cell:
         "mailbox",
         "path",
         "rank",
-        "received",
         "ref",
         "spec",
         "watchers",
@@ -67,7 +67,6 @@ class Cell:
         self.mailbox = Mailbox(spec.capacity, spec.control_capacity)
         self.life: Life | None = None
         self.incarnation = 0
-        self.received = 0
         self.gone = False
         self.watchers: dict[Life, None] = {}
         self._run = run
@@ -160,7 +159,7 @@ class Cell:
             control_capacity=mailbox.control_capacity,
             reserved=mailbox.reserved,
             waiting=mailbox.waiting,
-            received=self.received,
+            received=mailbox.taken,
             refused=mailbox.refused,
             dropped=mailbox.dropped,
             dead_letters=mailbox.dead_letters,

@@ -18,8 +18,8 @@ import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from astrid.kernel.actor import Actor, Context
+from astrid.kernel.entry import IDLE, STOP
 from astrid.kernel.errors import Failed, is_fatal
-from astrid.kernel.mailbox import IDLE, STOP
 from astrid.kernel.message import Exit, Reason
 from astrid.kernel.run import INSIDE, Run
 from astrid.kernel.slot import Slot
@@ -157,27 +157,26 @@ class Life:
         else:
             await actor.woken(record)
         self._watch_idleness()
-        cell = self.cell
-        mailbox = cell.mailbox
-        take = mailbox.take
+        mailbox = self.cell.mailbox
+        work = mailbox.work
         receive = actor.receive
         run = self._run
         while True:
-            entry = take()
-            if entry is None:
-                entry = await mailbox.wait()
-            if entry is STOP:
-                if mailbox.obey_stop():
-                    return Reason(Exit.SHUTDOWN if self._asked else Exit.NORMAL)
-                continue
-            if entry is IDLE:
-                if self._fall_asleep(actor):
-                    return Reason(Exit.NORMAL)
-                continue
+            if work and mailbox.taken < mailbox.until:  # as ``take`` would, without the call
+                mailbox.taken += 1
+                entry = work.popleft()
+            else:
+                entry = mailbox.take() or await mailbox.wait()
+                work = mailbox.work
             message, sender, slot = entry
-            cell.received += 1
             if slot is None:
                 await receive(message, sender)
+            elif entry is STOP:
+                if mailbox.obey_stop():
+                    return Reason(Exit.SHUTDOWN if self._asked else Exit.NORMAL)
+            elif entry is IDLE:
+                if self._fall_asleep(actor):
+                    return Reason(Exit.NORMAL)
             elif slot.pending:
                 slot.begun = True
                 self._slot = slot
@@ -196,12 +195,12 @@ class Life:
 
     def _watch_idleness(self) -> None:
         if self._spec.idle < math.inf:
-            seen = self.cell.received
+            seen = self.cell.mailbox.taken
             deadline = trio.current_time() + self._spec.idle
             self._idleness = self._run.timers.call_at(deadline, lambda: self._look(seen), self.timers)
 
     def _look(self, seen: int) -> None:
-        if self.cell.received == seen:
+        if self.cell.mailbox.taken == seen:
             self.cell.mailbox.suggest_sleep()
         self._watch_idleness()
 

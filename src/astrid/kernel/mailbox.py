@@ -10,15 +10,20 @@ Invariants:
   Control goes first, yet after ``BURST`` of it one waiting piece of work is taken.
   A consumer gives up the processor once per slice, and a slice is never shorter than what was queued when it began.
   A reservation is filled at most once, only by the one it was asked of, and is never refused.
+
+At full speed a call for each message, on either side, would cost as much as all the rest.  So while nothing else is to
+be looked at, a sender puts what is work into ``work`` itself (while it holds fewer than ``quick``), and the consumer
+takes it out itself (while it has ``taken`` fewer than ``until``).  Both bounds are 0 as soon as there is anything to be
+asked, which ``offer_if_roomy`` and ``take`` do.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections import deque
+from collections.abc import Callable, Hashable
 from typing import cast
 
-from outcome import Error, Value
+from outcome import Value
 from trio.lowlevel import (
     Abort,
     Task,
@@ -31,23 +36,14 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
+from astrid.kernel.entry import IDLE, STOP, Entry
 from astrid.kernel.errors import ActorGone
+from astrid.kernel.line import Line
 from astrid.kernel.message import Lane, Overflow
-from astrid.kernel.ref import OUTSIDE, Posted, Sender
-from astrid.kernel.slot import Slot
+from astrid.kernel.ref import Posted
 
 SLICE = 64
 BURST = 16
-
-Entry = tuple[object, Sender, Slot | None]
-
-_Line = OrderedDict[Task, Entry]
-
-STOP: Entry = (None, OUTSIDE, None)
-"""Not a message: the consumer is to end."""
-
-IDLE: Entry = (None, OUTSIDE, None)
-"""Not a message: the consumer may go to sleep."""
 
 # Read for every message; on the class of an enumeration each look-up takes longer than the queue does.
 _ACCEPTED, _CONTROL = Posted.ACCEPTED, Lane.CONTROL
@@ -69,14 +65,17 @@ class Mailbox:
         "_reserved",
         "_room",
         "_sleeper",
-        "_work",
         "capacity",
         "closed",
         "control_capacity",
         "dead_letters",
         "dropped",
         "late",
+        "quick",
         "refused",
+        "taken",
+        "until",
+        "work",
     )
 
     def __init__(self, capacity: int, control_capacity: int) -> None:
@@ -84,16 +83,19 @@ class Mailbox:
         self.control_capacity = control_capacity
         self.closed = False
         self.refused = self.dropped = self.dead_letters = self.late = 0
-        self._work: deque[Entry] = _UNUSED
+        self.work: deque[Entry] = _UNUSED  # the lane; whoever looks on from outside calls ``depth``
+        self.quick = 0  # a sender may put work there itself while it holds fewer
+        self.taken = 0  # messages, ever
+        self.until = 0  # the consumer may take work out itself while it has taken fewer
         self._control: deque[Entry] = _UNUSED
         self._room = capacity  # 0 once closed, so that the hot path need not ask
         self._control_room = control_capacity
         self._receiver: Task | None = None  # the consumer, while it waits; both lanes are empty then
         self._sleeper: Callable[[], None] | None = None  # called by the first message, while there is no task
-        self._lines: tuple[_Line, _Line] | None = None  # who waits for room: for work, for control
+        self._lines: tuple[Line, Line] | None = None  # who waits for room: for work, for control
         self._reserved: dict[Hashable, int] | None = None  # answer id -> who may fill it
         self._halted = False
-        self._left = SLICE
+        self._left = SLICE  # of the slice, beyond ``until``
         self._burst = BURST
 
     # ---- sending ----------------------------------------------------------------------------------------------------
@@ -101,16 +103,13 @@ class Mailbox:
     @enable_ki_protection
     def offer(self, entry: Entry) -> Posted:
         """Queue it, or say at once why not."""
-        receiver = self._receiver
-        if receiver is not None:
-            self._receiver = None
-            reschedule(receiver, Value(entry))
+        if self._hand_over(entry):
             return _ACCEPTED
         if getattr(type(entry[0]), "lane", None) is _CONTROL:
             if len(self._control) < self._control_room:
                 self._push_control(entry)
                 return _ACCEPTED
-        elif len(self._work) < self._room:
+        elif len(self.work) < self._room:
             self._push_work(entry)
             return _ACCEPTED
         return self._overflow(entry)
@@ -120,28 +119,20 @@ class Mailbox:
         """Queue what the consumer asked for and is owed, room or no room: an answer, a ``Down``, a timer."""
         if self.closed:
             return Posted.GONE
-        receiver = self._receiver
-        if receiver is not None:
-            self._receiver = None
-            reschedule(receiver, Value(entry))
-        elif getattr(type(entry[0]), "lane", None) is _CONTROL:
-            self._push_control(entry)
-        else:
-            self._push_work(entry)
+        if not self._hand_over(entry):
+            control = getattr(type(entry[0]), "lane", None) is _CONTROL
+            (self._push_control if control else self._push_work)(entry)
         return _ACCEPTED
 
     @enable_ki_protection
     def offer_if_roomy(self, entry: Entry) -> bool:
         """Queue it if the consumer waits or the work lane is less than half full; else the sender should slow down."""
-        if self._receiver is not None:
-            return self.offer(entry) is _ACCEPTED
-        work = self._work
-        if len(work) * 2 >= self._room or getattr(type(entry[0]), "lane", None) is _CONTROL:
+        if self._hand_over(entry):
+            return True
+        if len(self.work) >= self._half or getattr(type(entry[0]), "lane", None) is _CONTROL:
             return False
-        if work is _UNUSED or self._sleeper is not None:
-            self._push_work(entry)
-        else:
-            work.append(entry)
+        self._push_work(entry)
+        self.quick = self._half  # nobody waits or sleeps: the next ones may be put there without asking
         return True
 
     @enable_ki_protection
@@ -155,26 +146,28 @@ class Mailbox:
         if self.closed:
             raise _gone()
         control = getattr(type(entry[0]), "lane", None) is _CONTROL
-        if len(self._control) < self._control_room if control else len(self._work) < self._room:
+        if len(self._control) < self._control_room if control else len(self.work) < self._room:
             self.offer(entry)
             await cancel_shielded_checkpoint()  # it is sent: a cancellation may no longer say otherwise
             return
         if self._lines is None:
-            self._lines = (OrderedDict(), OrderedDict())
-        line = self._lines[control]
-        task = current_task()
-        line[task] = entry
+            self._lines = (Line(), Line())
+            self._call_back()
+        await self._lines[control].wait(entry)
 
-        def leave(_raise_cancel: Callable[[], object]) -> Abort:
-            del line[task]
-            return Abort.SUCCEEDED
-
-        await wait_task_rescheduled(leave)
+    def _hand_over(self, entry: Entry) -> bool:
+        """Give it to the consumer, if that waits."""
+        receiver = self._receiver
+        if receiver is None:
+            return False
+        self._receiver = None
+        reschedule(receiver, Value(entry))
+        return True
 
     def _push_work(self, entry: Entry) -> None:
-        if self._work is _UNUSED:
-            self._work = deque()
-        self._work.append(entry)
+        if self.work is _UNUSED:
+            self.work = deque()
+        self.work.append(entry)
         if self._sleeper is not None:
             self._wake(self._sleeper)
 
@@ -182,8 +175,23 @@ class Mailbox:
         if self._control is _UNUSED:
             self._control = deque()
         self._control.append(entry)
+        self._call_back()
         if self._sleeper is not None:
             self._wake(self._sleeper)
+
+    def _call_back(self) -> None:
+        """Something else is to be looked at: the consumer has to ask for its next message."""
+        self._left = self._remaining()
+        self.until = 0
+
+    def _remaining(self) -> int:
+        """How many the consumer may take before it gives up the processor."""
+        return self._left + max(0, self.until - self.taken)
+
+    @property
+    def _half(self) -> int:
+        """Up to here a sender need not slow down: half the room there is, rounded up."""
+        return (self._room + 1) // 2
 
     def _overflow(self, entry: Entry) -> Posted:
         if self.closed:
@@ -210,7 +218,7 @@ class Mailbox:
         held = len(self._reserved)
         room = self.capacity - held
         # The answer may take either lane, so both are looked at.
-        if room <= 0 or len(self._work) >= self.capacity + room or len(self._control) >= self.control_capacity + room:
+        if room <= 0 or len(self.work) >= self.capacity + room or len(self._control) >= self.control_capacity + room:
             return False
         self._reserved[answer_id] = asked
         return True
@@ -239,9 +247,10 @@ class Mailbox:
     @enable_ki_protection
     def take(self) -> Entry | None:
         """The next message, or None where the consumer has to ``wait``: nothing is queued, or its slice is over."""
-        if self._left <= 0:
+        left = self._remaining()
+        if left <= 0:
             return None
-        work = self._work
+        work = self.work
         if self._control and (not work or self._burst > 0):
             if work:
                 self._burst -= 1
@@ -251,15 +260,19 @@ class Mailbox:
             entry = work.popleft()
         else:
             return None
-        self._left -= 1
         if self._lines is not None:
             self.admit()
+        if self._control or self._lines is not None:
+            self._left, self.until = left - 1, 0
+        else:
+            self._left, self.until = 0, self.taken + left
+        self.taken += 1
         return entry
 
     @enable_ki_protection
     async def wait(self) -> Entry:
         """The next message, after the checkpoint that is due.  Only for the one consumer, when ``take`` gave None."""
-        if not self._halted and (self._work or self._control):
+        if not self._halted and (self.work or self._control):
             await checkpoint()
         if self._halted:
             return STOP
@@ -268,14 +281,18 @@ class Mailbox:
         if entry is not None:
             return entry
         self._receiver = current_task()
+        self.quick = 0
         # Trio hands over what ``reschedule`` was given, which is an entry; its own type for that is not generic.
         entry = cast("Entry", await wait_task_rescheduled(self._leave))
         self._begin_slice()
+        self.taken += entry is not IDLE
         return entry
 
     def _begin_slice(self) -> None:
         # No shorter than what is queued: with a fixed slice a burst overflows the mailbox of a consumer that keeps up.
-        self._left = 0 if self._halted else max(SLICE, len(self._work) + len(self._control))
+        self._left = 0 if self._halted else max(SLICE, len(self.work) + len(self._control))
+        self.until = 0
+        self.quick = 0 if self.work is _UNUSED else self._half
 
     def _leave(self, _raise_cancel: Callable[[], object]) -> Abort:
         self._receiver = None
@@ -287,14 +304,10 @@ class Mailbox:
         if self._lines is None:
             return
         work_line, control_line = self._lines
-        while work_line and len(self._work) < self._room:
-            task, entry = work_line.popitem(last=False)
-            self._push_work(entry)
-            reschedule(task)
+        while work_line and len(self.work) < self._room:
+            self._push_work(work_line.let_in())
         while control_line and len(self._control) < self._control_room:
-            task, entry = control_line.popitem(last=False)
-            self._push_control(entry)
-            reschedule(task)
+            self._push_control(control_line.let_in())
         if not work_line and not control_line:
             self._lines = None
 
@@ -307,34 +320,30 @@ class Mailbox:
 
     def obey_stop(self) -> bool:
         """Whether a STOP that was taken is to be obeyed: control that is queued goes before it."""
+        self.taken -= 1  # it is no message
         if self._halted or not self._control:
             return True
-        if self._work is _UNUSED:  # it was handed over, and control came before the consumer ran
-            self._work = deque()
-        self._work.appendleft(STOP)
+        if self.work is _UNUSED:  # it was handed over, and control came before the consumer ran
+            self.work = deque()
+        self.work.appendleft(STOP)
         return False
 
     @enable_ki_protection
     def stop_now(self) -> None:
         """Have the consumer end as soon as it is done with the message that it handles now."""
         self._halted = True
-        self._left = 0
-        receiver = self._receiver
-        if receiver is not None:
-            self._receiver = None
-            reschedule(receiver, Value(STOP))
+        self._left = self.until = 0
+        self._hand_over(STOP)
 
     @enable_ki_protection
     def suggest_sleep(self) -> None:
         """Tell the consumer that it is idle, if it is."""
-        receiver = self._receiver
-        if receiver is not None:
-            self._receiver = None
-            reschedule(receiver, Value(IDLE))
+        self._hand_over(IDLE)
 
     def sleep(self, wake: Callable[[], None]) -> None:
         """There is no consumer now; ``wake`` is called once, when there is something for one."""
         self._sleeper = wake
+        self.quick = 0
 
     def _wake(self, sleeper: Callable[[], None]) -> None:
         self._sleeper = None
@@ -342,13 +351,13 @@ class Mailbox:
 
     def drain(self) -> list[Entry]:
         """An incarnation ended: what was queued for it, and nothing that waits for room.  Its reservations are void."""
-        dead = [entry for entry in self._entries() if entry is not STOP]
-        self._work.clear()
+        dead = [entry for entry in (*self._control, *self.work) if entry is not STOP]
+        self.work.clear()
         self._control.clear()
         self._reserved = None
         self._sleeper = None
         self._halted = False
-        self._left = SLICE
+        self._left, self.until = SLICE, 0
         self.dead_letters += sum(1 for entry in dead if entry[2] is None)
         return dead
 
@@ -356,23 +365,18 @@ class Mailbox:
     def close(self) -> list[Entry]:
         """Nobody will come any more: refuse everything, and send away those who wait for room."""
         self.closed = True
-        self._room = self._control_room = 0
+        self._room = self._control_room = self.quick = 0
         lines, self._lines = self._lines, None
         for line in lines or ():
-            for task in line:
-                reschedule(task, Error(_gone()))
+            line.send_away(_gone)
         return self.drain()
 
     # ---- looking ----------------------------------------------------------------------------------------------------
 
-    def _entries(self) -> Iterator[Entry]:
-        yield from self._control
-        yield from self._work
-
     @property
     def depth(self) -> int:
         """How many messages are in the work lane."""
-        return len(self._work)
+        return len(self.work)
 
     @property
     def control_depth(self) -> int:

@@ -12,8 +12,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from trio.lowlevel import enable_ki_protection
 
 from astrid.kernel.errors import Misuse
+from astrid.kernel.message import Lane
 from astrid.kernel.ref import Down
 from astrid.kernel.statistics import DeadLetter
 from astrid.kernel.timers import Timers
@@ -59,6 +61,7 @@ class Run:
         "dead_letters_total",
         "on_failure",
         "paths",
+        "plain",
         "spawn",
         "timers",
     )
@@ -69,6 +72,7 @@ class Run:
         self.on_failure = on_failure
         self.actors: dict[int, Cell] = {}
         self.paths: dict[str, Cell | Supervisor] = {}
+        self.plain: set[type] = set()  # messages that need no ``carry`` and are work; learnt, and few: they are code
         self.dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTERS_KEPT)
         self.dead_letters_total = 0
         self.spawn: Callable[[Life], None] = not_running
@@ -89,6 +93,7 @@ class Run:
             raise Misuse("kernel.id_taken", f"`{path}` is taken")
         self.paths[path] = node
 
+    @enable_ki_protection
     def carry(self, message: object) -> object:
         """In strict mode the message as it would arrive in another process, otherwise the message itself.
 
@@ -99,6 +104,8 @@ class Run:
         if isinstance(message, Down):
             raise Misuse("kernel.forged_down", "only the kernel says that an actor is down")
         if self.codec is None or message is None:
+            if getattr(type(message), "lane", None) is not Lane.CONTROL:
+                self.plain.add(type(message))
             return message
         name = type(message).__qualname__
         try:
