@@ -7,7 +7,7 @@ import pytest
 
 from astrid.core import gate_state
 from astrid.core.gate_messages import Propose
-from astrid.core.gate_state import Pending, Stage, TokenCache
+from astrid.core.gate_state import Pending, Salts, Stage, TokenCache
 from astrid.core.tokens import MAX_CHAIN_BYTES, Roots
 from astrid.errors import TokenError
 from tests.fakes.authority import ROOTS, SESSION_KEY, token
@@ -53,10 +53,31 @@ def test_what_does_not_verify_is_not_kept(verified: list[bytes]) -> None:
     assert not cache._tokens
 
 
-def test_what_is_too_long_is_not_even_hashed(verified: list[bytes]) -> None:
+def test_a_signature_that_was_changed_is_another_token(verified: list[bytes]) -> None:
+    cache = TokenCache()
+    cache.verified(STANDING.raw, ROOTS)
+    changed = STANDING.raw[:-1] + bytes([STANDING.raw[-1] ^ 1])
+    with pytest.raises(TokenError) as error:
+        cache.verified(changed, ROOTS)
+    assert error.value.code == "token.signature"
+    assert verified == [STANDING.raw, changed]
+
+
+def test_what_is_too_long_is_not_even_looked_up(verified: list[bytes]) -> None:
+    class Chain(bytes):
+        def __hash__(self) -> int:
+            raise AssertionError("looked up")
+
     with pytest.raises(TokenError, match="bytes"):
-        TokenCache().verified(b"x" * (MAX_CHAIN_BYTES + 1), ROOTS)
+        TokenCache().verified(Chain(MAX_CHAIN_BYTES + 1), ROOTS)
     assert verified == []
+
+
+def test_no_salt_comes_twice_and_another_secret_gives_others() -> None:
+    one, other = Salts(b"1" * 32), Salts(b"2" * 32)
+    taken = [salts.take() for salts in (one, other) for _ in range(3 * gate_state.SALTS_AT_ONCE)]
+    assert len(set(taken)) == 6 * gate_state.SALTS_AT_ONCE
+    assert {len(salt) for salt in taken} == {32}
 
 
 def test_the_least_used_goes_first_and_the_cache_stays_small(

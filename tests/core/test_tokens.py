@@ -27,7 +27,6 @@ from astrid.core.tokens import (
     attenuate,
     check_live,
     issue,
-    token_cache_key,
     verify_chain,
 )
 from astrid.errors import AstridError, CanonError, TokenError
@@ -285,7 +284,7 @@ def test_a_chain_that_is_too_long_is_refused_before_anything_is_computed(monkeyp
     monkeypatch.setattr(tokens, "digest", never)
     monkeypatch.setattr(tokens, "decode", never)
     raw = b"\x91" * (MAX_CHAIN_BYTES + 1)
-    for use in (token_cache_key, lambda raw: verify_chain(raw, ROOTS)):
+    for use in (tokens.check_length, lambda raw: verify_chain(raw, ROOTS)):
         with pytest.raises(TokenError) as error:
             use(raw)
         assert error.value.code == "token.too-long"
@@ -508,12 +507,6 @@ def test_a_block_signed_for_one_chain_does_not_fit_another() -> None:  # threat 
 
 
 # --- the cache (threat 47)
-
-
-def test_two_chains_are_never_cached_under_one_key() -> None:
-    raws = {token(nonce=bytes([n]) * 16).raw for n in range(20)}
-    resigned = encode((SignedBlock(encode(TWO.blocks[0]), bytes(64)),))
-    assert len({token_cache_key(raw) for raw in (*raws, resigned)}) == 21
 
 
 def test_a_token_verified_under_old_roots_is_dead() -> None:

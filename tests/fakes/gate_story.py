@@ -286,7 +286,10 @@ class Story(RuleBasedStateMachine):
             record = self.bench.log[execute.permit_seq - 1]
             permit = body(record)
             assert (record.kind, permit.ref) == (Kind.PERMIT, execute.ref)
-            assert is_sealed(permit.bytes_, self.gate._salt(permit.ref, 0), execute.call)
+            assert permit.bytes_.length == len(execute.call)
+            # Nothing lies beside a model call's permit, and so nobody here has its salt.
+            assert all(is_sealed(permit.bytes_, one.salt, execute.call) for one in record.payloads)
+            assert bool(record.payloads) == (permit.host_kind != "model")
             assert execute.permit_seq not in self.executed
             self.executed.add(execute.permit_seq)
             pending = self.gate.pending[execute.ref]

@@ -10,7 +10,7 @@ Source: protocol N4; threats 7, 19, 20, 21.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -41,6 +41,9 @@ class Pre(Signed, frozen=True, array_like=True, order=True):
     dev: U64
     ino: U64
     content: Bytes0or32
+
+
+_Item = TypeVar("_Item", Need, Pre)
 
 
 class Call(Signed, frozen=True, array_like=True):
@@ -117,9 +120,9 @@ def _check(call: Call) -> None:
         raise CanonError("call.version", f"calls of version {call.version} are not understood")
     if not 0 < len(call.needs) <= MAX_NEEDS or len(call.pre) > MAX_PRES:
         raise CanonError("call.needs", f"a call names 1 to {MAX_NEEDS} resources, not {len(call.needs)}")
-    if len(call.caller_key) not in (0, 32) or any(len(pre.content) not in (0, 32) for pre in call.pre):
-        raise CanonError("call.field-size", "a key or digest in the call has the wrong size")
-    if any(a >= b for a, b in pairwise(call.needs)) or any(a >= b for a, b in pairwise(call.pre)):
+    if len(call.caller_key) not in (0, 32):
+        raise CanonError("call.field-size", "a key in the call has the wrong size")
+    if not _is_sorted(call.needs) or not _is_sorted(call.pre):
         raise CanonError("call.unsorted", "needs and preconditions are sorted and listed once")
     for need in call.needs:
         # SAFETY: a need without a permission is one that every token covers.
@@ -128,8 +131,16 @@ def _check(call: Call) -> None:
         # SAFETY: what is asked for becomes what is granted.  A literal star is escaped, so this one would be a pattern.
         if "*" in _without_tree(need.resource):
             raise CanonError("call.pattern", f"`{need.resource[:80]}` is a pattern; a call names what it touches")
-    if any((pre.dev, pre.ino) == (0, 0) and pre.content for pre in call.pre):
-        raise CanonError("call.absent", "a file that is absent has no content")
+    for pre in call.pre:
+        if len(pre.content) not in (0, 32):
+            raise CanonError("call.field-size", "a digest in the call has the wrong size")
+        if pre.content and not pre.dev and not pre.ino:
+            raise CanonError("call.absent", "a file that is absent has no content")
+
+
+def _is_sorted(items: tuple[_Item, ...]) -> bool:
+    """Whether they rise, and so are listed once."""
+    return len(items) < 2 or all(before < after for before, after in pairwise(items))
 
 
 def _without_tree(resource: str) -> str:

@@ -72,7 +72,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 def digest(domain: Domain, data: bytes) -> Digest:
     """BLAKE3 of ``data`` in derive-key mode, 32 bytes; digests of different domains never meet."""
-    return Digest(_HASHERS[domain].copy().update(data).digest())
+    return _HASHERS[domain].copy().update(data).digest()  # type: ignore[return-value]
 
 
 def digester(domain: Domain) -> Callable[[bytes], Digest]:
@@ -80,7 +80,7 @@ def digester(domain: Domain) -> Callable[[bytes], Digest]:
     start = _HASHERS[domain]
 
     def made(data: bytes) -> Digest:
-        return cast("Digest", start.copy().update(data).digest())
+        return start.copy().update(data).digest()  # type: ignore[return-value]
 
     return made
 
@@ -93,7 +93,17 @@ def commitment(salt: bytes, data: bytes) -> Digest:
     """
     if len(salt) != DIGEST_BYTES:
         raise CanonError("canon.salt-length", f"a salt is 32 bytes, not `{len(salt)}`")
-    return Digest(blake3(data, key=salt).digest())
+    return blake3(data, key=salt).digest()  # type: ignore[return-value]
+
+
+def salts(secret: bytes, number: int, count: int) -> list[bytes]:
+    """So many salts of 32 bytes that nobody can tell from random who lacks the 32-byte ``secret``; for every ``number``
+    others.
+
+    BLAKE3 keyed, its output as long as is asked for.
+    """
+    stream = blake3(number.to_bytes(8, "big"), key=secret).digest(length=DIGEST_BYTES * count)
+    return [stream[place : place + DIGEST_BYTES] for place in range(0, len(stream), DIGEST_BYTES)]
 
 
 def encode(value: object) -> bytes:
@@ -106,18 +116,20 @@ def encode(value: object) -> bytes:
     """
     try:
         data = _encoder.encode(value)
-        _check_plain(value, data)
+        # SAFETY: a struct may be built from anything.  What no verifier would accept is refused before it is signed,
+        # hashed or recorded, not when somebody reads it back.
+        if not isinstance(value, Signed):
+            _check_plain(value)
+        elif _decoder(type(value)).decode(data) != value:
+            raise TypeError("a field of a signed struct is not of its declared type")
     except (msgspec.MsgspecError, TypeError, OverflowError, UnicodeEncodeError, RecursionError) as error:
         raise CanonError("canon.no-encoding", f"the value has no canonical encoding: {error}") from error
     return data
 
 
-def _check_plain(value: object, data: bytes = b"") -> None:
-    # SAFETY: a struct may be built from anything.  What no verifier would accept is refused before it is signed, hashed
-    # or recorded, not when somebody reads it back.
+def _check_plain(value: object) -> None:
     if isinstance(value, Signed):
-        if _decoder(type(value)).decode(data or _encoder.encode(value)) != value:
-            raise TypeError("a field of a signed struct is not of its declared type")
+        encode(value)
     elif isinstance(value, tuple):
         for item in cast("tuple[object, ...]", value):
             _check_plain(item)

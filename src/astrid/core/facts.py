@@ -203,8 +203,11 @@ class Facts:
 
     def tool(self, principal: Principal, name: str) -> Tool | None:
         """The tool that ``principal`` means by ``name``."""
-        found = (self.tools.get((toolbox, name)) for toolbox in principal.toolboxes)
-        return next((tool for tool in found if tool is not None), None)
+        for toolbox in principal.toolboxes:
+            tool = self.tools.get((toolbox, name))
+            if tool is not None:
+                return tool
+        return None
 
     def time_s(self, now_ns: int) -> int:
         """The gate's time in whole seconds: never before the last durable record."""

@@ -21,14 +21,13 @@ Source: architecture 5 and 6; protocol N2 to N4; threats 1, 8, 15, 21, 23, 24, 2
 
 from __future__ import annotations
 
-from functools import partial
 from typing import assert_never
 
 import msgspec
 
 from astrid.core import gate_records as records
 from astrid.core.call import Call
-from astrid.core.canon import MAX_U64, commitment, encode
+from astrid.core.canon import MAX_U64
 from astrid.core.decide import Denied
 from astrid.core.facts import LOG_BYTES_PER_SESSION, Facts, Tool
 from astrid.core.gate_decide import Granted, Question, Rejected, consider, stale
@@ -58,7 +57,7 @@ from astrid.core.gate_messages import (
     Unprepared,
     Withdraw,
 )
-from astrid.core.gate_state import Pending, Stage, TokenCache
+from astrid.core.gate_state import Pending, Salts, Stage, TokenCache
 from astrid.core.records import DeferredRecord, entry
 from astrid.errors import Effect as WorldEffect
 
@@ -77,7 +76,7 @@ class Gate:
     durable.
     """
 
-    __slots__ = ("_denials", "_next_ref", "_of", "_secret", "_tokens", "clock_trouble", "facts", "pending", "suspended")
+    __slots__ = ("_denials", "_next_ref", "_of", "_salts", "_tokens", "clock_trouble", "facts", "pending", "suspended")
 
     def __init__(self, facts: Facts, *, secret: bytes, first_ref: int) -> None:
         """``secret`` is 32 random bytes, known to nobody else and never stored; salts and question ids derive from
@@ -88,10 +87,10 @@ class Gate:
         self.suspended = ""  # why the log cannot be written
         self.clock_trouble = ""  # why its time cannot be told
         self._of: dict[int, set[int]] = {}  # the refs of each principal's pending proposals
-        self._secret = secret
         self._next_ref = first_ref
         self._tokens = TokenCache()
-        self._denials = Denials(facts, self._salt)  # and what is said when their records are durable
+        self._salts = Salts(secret)
+        self._denials = Denials(facts, self._salts)  # and what is said when their records are durable
 
     # --- proposals
 
@@ -135,8 +134,7 @@ class Gate:
             self._drop(pending)
             return [refusal(pending.sender, pending.proposal, self._trouble)]
         principal = self.facts.principals[pending.sender]
-        salt = partial(self._salt, pending.ref)
-        verdict = consider(pending, principal, message.preparation, self.facts, self._tokens, salt, now_ns)
+        verdict = consider(pending, principal, message.preparation, self.facts, self._tokens, self._salts, now_ns)
         forged = self._denials.forged(principal.session, verdict.forged)
         match verdict:
             case Granted():
@@ -210,7 +208,7 @@ class Gate:
         permit, session = pending.permit, pending.permit.call.session
         sound = self.facts.ledger.settle(permit.charge, spent_micros)
         end = records.End(effect, is_error, unknown, spent_micros, sound, pending.permit_seq, content)
-        made = records.settled(pending.ref, session, end, self._salt(pending.ref, 1))
+        made = records.settled(pending.ref, session, end, self._salts.take())
         self._drop(pending)
         if pending.sender in self.facts.principals:
             self.facts.quota.wrote(session, records.size_of(made))
@@ -379,9 +377,6 @@ class Gate:
         ref = self._next_ref
         self._next_ref += 1
         return ref
-
-    def _salt(self, ref: int, slot: int) -> bytes:
-        return commitment(self._secret, encode((ref, slot)))
 
 
 def _true_cost(call: Call, message: Executed) -> int:

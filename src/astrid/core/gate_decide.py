@@ -9,7 +9,6 @@ Source: architecture 3 ("one place around the pure decide"), 5; protocol N2 c, N
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import assert_never
 
 import msgspec
@@ -18,7 +17,7 @@ from astrid.core.call import MAX_CALL_BYTES, Call, Preparation, call_digest, enc
 from astrid.core.decide import Ask, Circumstances, Denied, Permit, check_usable, decide
 from astrid.core.facts import Facts, Principal
 from astrid.core.gate_records import permitted, question_for
-from astrid.core.gate_state import Pending, Permitted, TokenCache
+from astrid.core.gate_state import Pending, Permitted, Salts, TokenCache
 from astrid.core.question import decode_question
 from astrid.core.records import Entry
 from astrid.core.tokens import Refusal, Token
@@ -26,7 +25,6 @@ from astrid.errors import AstridError, CanonError, TokenError
 
 ASKS_EACH_TIME = "this tool asks each time"
 QID_BYTES = 16
-Salt = Callable[[int], bytes]
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -71,7 +69,7 @@ def consider(
     preparation: Preparation,
     facts: Facts,
     cache: TokenCache,
-    salt: Salt,
+    salts: Salts,
     now_ns: int,
 ) -> Verdict:
     """What follows from a proposal that its host has looked at.  Never raises."""
@@ -91,7 +89,7 @@ def consider(
         match decision:
             case Permit():
                 token = next(one for one in tokens if isinstance(one, Token) and one.id == decision.token)
-                record = permitted(facts, pending.ref, call, call_bytes, decision, now_ns, salt(0))
+                record = permitted(facts, pending.ref, call, call_bytes, decision, now_ns, salts.take())
                 return Granted(Permitted(call, call_bytes, token, decision.charge), record, forged)
             case Ask() if principal.key in facts.revoked:
                 # No yes could help: what it makes would be held by that key, and whoever says yes would be asked
@@ -99,7 +97,7 @@ def consider(
                 reason = "the key of this session was revoked"
                 denied = Denied("capability", "token.revoked", reason, "start another session")
             case Ask() if principal.asks:
-                raw = question_for(facts, call, call_bytes, decision, preparation, salt(2)[:QID_BYTES], now_ns)
+                raw = question_for(facts, call, call_bytes, decision, preparation, salts.take()[:QID_BYTES], now_ns)
                 decode_question(raw)  # what cannot be read must not be asked
                 return Question(raw, forged)
             case Ask():

@@ -13,12 +13,11 @@ Source: architecture 5 ("Denials are recorded, then answered"), 7; threats 24.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from astrid.core import gate_records as records
 from astrid.core.decide import Denied, Limits
 from astrid.core.facts import Facts, Principal, Tool
 from astrid.core.gate_messages import Effect, Propose, Record, Refused, Send
+from astrid.core.gate_state import Salts
 from astrid.core.records import NO_SESSION
 
 MAX_ON_WAY = 128  # of one session; all sessions there can be together stay below what the log's mailbox takes
@@ -30,12 +29,11 @@ NOBODY = Principal(key=b"\0" * 32, session=NO_SESSION, workspace=b"", toolboxes=
 class Denials:
     """Denials on their way to the log, and what is said when they are there."""
 
-    __slots__ = ("_facts", "_held", "_on_way", "_salt")
+    __slots__ = ("_facts", "_held", "_on_way", "_salts")
 
-    def __init__(self, facts: Facts, salt: Callable[[int, int], bytes]) -> None:
-        """``salt`` gives the salt of a proposal's record by ref and slot."""
+    def __init__(self, facts: Facts, salts: Salts) -> None:
         self._facts = facts
-        self._salt = salt
+        self._salts = salts
         self._held: dict[int, tuple[bytes, Send | None]] = {}  # by ref: whose record it is, and what follows it
         self._on_way: dict[bytes, int] = {}
 
@@ -67,7 +65,7 @@ class Denials:
         quota, session = self._facts.quota, principal.session
         if quota.spent(session) or self._on_way.get(session, 0) >= MAX_ON_WAY:
             return [*map(Record, quota.count(session, denied.code)), *([] if words is None else [words])]
-        made = records.refused(principal, ref, tool, denied, args, self._salt(ref, 3))
+        made = records.refused(principal, ref, tool, denied, args, self._salts.take())
         quota.wrote(session, records.size_of(made), denial=True)
         self.hold(ref, session, words)
         return [Record(made)]

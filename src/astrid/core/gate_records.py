@@ -54,7 +54,7 @@ def permitted(facts: Facts, ref: int, call: Call, call_bytes: bytes, permit: Per
         now_s=facts.time_s(now_ns),
         policy=facts.policy.digest,
         epoch=facts.roots.epoch,
-        charges=tuple(ChargeRow(use.block, permit.charge.micros) for use in permit.charge.uses),
+        charges=tuple([ChargeRow(use.block, permit.charge.micros) for use in permit.charge.uses]),
         micros=permit.charge.micros,
         bytes_=sealed,
     )
@@ -140,7 +140,10 @@ def question_for(
 
 def size_of(made: Entry) -> int:
     """The bytes that a record adds to the disk, side table included."""
-    return len(made.body) + sum(len(payload.data) + len(payload.salt) for payload in made.payloads)
+    size = len(made.body)
+    for payload in made.payloads:
+        size += len(payload.data) + len(payload.salt)
+    return size
 
 
 def _text(text: str) -> bytes:

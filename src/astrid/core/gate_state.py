@@ -12,12 +12,13 @@ import msgspec
 
 from astrid.core.budget import Charge
 from astrid.core.call import Call
-from astrid.core.canon import Digest
+from astrid.core.canon import salts
 from astrid.core.facts import Tool
 from astrid.core.gate_messages import Propose
-from astrid.core.tokens import Roots, Token, token_cache_key, verify_chain
+from astrid.core.tokens import Roots, Token, check_length, verify_chain
 
 CACHED_TOKENS = 4096
+SALTS_AT_ONCE = 64
 
 
 class Stage(enum.Enum):
@@ -60,8 +61,28 @@ class Pending(msgspec.Struct, frozen=True):
         return self.permitted
 
 
+class Salts:
+    """Salts that nobody can guess and none of which comes twice; from one secret, which is known to nobody else and
+    never stored.
+    """
+
+    __slots__ = ("_made", "_secret", "_waiting")
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._made = 0
+        self._waiting: list[bytes] = []
+
+    def take(self) -> bytes:
+        """The next one: 32 bytes."""
+        if not self._waiting:
+            self._waiting = salts(self._secret, self._made, SALTS_AT_ONCE)
+            self._made += 1
+        return self._waiting.pop()
+
+
 class TokenCache:
-    """Chains that verified, by the digest of all their bytes; what never changes about a token is verified once.
+    """Chains that verified, by all their bytes, signatures included; what never changes about a token is verified once.
 
     What may change (time, revocation, uses) is no business of this cache.  Failures are not kept; the oldest goes
     first; a token dies with the roots it was verified under.
@@ -70,7 +91,7 @@ class TokenCache:
     __slots__ = ("_tokens",)
 
     def __init__(self) -> None:
-        self._tokens: OrderedDict[Digest, Token] = OrderedDict()
+        self._tokens: OrderedDict[bytes, Token] = OrderedDict()
 
     def verified(self, raw: bytes, roots: Roots) -> Token:
         """The token that ``raw`` proves.
@@ -78,11 +99,11 @@ class TokenCache:
         Raises:
             TokenError: it does not verify.
         """
-        key = token_cache_key(raw)
-        token = self._tokens.get(key)
+        check_length(raw)
+        token = self._tokens.get(raw)
         if token is None or token.epoch != roots.epoch:
-            token = self._tokens[key] = verify_chain(raw, roots)
-        self._tokens.move_to_end(key)
+            token = self._tokens[raw] = verify_chain(raw, roots)
+        self._tokens.move_to_end(raw)
         if len(self._tokens) > CACHED_TOKENS:
             self._tokens.popitem(last=False)
         return token

@@ -11,7 +11,7 @@ Source: architecture 8 ("immutable all the way down"); rule 3 ("the same bytes")
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import lru_cache
 from typing import Literal, cast, get_args, get_origin, get_type_hints
@@ -30,7 +30,10 @@ def is_whole(message: msgspec.Struct) -> bool:
     # Every message of a call comes by here: what needs no second look is compared in one go.
     if tuple(map(type, values)) != outer and not all(map(_is, values, outer)):
         return False
-    return all(fits(values[place]) for place, fits in deeper)
+    for place, fits in deeper:  # noqa: SIM110 - a generator would take longer than what it asks
+        if not fits(values[place]):
+            return False
+    return True
 
 
 @lru_cache(maxsize=256)
@@ -58,18 +61,26 @@ def _deeper(kind: object) -> Fits | None:
     if origin is Literal:
         return lambda value: value in kinds
     if origin is tuple:
-        return _many(kinds[0]) if kinds[-1] is Ellipsis else _each(kinds)
+        return cast("Fits", _many(kinds[0])) if kinds[-1] is Ellipsis else _each(kinds)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return cast("Fits", is_whole)
     return None
 
 
-def _many(kind: object) -> Fits:
+def _many(kind: object) -> Callable[[Iterable[object]], bool]:
     """Any number of items of one kind."""
     outer, deeper = _outer(kind), _deeper(kind)
     if deeper is None:
-        return lambda items: all(type(item) is outer for item in cast("tuple[object, ...]", items))
-    return lambda items: all(_is(item, outer) and deeper(item) for item in cast("tuple[object, ...]", items))
+        only = {outer}
+        return lambda items: only.issuperset(map(type, items))
+
+    def fits(items: Iterable[object]) -> bool:
+        for item in items:  # noqa: SIM110 - as above
+            if not (_is(item, outer) and deeper(item)):
+                return False
+        return True
+
+    return fits
 
 
 def _each(kinds: tuple[object, ...]) -> Fits:

@@ -44,7 +44,7 @@ from astrid.core.blocks import (
     check_narrower,
 )
 from astrid.core.budget import Cap, Use
-from astrid.core.canon import U64, Bytes64, Digest, Domain, Signed, decode, digest, encode
+from astrid.core.canon import U64, Bytes64, Domain, Signed, decode, encode
 from astrid.core.ids import BlockId
 from astrid.core.keys import PublicKey, SigningKey, load_public_key, verify
 from astrid.core.memo import MEMO_TEXT_BYTES, Memo
@@ -76,10 +76,10 @@ __all__ = [
     "Token",
     "attenuate",
     "block_id",
+    "check_length",
     "check_live",
     "issue",
     "lets_ask",
-    "token_cache_key",
     "verify_chain",
 ]
 
@@ -230,23 +230,13 @@ def _bounded(chain: Sequence[SignedBlock]) -> bytes:
     return raw
 
 
-def token_cache_key(raw: bytes) -> Digest:
-    """What a verified chain is cached under: it covers every byte, signatures included.
-
-    Raises:
-        TokenError: too long to be a token.
-    """
-    _check_length(raw)
-    return digest(Domain.BLOCK, raw)
-
-
 def verify_chain(raw: bytes, roots: Roots) -> Token:
     """The token that ``raw`` proves: N2 a and b.
 
     Raises:
         TokenError: names the first rule that is broken; the code says which.
     """
-    _check_length(raw)
+    check_length(raw)
     chain = _decode(raw, tuple[SignedBlock, ...], "a token", MAX_CHAIN_BYTES)
     if not 1 <= len(chain) <= MAX_BLOCKS:
         raise TokenError("token.length", f"a token has 1 to {MAX_BLOCKS} blocks, not {len(chain)}")
@@ -309,8 +299,12 @@ def _check_holders(blocks: Sequence[Block], roots: Mapping[bytes, object] | None
         raise TokenError("token.holder", "holders are distinct and none is a root key")
 
 
-def _check_length(raw: bytes) -> None:
-    # SAFETY: before anything is computed from the bytes, also before they are looked up in a cache.
+def check_length(raw: bytes) -> None:
+    """Before anything is computed from the bytes, also before they are looked up in a cache.
+
+    Raises:
+        TokenError: too long to be a token.
+    """
     if len(raw) > MAX_CHAIN_BYTES:
         raise TokenError("token.too-long", f"a token is {len(raw)} bytes, more than {MAX_CHAIN_BYTES}")
 
