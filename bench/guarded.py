@@ -35,6 +35,7 @@ from astrid.hosts.tool_host import Ping, tool_host
 from astrid.kernel import ChildSpec, Ref, SupervisorSpec, System, open_system
 from astrid.messages.gate import Register
 from astrid.ports import Journal
+from astrid.runtime import collector
 from astrid.runtime.log import read_log
 from astrid.runtime.tree import CAPACITY, RANKS
 from bench.callers import (
@@ -218,5 +219,6 @@ async def guarded(callers: int, folder: Path | None = None) -> AsyncIterator[Gua
         made = Guarded(Path(place), callers)
         async with open_system(made.tree, on_failure=lambda ref, reason, error: made.failures.append(error)):
             await made.furnish()
+            collector.settle()  # as a daemon does
             yield made
         assert not made.failures, made.failures

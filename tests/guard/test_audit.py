@@ -19,7 +19,7 @@ from astrid.core.keys import SigningKey
 from astrid.core.records import Boot, CoalescedRecord, Entry, Genesis, JournalRow, Kind, Payload, Stop, entry
 from astrid.core.verify import LogKeys, verify_log
 from astrid.errors import ChainError
-from astrid.guard.audit import MAX_BATCH, NO_ROOM, Audit
+from astrid.guard.audit import LINGER_SECONDS, MAX_BATCH, NO_ROOM, Audit
 from astrid.kernel import ChildSpec, SupervisorSpec, System, TooManyRestarts, open_system
 from astrid.kernel.testing import Probe, cancel_at_every_step, run_seeded, settle
 from astrid.messages.gate import Strayed
@@ -174,6 +174,60 @@ async def test_a_single_record_does_not_wait_for_time_to_pass(autojump_clock: Mo
         await bench.interceptor.wait_received(1)
         assert len(bench.recorded()) == 1
         assert trio.current_time() == began
+
+
+async def test_what_nobody_waits_for_goes_with_the_next_record_that_somebody_waits_for(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        bench.append(*plain(1))
+        await settle()
+        bench.append(noted(2, urgent=False))
+        bench.append(noted(3, urgent=False))
+        await settle()
+        assert bench.log.size() == 1
+        bench.append(*plain(4))
+        await settle()
+        assert [len(batch.frames) for batch in bench.journal.batches if batch.frames] == [1, 3]
+        assert [[one.ref for one in told.records] for told in bench.recorded()] == [[1], [2], [3], [4]]
+
+
+async def test_what_nobody_waits_for_waits_no_longer_than_a_moment(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        bench.append(*plain(1))
+        await settle()
+        began = trio.current_time()
+        for number in (2, 3):
+            bench.append(noted(number, urgent=False))
+            await trio.sleep(LINGER_SECONDS / 2)
+            assert bench.log.size() == 1
+        await trio.sleep(LINGER_SECONDS / 10)
+        assert bench.log.size() == 3
+        assert trio.current_time() - began < 2 * LINGER_SECONDS
+        bench.append(noted(4, urgent=False))
+        await trio.sleep(2 * LINGER_SECONDS)
+        assert bench.log.size() == 4  # and the next one no longer, either
+
+
+async def test_whoever_wants_a_checkpoint_does_not_wait_for_company(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        bench.append(*plain(1))
+        await settle()
+        bench.append(noted(2, urgent=False))
+        bench.take_checkpoint()
+        await settle()
+        assert bench.signed()[-1] == 2
+
+
+async def test_what_nobody_waits_for_is_written_when_the_daemon_stops(autojump_clock: MockClock) -> None:
+    log = FakeLog()
+    async with running(log) as bench:
+        bench.append(*plain(1))
+        await settle()
+        bench.append(noted(2, urgent=False))
+        await settle()
+        assert log.size() == 1
+    assert log.size() == 3  # with the record of the stop
 
 
 async def test_a_batch_is_bounded_and_an_append_over_two_batches_is_answered_once(autojump_clock: MockClock) -> None:

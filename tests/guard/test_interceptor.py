@@ -85,6 +85,7 @@ async def test_a_call_is_permitted_durably_before_it_runs(autojump_clock: MockCl
         await bench.execute(content=b"the file")
         [outcome] = bench.got(bench.session, Outcome)
         assert (outcome.content, outcome.permit_seq) == (b"the file", execute.permit_seq)
+        await trio.sleep(1)  # nobody waits for that record, so it waits for company
         assert bench.bodies(Kind.OUTCOME)[0].permit_seq == execute.permit_seq
 
 
@@ -145,6 +146,7 @@ async def test_whoever_gives_up_has_the_call_withdrawn_and_hears_no_more_of_it(a
         assert len(bench.got(bench.files, Withdraw)) == 1
         await bench.execute(effect="maybe")
         assert bench.got(bench.session, Outcome) == []
+        await trio.sleep(1)  # nobody waits for that record, so it waits for company
         assert [one.effect for one in bench.bodies(Kind.OUTCOME)] == ["maybe"]
 
 
@@ -295,6 +297,7 @@ async def test_a_host_whose_word_is_broken_is_as_good_as_gone(
         await settle()
         [outcome] = bench.got(bench.session, Outcome)
         assert (outcome.unknown, outcome.effect) == (True, "maybe")
+        await trio.sleep(1)  # nobody waits for that record, so it waits for company
         assert [one.spent for one in bench.bodies(Kind.OUTCOME)] == [70]
         await bench.propose()
         assert [one.code for one in bench.got(bench.session, Refused)] == ["tool.unknown"]
@@ -657,6 +660,7 @@ async def test_a_host_that_dies_while_it_runs_leaves_an_unknown_outcome_paid_in_
         [outcome] = bench.got(bench.session, Outcome)
         assert (outcome.unknown, outcome.effect) == (True, "maybe")
         assert bench.facts.ledger.purses[b"session" + SESSION].spent == 70
+        await trio.sleep(1)
         assert [(one.unknown, one.spent) for one in bench.bodies(Kind.OUTCOME)] == [(True, 70)]
 
 
@@ -702,6 +706,7 @@ async def test_a_session_that_ends_has_its_calls_withdrawn_and_its_end_recorded(
         assert len(bench.got(bench.files, Withdraw)) == 1
         assert [one.reason for one in bench.bodies(Kind.SESSION_ENDED)] == ["normal"]
         await bench.execute(effect="maybe")
+        await trio.sleep(1)
         assert len(bench.bodies(Kind.OUTCOME)) == 1
         await bench.propose()  # whoever comes after it is somebody else
         assert [one.code for one in bench.got(bench.session, Refused)] == ["gate.unknown-principal"]
@@ -1077,6 +1082,7 @@ async def test_a_permit_that_was_durable_when_it_broke_is_settled_as_unknown_and
         await bench.propose()
         await bench.prepare(max_micros=70)
         await _break(bench)
+        await trio.sleep(1)
         assert [(one.unknown, one.spent) for one in bench.bodies(Kind.OUTCOME)] == [(True, 70)]
         purse = bench.facts.ledger.purses[b"session" + SESSION]
         assert (purse.spent, purse.reserved) == (70, 0)

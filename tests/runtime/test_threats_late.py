@@ -473,7 +473,10 @@ async def test_a_clock_that_is_set_far_ahead_stops_everything_until_it_is_right_
 async def test_without_a_watch_on_the_clock_whoever_sets_it_picks_what_has_expired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ClockWatch, "went_back", False)
+    def blind(watch: ClockWatch, offset_ns: int) -> None:
+        watch.offset_ns, watch.went_back, watch.jumped_ahead = 0, False, False
+
+    monkeypatch.setattr(ClockWatch, "_see", blind)
     monkeypatch.setattr(facts.Facts, "time_s", lambda self, now_ns: now_ns // 10**9)
     ends = await ends_with_a_clock(tmp_path, two_days_pass, set_back_to_the_morning)
     assert ends == ["ran", "refused", "ran"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
 
 class SystemClock:
     """The ``Clock`` port over the wall clock."""
@@ -15,8 +17,7 @@ class SystemClock:
 
     def running_ns(self) -> int:
         """Nanoseconds since the machine started, sleep included where the system can tell."""
-        boottime = getattr(time, "CLOCK_BOOTTIME", None)
-        return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
+        return time.monotonic_ns() if _BOOTTIME is None else time.clock_gettime_ns(_BOOTTIME)
 
 
 class SystemEntropy:

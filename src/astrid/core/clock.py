@@ -33,11 +33,14 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class ClockWatch:
-    """Watches two clocks.  ``offset_ns`` is how far the wall clock is from where it would be had nobody set it, as far
-    as can be told.
+    """Watches two clocks.
+
+    ``offset_ns`` is how far the wall clock is from where it would be had nobody set it, as far as can be told.
+    ``went_back``: it stands more than a minute behind, so standing grants must not be believed.  ``jumped_ahead``: it
+    stands more than a day ahead, so nothing must be permitted, and its time must not be recorded.
     """
 
-    __slots__ = ("_began_behind", "_origin_ns", "_told", "offset_ns")
+    __slots__ = ("_began_behind", "_origin_ns", "_told", "jumped_ahead", "offset_ns", "went_back")
 
     def __init__(self, wall_ns: int, running_ns: int, *, last_ns: int = 0) -> None:
         """``running_ns`` is a clock that only runs on, sleep of the machine included; ``last_ns`` is the time of the
@@ -46,27 +49,27 @@ class ClockWatch:
         self._began_behind = wall_ns < last_ns - BACK_NS
         self._origin_ns = (last_ns if self._began_behind else wall_ns) - running_ns
         self._told = 0
-        self.offset_ns = wall_ns - running_ns - self._origin_ns
+        self._see(wall_ns - running_ns - self._origin_ns)
 
     def observe(self, wall_ns: int, running_ns: int) -> Step | None:
         """Look at both clocks.  A step is told once, when it is first seen; small corrections are nothing."""
-        self.offset_ns = wall_ns - running_ns - self._origin_ns
+        offset_ns = wall_ns - running_ns - self._origin_ns
+        if -BACK_NS <= offset_ns <= AHEAD_NS and not self._told and not self._began_behind:
+            self.offset_ns = offset_ns  # nothing else changes, as nearly always, and this is asked for each message
+            return None
+        self._see(offset_ns)
         if self._began_behind and not self.went_back:
             # It was set right.  How long ago the last record was made was never known, so this is no jump ahead.
             self._began_behind = False
-            self._origin_ns, self.offset_ns = wall_ns - running_ns, 0
+            self._origin_ns = wall_ns - running_ns
+            self._see(0)
         state = self.jumped_ahead - self.went_back
         if state == self._told:
             return None
         self._told = state
         return Step(self.offset_ns) if state else None
 
-    @property
-    def went_back(self) -> bool:
-        """Whether the wall clock stands more than a minute behind: standing grants must not be believed."""
-        return self.offset_ns < -BACK_NS
-
-    @property
-    def jumped_ahead(self) -> bool:
-        """Whether it stands more than a day ahead: nothing must be permitted, and its time must not be recorded."""
-        return self.offset_ns > AHEAD_NS
+    def _see(self, offset_ns: int) -> None:
+        self.offset_ns = offset_ns
+        self.went_back = offset_ns < -BACK_NS
+        self.jumped_ahead = offset_ns > AHEAD_NS

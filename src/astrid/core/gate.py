@@ -64,6 +64,8 @@ from astrid.errors import Effect as WorldEffect
 MAX_TOKENS_PER_PROPOSAL = 64
 MAX_PENDING_PER_PRINCIPAL = 64
 MAX_RESULT_BYTES = LOG_BYTES_PER_SESSION  # of one call
+# Read for every call: on the class of an enumeration a look-up takes longer than most of what is done with it.
+_PREPARING, _PERMITTING, _RUNNING, _ASKING = Stage
 _TOO_LONG = b"tool.too-long: the result is longer than can be kept"
 _PAUSED = Denied("gate", "gate.paused", "the session has filled its share of the log", "start another one")
 _SAID_NO = Denied("approval", "approval.denied", "a person said no", "do without this call, or ask the person why")
@@ -115,7 +117,7 @@ class Gate:
             many = Denied("gate", "gate.too-many", "too many calls or tokens at once", "wait")
             return self._deny(ref, sender, message, tool, many)
         self._of.setdefault(sender, set()).add(ref)
-        self.pending[ref] = Pending(ref, sender, message, Stage.PREPARING, tool)
+        self.pending[ref] = Pending(ref, sender, message, _PREPARING, tool)
         return [Send(tool.host, Prepare(ref=ref, tool=message.tool, args=message.args))]
 
     def unprepared(self, sender: int, message: Unprepared) -> list[Effect]:
@@ -140,11 +142,11 @@ class Gate:
             case Granted():
                 # Written after the last thing that can fail: from here on the reservation is owed a settlement.
                 self.facts.ledger.reserve(verdict.permit.charge)
-                self._move(pending, stage=Stage.PERMITTING, permitted=verdict.permit)
+                self._move(pending, stage=_PERMITTING, permitted=verdict.permit)
                 self.facts.quota.wrote(principal.session, records.size_of(verdict.record))
                 return [*forged, Record(verdict.record)]
             case Question():
-                self._move(pending, stage=Stage.ASKING)
+                self._move(pending, stage=_ASKING)
                 return [*forged, SendApprovals(Ask(ref=pending.ref, question=verdict.raw))]
             case Rejected():
                 return forged + self._refuse(pending, verdict.denied)
@@ -156,9 +158,9 @@ class Gate:
     def durable(self, message: Durable, now_ns: int) -> list[Effect]:
         """The record of a proposal is on disk."""
         self.facts.durable_ns = max(self.facts.durable_ns, message.time_ns)
-        pending = self._at(message.ref, Stage.PERMITTING)
+        pending = self._at(message.ref, _PERMITTING)
         if pending is not None:
-            return self._execute(self._move(pending, stage=Stage.RUNNING, permit_seq=message.seq), now_ns)
+            return self._execute(self._move(pending, stage=_RUNNING, permit_seq=message.seq), now_ns)
         return self._denials.durable(message.ref)
 
     def _execute(self, pending: Pending, now_ns: int) -> list[Effect]:
@@ -175,7 +177,7 @@ class Gate:
 
     def executed(self, sender: int, message: Executed) -> list[Effect]:
         """A host reports how the call ended."""
-        pending = self._at(message.ref, Stage.RUNNING, host=sender)
+        pending = self._at(message.ref, _RUNNING, host=sender)
         if pending is None or pending.permit_seq != message.permit_seq:
             return []
         spent, content, is_error = _true_cost(pending.permit.call, message), message.content, message.is_error
@@ -186,7 +188,7 @@ class Gate:
 
     def progress(self, sender: int, message: Progress) -> list[Effect]:
         """A host streams provisional output."""
-        pending = self._at(message.ref, Stage.RUNNING, host=sender)
+        pending = self._at(message.ref, _RUNNING, host=sender)
         if pending is None or pending.cancelled:
             return []
         return [Send(pending.sender, Streamed(proposal=pending.proposal.proposal, chunk=message.chunk))]
@@ -205,7 +207,8 @@ class Gate:
         """Book the true amount, record the outcome, answer.  The answer need not wait: whatever it leads to needs a
         later permit.
         """
-        permit, session = pending.permit, pending.permit.call.session
+        permit = pending.permit
+        session = permit.call.session
         sound = self.facts.ledger.settle(permit.charge, spent_micros)
         end = records.End(effect, is_error, unknown, spent_micros, sound, pending.permit_seq, content)
         made = records.settled(pending.ref, session, end, self._salts.take())
@@ -231,7 +234,7 @@ class Gate:
 
     def put(self, message: Put) -> list[Effect]:
         """Approvals has put the question, or will not."""
-        pending = self._at(message.ref, Stage.ASKING)
+        pending = self._at(message.ref, _ASKING)
         if pending is None:
             return []
         if message.code:
@@ -240,7 +243,7 @@ class Gate:
 
     def defer(self, ref: int, qid: bytes) -> list[Effect]:
         """Nobody answers: the question stays open, the proposal ends."""
-        pending = self._at(ref, Stage.ASKING)
+        pending = self._at(ref, _ASKING)
         if pending is None:
             return []
         self._drop(pending)
@@ -254,7 +257,7 @@ class Gate:
 
     def answered(self, message: Answered) -> list[Effect]:
         """A question ended, durably.  From here on the token it made is live, and no other for that question."""
-        waiting = [pending for ref in message.refs if (pending := self._at(ref, Stage.ASKING)) is not None]
+        waiting = [pending for ref in message.refs if (pending := self._at(ref, _ASKING)) is not None]
         if not message.token:
             denied = _SAID_NO if message.said_no else _EXPIRED
             return [effect for pending in waiting for effect in self._refuse(pending, denied)]
@@ -286,7 +289,7 @@ class Gate:
         return effects
 
     def _give_up(self, pending: Pending) -> list[Effect]:
-        if pending.stage is Stage.ASKING:
+        if pending.stage is _ASKING:
             self._drop(pending)
             return [SendApprovals(Leave(ref=pending.ref))]
         if pending.cancelled:
@@ -294,7 +297,7 @@ class Gate:
         # It keeps its place until its host or the log answers: whoever proposes and gives up in turns would otherwise
         # keep a host busy beyond every limit.
         self._move(pending, cancelled=True)
-        return [Send(pending.tool.host, Withdraw(ref=pending.ref))] if pending.stage is Stage.RUNNING else []
+        return [Send(pending.tool.host, Withdraw(ref=pending.ref))] if pending.stage is _RUNNING else []
 
     def host_gone(self, host: int) -> list[Effect]:
         """A tool host died.  What it ran has an unknown outcome and is settled in full; what it looked at is refused.
@@ -305,7 +308,7 @@ class Gate:
             del self.facts.tools[key]
         effects: list[Effect] = []
         for ref in list(self.pending):
-            if (running := self._at(ref, Stage.RUNNING, host=host)) is not None:
+            if (running := self._at(ref, _RUNNING, host=host)) is not None:
                 spent = running.permit.charge.micros
                 effects += self._settle(running, b"", effect="maybe", spent_micros=spent, unknown=True)
             elif (pending := self._looked_at(host, ref)) is not None:
@@ -314,7 +317,7 @@ class Gate:
 
     def withdraw_revoked(self) -> list[Effect]:
         """Stop what runs on the strength of a revoked token or key."""
-        running = [pending for pending in self.pending.values() if pending.stage is Stage.RUNNING]
+        running = [pending for pending in self.pending.values() if pending.stage is _RUNNING]
         hit = [pending for pending in running if self.facts.is_revoked(pending.permit.token)]
         return [Send(pending.tool.host, Withdraw(ref=pending.ref)) for pending in hit]
 
@@ -345,7 +348,7 @@ class Gate:
 
     def _looked_at(self, host: int, ref: int) -> Pending | None:
         """The proposal ``ref`` if ``host`` was to look at it.  One that was given up ends here, without a word."""
-        pending = self._at(ref, Stage.PREPARING, host=host)
+        pending = self._at(ref, _PREPARING, host=host)
         if pending is not None and pending.cancelled:
             self._drop(pending)
             return None

@@ -86,6 +86,7 @@ def _seconds(text: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from astrid.daemon.lifecycle import Options, run_daemon
+    from astrid.runtime import collector
 
     home = open_home(home_folder(os.environ))
     chosen = Options(
@@ -94,6 +95,7 @@ def _run(options: argparse.Namespace) -> int:
         verbose=options.verbose,
         demo_tools=options.demo_tools,
     )
+    collector.settle()
     run_daemon(home, chosen)
     return 0
 

@@ -1,8 +1,9 @@
 """The append-only audit actor: the shell of ``core.chain``.  The only actor that reaches the log.
 
-Records are chained as they arrive and written in batches without timers: while one batch syncs, the next one
-collects.  A checkpoint is signed only over durable records, and written with the next batch, or at once if nothing
-else waits.
+Records are chained as they arrive and written in batches: while one batch syncs, the next one collects.  What nobody
+waits for (how a call ended: its answer does not) goes with the next record that somebody waits for, or after a moment
+alone; a session that does one thing after the other would pay for two commits a call otherwise.  A checkpoint is signed
+only over durable records, and written with the next batch, or at once if nothing else waits.
 
 A write that may be tried again suspends the gate and is tried again; anything else ends this actor, and everything
 that stands on the log restarts with it.  On a full disk last words are written into the room that is kept for them,
@@ -35,6 +36,7 @@ from astrid.messages.log import (
     Begun,
     Checkpointed,
     Committed,
+    Linger,
     LogTrouble,
     Recorded,
     Retry,
@@ -45,6 +47,7 @@ from astrid.ports import Batch, Clock, Journal
 
 MAX_BATCH = 512
 RETRY_SECONDS = 1.0
+LINGER_SECONDS = 0.02
 TICK_SECONDS = 5.0
 CLOSE_SECONDS = 20.0
 NO_ROOM = "the disk is full; free some space"
@@ -88,6 +91,8 @@ class Audit(Actor):
         self._journal: Journal | None = None
         self._begun = False  # whether what comes now was said to this start of it
         self._frames: deque[tuple[bytes, Entry]] = deque()
+        self._urgent = 0  # of these, how many somebody waits for
+        self._lingers = False  # whether ``Linger`` is on its way
         self._waiting: deque[Waiting] = deque()
         self._tiles: list[Tile] = []
         self._flight: Batch | None = None
@@ -130,6 +135,9 @@ class Audit(Actor):
                 self._flush()
             case Committed() if myself:
                 self._committed()
+            case Linger() if myself:
+                self._lingers = False
+                self._flush(waits=False)
             case Retry() if myself:
                 self._retry()
             case Tick() if myself:
@@ -175,6 +183,7 @@ class Audit(Actor):
         for item in message.entries:
             frame = self._chain.append(item, now_ns)
             self._frames.append((frame, item))
+            self._urgent += item.urgent
             tip = self._chain.tip
             waiting.records.append(Durable(item.ref, tip.size, tip.time_ns))
             if item.checkpoint:
@@ -193,9 +202,14 @@ class Audit(Actor):
 
     # --- batches out
 
-    def _flush(self, *, even_empty: bool = False) -> None:
-        """Hand the writer what has collected, unless it is busy."""
+    def _flush(self, *, waits: bool = True, even_empty: bool = False) -> None:
+        """Hand the writer what has collected, unless it is busy; or what has collected may wait for more."""
         if self._flight is not None:
+            return
+        if waits and self._frames and not (self._urgent or self._wanted or self._checkpoint):
+            if not self._lingers:
+                self._lingers = True
+                self.ctx.start_timer(LINGER_SECONDS, Linger())
             return
         # The first checkpoint covers the genesis record alone, so that no cut behind it goes unseen.
         alone = bool(self._frames) and self._frames[0][1].kind is Kind.GENESIS
@@ -204,6 +218,7 @@ class Audit(Actor):
         if not count and self._checkpoint is None and not even_empty:
             return
         taken = [self._frames.popleft() for _ in range(count)]
+        self._urgent -= sum(item.urgent for _, item in taken)
         first = self._chain.durable_tip.size + 1
         self._flight = Batch(
             first=first,
@@ -266,7 +281,8 @@ class Audit(Actor):
     def _tick(self) -> None:
         if self._problem:
             self._tell_gate(self._problem, again=True)
-        self._flush(even_empty=self._short_of_room())  # the writer looks after the kept room with each batch
+        # The writer looks after the kept room with each batch.
+        self._flush(waits=False, even_empty=self._short_of_room())
 
     def _short_of_room(self) -> bool:
         return self._journal is not None and self._journal.short_of_room

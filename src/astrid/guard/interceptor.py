@@ -138,19 +138,19 @@ class Interceptor(Actor):
     def _take(self, message: object, sender: Sender, now_ns: int) -> bool:
         """Act on a message; whether it is one that is taken from its sender."""
         gate = self._gate
-        match message:
+        match message:  # the commonest first
+            case Prepared() if is_host(sender):
+                self._perform(gate.prepared(sender.id, message, now_ns))
+            case Executed() if is_host(sender):
+                self._perform(gate.executed(sender.id, message))
             case Propose():
                 self._propose(message, sender)
             case Cancel():
                 self._perform(gate.cancel(sender.id, message))
             case Save() | Prompted():
                 self._note(message, sender)
-            case Prepared() if is_host(sender):
-                self._perform(gate.prepared(sender.id, message, now_ns))
             case Unprepared() if is_host(sender):
                 self._perform(gate.unprepared(sender.id, message))
-            case Executed() if is_host(sender):
-                self._perform(gate.executed(sender.id, message))
             case Progress() if is_host(sender):
                 self._perform(gate.progress(sender.id, message))
             case Offer() if is_host(sender):
@@ -198,10 +198,10 @@ class Interceptor(Actor):
         """The time; a clock that was set is recorded, and narrows what may happen until it is right again or the
         daemon restarted.
         """
-        now_ns = self._clock.now_ns()
-        step = self._watch.observe(now_ns, self._clock.running_ns())
-        self._facts.standing = not self._watch.went_back
-        self._gate.clock_trouble = CLOCK_AHEAD if self._watch.jumped_ahead else ""
+        now_ns, watch, gate = self._clock.now_ns(), self._watch, self._gate
+        step = watch.observe(now_ns, self._clock.running_ns())
+        gate.facts.standing = not watch.went_back
+        gate.clock_trouble = CLOCK_AHEAD if watch.jumped_ahead else ""
         if step is not None and step.back:
             self._append([entry(ClockRecord(True, -step.by_ns // 10**9))])
         return now_ns

@@ -87,7 +87,7 @@ class Piece(Message, frozen=True, kw_only=True):
 
 
 class Leash:
-    """How the front stops what a worker is at: the scope of the one call that it has in hand, or had."""
+    """How the front stops what a worker runs: the scope of the one call that it has in hand, or had."""
 
     __slots__ = ("scope",)
 
@@ -149,6 +149,7 @@ class ToolHost(Actor):
         self._server = server
         self._toolbox = toolbox
         self._interceptor = interceptor
+        self._gate = interceptor.id
         self._made = made
         self._jobs: dict[int, Job] = {}  # by the ref id of the worker that is at it
         self._spare: dict[int, Hired] = {}  # those that wait, by ref id
@@ -166,7 +167,7 @@ class ToolHost(Actor):
 
     async def receive(self, message: object, sender: Sender) -> object:
         """One message."""
-        gate = sender.id == self._interceptor.id
+        gate = sender.id == self._gate
         match message:
             case Prepare() if gate:
                 self._prepare(message)
@@ -190,8 +191,7 @@ class ToolHost(Actor):
 
     async def stopping(self, reason: Reason) -> None:
         """Have every call in hand end now; whoever outlives this says that what they did is unknown."""
-        for job in self._jobs.values():
-            job.worker.leash.scope.cancel()
+        self.ctx.parent.hurry()
 
     # --- looking
 
@@ -221,6 +221,7 @@ class ToolHost(Actor):
             self._answer_none(message, refusal)
             return
         worker = self._give(Run(ref=message.ref, call=call))
+        worker.leash.scope = trio.CancelScope()
         self._jobs[worker.actor.id] = Job(message.ref, worker, message, call.max_micros)
         self._running[message.ref] = worker.actor.id
 
@@ -255,7 +256,6 @@ class ToolHost(Actor):
         """Have a worker do it: one that waits, or a new one."""
         while self._spare:
             _, worker = self._spare.popitem()
-            worker.leash.scope = trio.CancelScope()
             if self.ctx.post(worker.actor, order) is Posted.ACCEPTED:  # else it has ended, and news of that will come
                 return worker
         worker = self._hire()
@@ -343,14 +343,11 @@ class Worker(Actor):
         return None
 
     async def _look(self, message: Look) -> Looked | Refused:
-        ref = message.ref
-        with self._leash.scope:
-            try:
-                preparation = await self._server.prepare(message.tool, message.args)
-                return Looked(ref=ref, preparation=preparation)
-            except (InputError, EdgeError) as error:
-                return Refused(ref=ref, code=error.code, reason=error.message, advice=error.advice)
-        return Refused(ref=ref, code="tool.stopped", reason="the tool was stopped while it looked", advice="try again")
+        try:
+            preparation = await self._server.prepare(message.tool, message.args)
+        except (InputError, EdgeError) as error:
+            return Refused(ref=message.ref, code=error.code, reason=error.message, advice=error.advice)
+        return Looked(ref=message.ref, preparation=preparation)
 
     async def _run(self, ref: int, call: Call) -> Ran:
         scope = self._leash.scope

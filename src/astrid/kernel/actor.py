@@ -134,7 +134,8 @@ class Context:
         return posted
 
     def _post_for_answer(self, cell: Cell, entry: tuple[object, Sender, None], answer_id: Hashable) -> Posted:
-        self._must_live()
+        if self._life.over:
+            self._must_live()
         mailbox = self._cell.mailbox
         if mailbox.reserves(answer_id):
             raise Misuse("kernel.answer_id_taken", f"`{self._cell.path}` already waits for the answer `{answer_id!r}`")

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import cast
 
 from outcome import Value
 from trio.lowlevel import (
@@ -58,6 +57,7 @@ class Mailbox:
         "_burst",
         "_control",
         "_control_room",
+        "_half",
         "_halted",
         "_left",
         "_lines",
@@ -85,17 +85,18 @@ class Mailbox:
         self.refused = self.dropped = self.dead_letters = self.late = 0
         self.work: deque[Entry] = _UNUSED  # the lane; whoever looks on from outside calls ``depth``
         self.quick = 0  # a sender may put work there itself while it holds fewer
-        self.taken = 0  # messages, ever
-        self.until = 0  # the consumer may take work out itself while it has taken fewer
+        self.taken: int = 0  # messages, ever
+        self.until: int = 0  # the consumer may take work out itself while it has taken fewer
         self._control: deque[Entry] = _UNUSED
         self._room = capacity  # 0 once closed, so that the hot path need not ask
+        self._half = (capacity + 1) // 2  # up to here a sender need not slow down
         self._control_room = control_capacity
         self._receiver: Task | None = None  # the consumer, while it waits; both lanes are empty then
         self._sleeper: Callable[[], None] | None = None  # called by the first message, while there is no task
         self._lines: tuple[Line, Line] | None = None  # who waits for room: for work, for control
         self._reserved: dict[Hashable, int] | None = None  # answer id -> who may fill it
         self._halted = False
-        self._left = SLICE  # of the slice, beyond ``until``
+        self._left: int = SLICE  # of the slice, beyond ``until``
         self._burst = BURST
 
     # ---- sending ----------------------------------------------------------------------------------------------------
@@ -103,7 +104,8 @@ class Mailbox:
     @enable_ki_protection
     def offer(self, entry: Entry) -> Posted:
         """Queue it, or say at once why not."""
-        if self._hand_over(entry):
+        if self._receiver is not None:
+            self._hand_over(entry)
             return _ACCEPTED
         if getattr(type(entry[0]), "lane", None) is _CONTROL:
             if len(self._control) < self._control_room:
@@ -119,9 +121,12 @@ class Mailbox:
         """Queue what the consumer asked for and is owed, room or no room: an answer, a ``Down``, a timer."""
         if self.closed:
             return Posted.GONE
-        if not self._hand_over(entry):
-            control = getattr(type(entry[0]), "lane", None) is _CONTROL
-            (self._push_control if control else self._push_work)(entry)
+        if self._receiver is not None:
+            self._hand_over(entry)
+        elif getattr(type(entry[0]), "lane", None) is _CONTROL:
+            self._push_control(entry)
+        else:
+            self._push_work(entry)
         return _ACCEPTED
 
     @enable_ki_protection
@@ -181,17 +186,9 @@ class Mailbox:
 
     def _call_back(self) -> None:
         """Something else is to be looked at: the consumer has to ask for its next message."""
-        self._left = self._remaining()
+        if self.until > self.taken:
+            self._left += self.until - self.taken
         self.until = 0
-
-    def _remaining(self) -> int:
-        """How many the consumer may take before it gives up the processor."""
-        return self._left + max(0, self.until - self.taken)
-
-    @property
-    def _half(self) -> int:
-        """Up to here a sender need not slow down: half the room there is, rounded up."""
-        return (self._room + 1) // 2
 
     def _overflow(self, entry: Entry) -> Posted:
         if self.closed:
@@ -247,7 +244,9 @@ class Mailbox:
     @enable_ki_protection
     def take(self) -> Entry | None:
         """The next message, or None where the consumer has to ``wait``: nothing is queued, or its slice is over."""
-        left = self._remaining()
+        left = self._left
+        if self.until > self.taken:
+            left += self.until - self.taken
         if left <= 0:
             return None
         work = self.work
@@ -274,19 +273,19 @@ class Mailbox:
         """The next message, after the checkpoint that is due.  Only for the one consumer, when ``take`` gave None."""
         if not self._halted and (self.work or self._control):
             await checkpoint()
+            self._begin_slice()
         if self._halted:
             return STOP
-        self._begin_slice()
         entry = self.take()
         if entry is not None:
             return entry
         self._receiver = current_task()
         self.quick = 0
-        # Trio hands over what ``reschedule`` was given, which is an entry; its own type for that is not generic.
-        entry = cast("Entry", await wait_task_rescheduled(self._leave))
+        handed_over: Entry = await wait_task_rescheduled(self._leave)
         self._begin_slice()
-        self.taken += entry is not IDLE
-        return entry
+        if handed_over is not IDLE:
+            self.taken += 1
+        return handed_over
 
     def _begin_slice(self) -> None:
         # No shorter than what is queued: with a fixed slice a burst overflows the mailbox of a consumer that keeps up.
@@ -365,7 +364,7 @@ class Mailbox:
     def close(self) -> list[Entry]:
         """Nobody will come any more: refuse everything, and send away those who wait for room."""
         self.closed = True
-        self._room = self._control_room = self.quick = 0
+        self._room = self._half = self._control_room = self.quick = 0
         lines, self._lines = self._lines, None
         for line in lines or ():
             line.send_away(_gone)

@@ -49,6 +49,12 @@ class Tick(Message, frozen=True, kw_only=True):
     lane: ClassVar[Lane] = Lane.CONTROL
 
 
+class Linger(Message, frozen=True, kw_only=True):
+    """What nobody waits for has waited long enough for company."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
+
+
 class Retry(Message, frozen=True, kw_only=True):
     """Time to write the failed batch again."""
 
