@@ -14,7 +14,7 @@ MADE = .venv .venv-lock build dist .coverage .hypothesis .pytest_cache .ruff_cac
 TIME = 5m
 SESSIONS = 2000
 .DEFAULT_GOAL = test
-.PHONY: demo test lint types contracts coverage fuzz simulate planted crash bench lock clean
+.PHONY: demo test lint types contracts coverage fuzz chains simulate planted crash bench lock clean
 
 demo: .venv/ready            ; @.venv/bin/astrid demo
 test: .venv/ready            ; @$(RUN) pytest -q
@@ -23,6 +23,7 @@ types: .venv/ready-dev       ; @.venv/bin/pyright --pythonpath .venv/bin/python
 contracts: .venv/ready-dev   ; @.venv/bin/lint-imports --no-cache
 coverage: .venv/ready-dev    ; @$(RUN) coverage run --source=astrid.core -m pytest -q $(CORE) && $(RUN) coverage report --fail-under=100
 fuzz: .venv/ready-fuzz       ; @$(RUN) fuzz --time $(TIME)
+chains: .venv/ready          ; @$(RUN) fuzz.million_chains
 simulate: .venv/ready        ; @$(RUN) tests.simulation --sessions $(SESSIONS)
 planted: .venv/ready         ; @$(RUN) tests.planted
 crash: .venv/ready           ; @$(RUN) tests.crash
