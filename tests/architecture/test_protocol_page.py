@@ -14,7 +14,18 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from msgspec.inspect import BoolType, BytesType, IntType, StrType, StructType, TupleType, Type, VarTupleType, type_info
+from msgspec.inspect import (
+    BoolType,
+    BytesType,
+    IntType,
+    Metadata,
+    StrType,
+    StructType,
+    TupleType,
+    Type,
+    VarTupleType,
+    type_info,
+)
 
 from astrid import errors
 from astrid.core.canon import Signed
@@ -97,7 +108,7 @@ def spelt(kind: Type) -> str:
             return f"bin{most}"
         case StrType(pattern=None):
             return "text"
-        case StrType(pattern=r"^[ -~]*\Z"):
+        case Metadata(type=StrType(pattern=None), extra={"printable ASCII": True}):
             return "ascii"
         case StrType(pattern=str(pattern)) if choice := re.fullmatch(r"\^\(\?:([a-z|]+)\)\\Z", pattern):
             return choice[1]

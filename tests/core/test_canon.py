@@ -345,6 +345,8 @@ def leaves(info: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
         case msgspec.inspect.TupleType():
             for item in info.item_types:
                 yield from leaves(item)
+        case msgspec.inspect.Metadata():  # a mark
+            yield from leaves(info.type)
         case _:
             yield info
 

@@ -21,6 +21,7 @@ from typing import Annotated, NewType, TypeVar, cast
 import msgspec
 from blake3 import blake3
 
+from astrid.core.printable import MARK, check_of
 from astrid.errors import CanonError
 
 Digest = NewType("Digest", bytes)
@@ -32,7 +33,7 @@ U64 = Annotated[int, msgspec.Meta(ge=0)]  # msgpack itself ends at 2^64 - 1
 Bytes16 = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Bytes64 = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
-Ascii = Annotated[str, msgspec.Meta(pattern=r"^[ -~]*\Z")]  # ids, resources and paths: what else they hold is escaped
+Ascii = Annotated[str, msgspec.Meta(extra={MARK: True})]  # ids, resources and paths: what else they hold is escaped
 
 MAX_U64 = 2**64 - 1
 DIGEST_BYTES = 32
@@ -120,7 +121,7 @@ def encode(value: object) -> bytes:
         # hashed or recorded, not when somebody reads it back.
         if not isinstance(value, Signed):
             _check_plain(value)
-        elif _decoder(type(value)).decode(data) != value:
+        elif _decoder(type(value)).decode(data) != value or not _is_printable(type(value), value):
             raise TypeError("a field of a signed struct is not of its declared type")
     except (msgspec.MsgspecError, TypeError, OverflowError, UnicodeEncodeError, RecursionError) as error:
         raise CanonError("canon.no-encoding", f"the value has no canonical encoding: {error}") from error
@@ -135,6 +136,11 @@ def _check_plain(value: object) -> None:
             _check_plain(item)
     elif not isinstance(value, int | bytes | str):
         raise TypeError(f"a {type(value).__name__} is not signed, hashed or recorded")
+
+
+def _is_printable(shape: type[object], value: object) -> bool:
+    check = check_of(shape)
+    return check is None or check(value)
 
 
 @lru_cache(maxsize=256)
@@ -156,6 +162,8 @@ def decode(data: bytes, shape: type[_T], *, max_bytes: int, what: str) -> _T:
         value = _decoder(shape).decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CanonError("canon.malformed", f"{what} cannot be decoded: {error}") from error
+    if not _is_printable(shape, value):
+        raise CanonError("canon.malformed", f"{what} holds an identifier that is not printable ASCII")
     # SAFETY: msgspec accepts long headers and other spellings of the same value; two byte strings for one value are two
     # digests, and every count that is kept by digest could be reset by re-encoding.
     if _encoder.encode(value) != data:
