@@ -74,8 +74,11 @@ class Quick:
     def specs(self) -> tuple[ToolSpec, ...]:
         return (TOOL,)
 
-    async def prepare(self, tool: str, args: bytes) -> Preparation:
+    def glance(self, tool: str, args: bytes) -> Preparation:
         return Preparation(needs=(NEED,), max_micros=40)
+
+    async def prepare(self, tool: str, args: bytes) -> Preparation:
+        return self.glance(tool, args)
 
     async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
         return ToolOutcome(content=ANSWER, is_error=False, effect="done", spent_micros=40)

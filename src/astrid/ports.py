@@ -67,14 +67,20 @@ class ToolOutcome(msgspec.Struct, frozen=True, kw_only=True):
 class ToolServer(Protocol):
     """Something that runs tools: the workspace, a model, later MCP servers and plugins.
 
-    ``prepare`` only looks (it changes nothing, and what it sees reaches no model); ``execute`` acts, once, on bytes
-    a permit names.
-    Both raise ``EdgeError`` or ``InputError`` for what a model should be told, and let cancellation through after
-    cleaning up.
+    ``glance`` and ``prepare`` only look (they change nothing, and what they see reaches no model); ``execute`` acts,
+    once, on bytes a permit names.
+    All raise ``EdgeError`` or ``InputError`` for what a model should be told; the last two let cancellation through
+    after cleaning up.
     """
 
     def specs(self) -> tuple[ToolSpec, ...]:
         """The tools, in the order a model sees them."""
+        ...
+
+    def glance(self, tool: str, args: bytes) -> Preparation | None:
+        """What a call of ``tool`` with JSON text ``args`` would touch, if that follows from these alone; ``None`` where
+        it has to be looked for, on a disk say: then ``prepare`` is asked.
+        """
         ...
 
     async def prepare(self, tool: str, args: bytes) -> Preparation:

@@ -102,9 +102,9 @@ RULES = (
         "try: pass\nexcept: pass",
     ),
     Rule(
-        "any exception at all is caught by the supervisor and around the decision",
+        "any exception at all is caught by the supervisor, around the decision and before a worker is asked",
         lambda node: _catches(node, {"Exception", "ExceptionGroup"}),
-        ("kernel/life.py", "kernel/supervisor.py", "core/gate_decide.py"),
+        ("kernel/life.py", "kernel/supervisor.py", "core/gate_decide.py", "hosts/tool_host.py"),
         "with contextlib.suppress(Exception): pass",
     ),
     Rule(

@@ -84,7 +84,8 @@ def test_it_is_one_tool_that_spends_money_and_that_no_model_sees() -> None:
 
 
 async def test_the_worst_case_is_what_may_be_spent() -> None:
-    prepared = await ModelServer(model()).prepare("model", ARGS)
+    prepared = ModelServer(model()).glance("model", ARGS)
+    assert prepared == await ModelServer(model()).prepare("model", ARGS)
     assert prepared.max_micros == worst_case(PRICE, len(ARGS), 100)
     assert prepared.needs == (Need("model://p/m", int(Permission.INVOKE)),)
 

@@ -15,7 +15,8 @@ from astrid.core.call import Call, Preparation, encode_call
 from astrid.core.gate_messages import Execute, Executed, Prepare, Prepared, Progress, Unprepared, Withdraw
 from astrid.core.tools import ToolSpec
 from astrid.errors import EdgeError, InputError, InternalError, WorkspaceError
-from astrid.hosts.tool_host import JOB_SECONDS, MAX_JOBS, MAX_SPARE, Looked, Ping, Ran, tool_host
+from astrid.hosts.tool_host import JOB_SECONDS, MAX_JOBS, MAX_SPARE, Ping, tool_host
+from astrid.hosts.tool_worker import Looked, Ran
 from astrid.kernel import ChildSpec, Down, Ref, SupervisorSpec, System, open_system
 from astrid.kernel.testing import Probe, cancel_at_every_step, settle
 from astrid.messages.gate import Offer, Strayed
@@ -41,9 +42,13 @@ class Server:
         self.error: Exception | None = None
         self.cleanup_seconds = 0.0
         self.pieces: tuple[bytes, ...] = ()
+        self.at_a_glance: Callable[[bytes], Preparation | None] = lambda args: None
 
     def specs(self) -> tuple[ToolSpec, ...]:
         return (SPEC,)
+
+    def glance(self, tool: str, args: bytes) -> Preparation | None:
+        return self.at_a_glance(args)
 
     async def prepare(self, tool: str, args: bytes) -> Preparation:
         self.prepared.append(args)
@@ -160,6 +165,43 @@ async def test_what_cannot_be_prepared_is_refused_with_its_reason(
         assert bench.got(Unprepared) == [
             Unprepared(ref=1, layer=layer, code=error.code, reason=error.message, advice=error.advice)
         ]
+
+
+async def test_what_follows_from_the_call_alone_is_said_at_once_and_nobody_has_to_look(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        bench.server.at_a_glance = lambda args: preparation() if args == b'{"known": 1}' else None
+        await bench.prepare(1, b'{"known": 1}')
+        await bench.prepare(2, b"{}")
+        assert bench.got(Prepared) == [Prepared(ref=ref, preparation=preparation()) for ref in (1, 2)]
+        assert bench.server.prepared == [b"{}"]
+
+
+@pytest.mark.parametrize(
+    "error", [InputError("tool.arguments", "no sense"), ValueError("a bug"), RecursionError("a call made for it")]
+)
+async def test_what_goes_wrong_at_a_glance_is_met_again_by_a_worker_that_answers_for_it(
+    autojump_clock: MockClock, error: Exception
+) -> None:
+    """A front that ended by it would take the calls of all sessions with it, each time that one of them sent it."""
+
+    def fails(args: bytes) -> Preparation | None:
+        raise error
+
+    async with running(broken=not isinstance(error, InputError)) as bench:
+        bench.server.wait = True
+        await bench.execute(9)
+        bench.server.at_a_glance, bench.server.error = fails, error
+        bench.server.wait = False
+        await bench.prepare(1)
+        [refused] = bench.got(Unprepared)
+        assert refused.code == ("tool.arguments" if isinstance(error, InputError) else "tool.failed")
+        assert bench.front.incarnation == 1
+        bench.server.error = None
+        bench.server.go.set()
+        await settle()
+        assert [one.ref for one in bench.got(Executed)] == [9]
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), InternalError("a.bug", "a bug")])

@@ -161,6 +161,9 @@ class SimTools:
     def specs(self) -> tuple[ToolSpec, ...]:
         return SPECS
 
+    def glance(self, tool: str, args: bytes) -> None:
+        """Has to look."""
+
     async def prepare(self, tool: str, args: bytes) -> Preparation:
         fault = "" if self.calm else self._plan.looks[self._looks % len(self._plan.looks)]
         self._looks += 1

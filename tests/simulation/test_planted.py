@@ -311,7 +311,7 @@ PLANTS: tuple[tuple[Plant, int], ...] = (
     (a_tool_runs_other_bytes, 1),
     (revocation_is_forgotten_once_decided, 20),
     (the_log_takes_what_an_earlier_start_was_sent, 715),
-    (policy_blocks_no_tool, 10),
+    (policy_blocks_no_tool, 92),
     (money_that_is_set_aside_can_be_had_again, 287),
 )
 

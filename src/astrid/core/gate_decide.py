@@ -1,10 +1,10 @@
 """From a prepared proposal to what follows from it: the call's bytes are made here, tokens verified, ``decide`` asked,
 and what has to be written down is written.  Pure.
 
-The one broad catch outside the supervisor is here: whatever goes wrong up to the finished record is a denial of that
-call.  Nothing is changed before it, so there is nothing to undo.
+One of the two broad catches outside the supervisor is here: whatever goes wrong up to the finished record is a denial
+of that call.  Nothing is changed before it, so there is nothing to undo.
 
-Source: architecture 3 ("one place around the pure decide"), 5; protocol N2 c, N4; threats 8, 15, 25.
+Source: architecture 3 ("around the pure decide"), 5; protocol N2 c, N4; threats 8, 15, 25.
 """
 
 from __future__ import annotations

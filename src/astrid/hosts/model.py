@@ -64,7 +64,7 @@ class ModelServer:
             ),
         )
 
-    async def prepare(self, tool: str, args: bytes) -> Preparation:
+    def glance(self, tool: str, args: bytes) -> Preparation:
         """What the call may cost, and which model it needs."""
         request = decode_request(args)
         if request.model != self._model.name:
@@ -72,6 +72,10 @@ class ModelServer:
         provider, _, name = self._model.name.partition("/")
         need = Need(model_resource(provider, name).text, Permission.INVOKE)
         return Preparation(needs=(need,), max_micros=worst_case(self._model.price, len(args), request.max_tokens))
+
+    async def prepare(self, tool: str, args: bytes) -> Preparation:
+        """The same: there is nothing to look for."""
+        return self.glance(tool, args)
 
     async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
         """Call the model; every event is reported as it comes, the whole answer is the result."""

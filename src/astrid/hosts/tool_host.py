@@ -4,10 +4,11 @@ The front never waits, so that a slow call cannot hold up another.  It runs a ca
 bytes, the start of this host and the tool's definition are those that the permit names; otherwise nothing happens
 (``effect: none``).
 
-A worker does one thing at a time, and keeps nothing of it.  Some that are done wait for the next call: to start and to
-end an actor costs more than all the rest of a call.
+What a call would touch it says itself where that takes no waiting; for everything else it has workers.  Some that are
+done wait for the next call: to start and to end an actor costs more than all the rest of a call.
 
-Never: guesses how a call ended.  One that ended without a word may have acted; it is paid in full and told as unknown.
+Never: guesses how a call ended.  One whose worker ended without a word may have acted; it is paid in full and told as
+unknown.
 
 Source: architecture 4, 5 (step 5); protocol N4; threats 8, 21, 23.
 """
@@ -21,7 +22,8 @@ import trio
 
 from astrid.core.call import Call, Preparation, decode_call
 from astrid.core.gate_messages import Execute, Executed, Prepare, Prepared, Progress, Unprepared, Withdraw
-from astrid.errors import AstridError, CanonError, EdgeError, Effect, InputError, InternalError
+from astrid.errors import CanonError, InternalError
+from astrid.hosts.tool_worker import Leash, Look, Looked, Piece, Ran, Refused, Run, Worker
 from astrid.kernel import Actor, ChildSpec, Down, Message, Posted, Reason, Ref, Sender, SupervisorSpec
 from astrid.messages.gate import Offer, Strayed
 from astrid.ports import ToolServer
@@ -30,69 +32,11 @@ RANK = 25
 MAX_JOBS = 256
 MAX_SPARE = 64  # workers that wait for the next call
 JOB_SECONDS = 20.0  # that a call may take to clean up after itself
-STOPPED = b"tool.stopped: the call was stopped before it ended; what it did is unknown"
 BROKE = b"tool.broke: the tool broke during the call; what it did is unknown"
 
 
 class Ping(Message, frozen=True, kw_only=True):
     """Asked: are your tools on offer?"""
-
-
-class Look(Message, frozen=True, kw_only=True):
-    """To a worker: prepare this call."""
-
-    ref: int
-    tool: str
-    args: bytes
-
-
-class Run(Message, frozen=True, kw_only=True):
-    """To a worker: run this call, which is permitted."""
-
-    ref: int
-    call: Call
-
-
-class Looked(Message, frozen=True, kw_only=True):
-    """From a worker: what a call would touch."""
-
-    ref: int
-    preparation: Preparation
-
-
-class Refused(Message, frozen=True, kw_only=True):
-    """From a worker: the call cannot be prepared."""
-
-    ref: int
-    code: str
-    reason: str
-    advice: str
-
-
-class Ran(Message, frozen=True, kw_only=True):
-    """From a worker: how a call ended."""
-
-    ref: int
-    content: bytes
-    is_error: bool
-    effect: Effect
-    spent_micros: int
-
-
-class Piece(Message, frozen=True, kw_only=True):
-    """From a worker: provisional output."""
-
-    ref: int
-    chunk: bytes
-
-
-class Leash:
-    """How the front stops what a worker runs: the scope of the one call that it has in hand, or had."""
-
-    __slots__ = ("scope",)
-
-    def __init__(self) -> None:
-        self.scope = trio.CancelScope()
 
 
 class Hired(msgspec.Struct, frozen=True):
@@ -199,8 +143,27 @@ class ToolHost(Actor):
         if self._full():
             self._refuse(message.ref, "tool", "tool.busy", "the tool has too much to do", "try again later")
             return
+        preparation = self._glance(message)
+        if preparation is not None:
+            self._answer_prepared(message.ref, preparation)
+            return
         worker = self._give(Look(ref=message.ref, tool=message.tool, args=message.args))
         self._jobs[worker.actor.id] = Job(message.ref, worker)
+
+    def _glance(self, message: Prepare) -> Preparation | None:
+        """What the call would touch, where that can be said at once: to have a worker say it costs as much as deciding
+        it.
+        """
+        try:
+            return self._server.glance(message.tool, message.args)
+        except Exception:  # noqa: BLE001
+            # SAFETY: whatever a call meets here, a refusal or a bug, its worker meets again and alone answers for: a
+            # front that ended by it would take everybody's calls with it, each time that somebody sent it again.
+            return None
+
+    def _answer_prepared(self, ref: int, preparation: Preparation) -> None:
+        prepared = Prepared(ref=ref, preparation=preparation)
+        self.ctx.answer(self._interceptor, ("Prepare", ref), prepared)
 
     def _refuse(self, ref: int, layer: str, code: str, reason: str, advice: str) -> None:
         refusal = Unprepared(ref=ref, layer=layer, code=code, reason=reason, advice=advice)
@@ -286,8 +249,7 @@ class ToolHost(Actor):
                 self.ctx.post(self._interceptor, Progress(ref=message.ref, chunk=message.chunk))
                 return
             case Looked():
-                prepared = Prepared(ref=message.ref, preparation=message.preparation)
-                self.ctx.answer(self._interceptor, ("Prepare", message.ref), prepared)
+                self._answer_prepared(message.ref, message.preparation)
             case Refused():
                 family = message.code.partition(".")[0]
                 layer = family if family in ("workspace", "command") else "input"
@@ -320,68 +282,3 @@ class ToolHost(Actor):
             # SAFETY: a worker that ended without a word may have acted.
             ran = Ran(ref=job.ref, content=BROKE, is_error=True, effect="maybe", spent_micros=job.max_micros)
             self._answer(job.execute, ran)
-
-
-class Worker(Actor):
-    """Prepares a call, or runs one that is permitted, and says how that ended whatever happens but a bug."""
-
-    def __init__(self, server: ToolServer, leash: Leash, front: Ref) -> None:
-        self._server = server
-        self._leash = leash
-        self._front = front
-
-    async def receive(self, message: object, sender: Sender) -> object:
-        """One call, up to its end."""
-        match message:
-            case Look():
-                told = await self._look(message)
-            case Run():
-                told = await self._run(message.ref, message.call)
-            case _:
-                raise InternalError("tool.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
-        self.ctx.post(self._front, told)
-        return None
-
-    async def _look(self, message: Look) -> Looked | Refused:
-        try:
-            preparation = await self._server.prepare(message.tool, message.args)
-        except (InputError, EdgeError) as error:
-            return Refused(ref=message.ref, code=error.code, reason=error.message, advice=error.advice)
-        return Looked(ref=message.ref, preparation=preparation)
-
-    async def _run(self, ref: int, call: Call) -> Ran:
-        scope = self._leash.scope
-        if scope.cancel_called:
-            return _ran(ref, call, b"tool.stopped: the call was not begun", "none")
-        with scope:
-            return await self._execute(ref, call)
-        return _ran(ref, call, STOPPED, "maybe")
-
-    async def _execute(self, ref: int, call: Call) -> Ran:
-        def report(chunk: bytes) -> None:
-            self.ctx.post(self._front, Piece(ref=ref, chunk=chunk))
-
-        try:
-            outcome = await self._server.execute(call, report)
-        except EdgeError as error:
-            return _ran(ref, call, _text(error), error.effect)
-        except InputError as error:
-            return _ran(ref, call, _text(error), "none")
-        return Ran(
-            ref=ref,
-            content=outcome.content,
-            is_error=outcome.is_error,
-            effect=outcome.effect,
-            spent_micros=outcome.spent_micros,
-        )
-
-
-def _ran(ref: int, call: Call, content: bytes, effect: Effect) -> Ran:
-    """How a call ended that was stopped or failed: paid in full, unless nothing happened."""
-    spent = 0 if effect == "none" else call.max_micros
-    return Ran(ref=ref, content=content, is_error=True, effect=effect, spent_micros=spent)
-
-
-def _text(error: AstridError) -> bytes:
-    # The model gets the code and the plain message; ``where`` and ``fields`` are for people.
-    return f"{error.code}: {error.message}".encode("utf-8", "replace")

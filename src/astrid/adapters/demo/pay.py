@@ -68,7 +68,7 @@ class DemoPayments:
             ),
         )
 
-    async def prepare(self, tool: str, args: bytes) -> Preparation:
+    def glance(self, tool: str, args: bytes) -> Preparation:
         """What the payment costs, and that a person has to see it."""
         payment, amount = _decode(args)
         return Preparation(
@@ -79,6 +79,10 @@ class DemoPayments:
             why="it spends money",
             controls=(("amount_usd", payment.amount_usd), ("recipient", payment.recipient)),
         )
+
+    async def prepare(self, tool: str, args: bytes) -> Preparation:
+        """The same: there is nothing to look for."""
+        return self.glance(tool, args)
 
     async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
         """Book it."""

@@ -92,6 +92,9 @@ class WorkspaceTools:
         """The tools, in the order a model sees them."""
         return self._specs
 
+    def glance(self, tool: str, args: bytes) -> None:
+        """Nothing: where a path leads, the disk says."""
+
     async def prepare(self, tool: str, args: bytes) -> Preparation:
         """What a call of ``tool`` with JSON text ``args`` would touch.
 
