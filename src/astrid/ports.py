@@ -173,6 +173,12 @@ class LogReader(Protocol):
         """Up to ``count`` records from number ``first`` on."""
         ...
 
+    def frames_of(self, session: bytes, first: int, count: int) -> list[bytes]:
+        """Up to ``count`` records from number ``first`` on that hold the id ``session`` anywhere; no record of that
+        session is left out.
+        """
+        ...
+
     def payload(self, seq: int, slot: int) -> tuple[bytes, bytes] | None:
         """Salt and bytes beside record ``seq``, unless erased or never kept."""
         ...

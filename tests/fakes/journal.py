@@ -42,6 +42,9 @@ class FakeLog:
     def frames(self, first: int, count: int) -> list[bytes]:
         return self.log[first - 1 : first - 1 + count]
 
+    def frames_of(self, session: bytes, first: int, count: int) -> list[bytes]:
+        return [frame for frame in self.log[first - 1 :] if session in frame][:count]
+
     def payload(self, seq: int, slot: int) -> tuple[bytes, bytes] | None:
         return self.kept.get((seq, slot))
 

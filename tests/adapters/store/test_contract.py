@@ -115,6 +115,18 @@ async def test_what_was_written_is_read_back_in_order(bench: Bench) -> None:
     await journal.aclose()
 
 
+async def test_the_records_of_one_session_are_found_among_all_others(bench: Bench) -> None:
+    one, other = b"\x00\xff" * 8, b"\x00\xfe" * 8
+    journal = bench.open()
+    frames = [b"1" + one, b"2" + other, b"3", b"4\x00" + one + b"\x00", b"5" + one]
+    await write(journal, batch(1, *frames))
+    reader = bench.reader()
+    assert reader.frames_of(one, 1, 10) == [frames[0], frames[3], frames[4]]
+    assert reader.frames_of(one, 2, 1) == [frames[3]]
+    assert reader.frames_of(b"n" * 16, 1, 10) == reader.frames_of(one, 6, 10) == []
+    await journal.aclose()
+
+
 async def test_it_outlives_its_writer(bench: Bench) -> None:
     journal = bench.open()
     await write(journal, batch(1, b"one"))
