@@ -143,6 +143,18 @@ def test_the_shares_are_4_mib_of_denials_and_64_in_all() -> None:
     assert (DENIAL_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION) == (4 << 20, 64 << 20)
 
 
+def test_a_session_is_known_from_its_start_to_its_end() -> None:
+    quota = Quota()
+    assert not quota.knows(SESSION)
+    quota.begin(SESSION)
+    quota.wrote(SESSION, 5)
+    quota.begin(SESSION)  # principals may share a session
+    assert quota.knows(SESSION)
+    assert not quota.has_room(SESSION, LOG_BYTES_PER_SESSION + LAST_BYTES_PER_SESSION)
+    quota.end(SESSION)
+    assert not quota.knows(SESSION)
+
+
 def test_everything_written_counts_to_the_whole() -> None:
     quota = Quota()
     quota.wrote(SESSION, LOG_BYTES_PER_SESSION - 1)
@@ -272,7 +284,10 @@ def busy() -> Bench:
     bench.log.append(
         gate_admin.register(bench.facts, 9, stranger(), gate_admin.Opening("guided", "p/m", scripted=False))
     )
-    bench.log[0] = msgspec.structs.replace(bench.log[0], session=SESSION)  # of the one that the bench registers itself
+    # As if of the one that the bench registers by itself.
+    bench.log[0] = msgspec.structs.replace(bench.log[0], session=SESSION)
+    bench.facts.quota.end(stranger().session)
+    bench.facts.quota.begin(SESSION)
     bench.propose("read_file")
     bench.prepared(made=preparation(max_micros=5))
     bench.sync()

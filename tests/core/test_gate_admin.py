@@ -40,6 +40,9 @@ NOBODY_YET = Principal(
     key=key(20).public, session=SESSION, workspace=WORKSPACE, toolboxes=("box",), limits=RICH, asks=True
 )
 
+SLEEPER = session_id(b"Z" * 16, scripted=False)
+ONE_WHO_SLEEPS = msgspec.structs.replace(NOBODY_YET, session=SLEEPER)
+
 
 # --- principals
 
@@ -105,6 +108,73 @@ def test_the_end_of_a_session_says_how_much_was_only_counted() -> None:
     assert not bench.facts.quota.spent(SESSION)
     (again,) = gate_admin.ended(bench.facts, SESSION, "finished")
     assert again.kind == Kind.SESSION_ENDED
+
+
+# --- sleep
+
+
+def asleep() -> Bench:
+    """A session that has started, said something and fallen asleep."""
+    bench = Bench()
+    gate_admin.register(bench.facts, 9, ONE_WHO_SLEEPS, OPENING)
+    gate_admin.save(bench.facts, ONE_WHO_SLEEPS, (JournalRow(1, b"row"),), salt=SALT)
+    gate_admin.release(bench.facts, 9, owing=False)
+    return bench
+
+
+def test_whoever_sleeps_is_no_principal_and_its_rows_and_its_share_stay() -> None:
+    bench = asleep()
+    assert 9 not in bench.facts.principals
+    assert bench.facts.rows[SLEEPER] == 1
+    taken = bench.facts.quota.has_room(SLEEPER, LOG_BYTES_PER_SESSION + LAST_BYTES_PER_SESSION)
+    assert not taken
+
+
+def test_nobody_falls_asleep_over_something_that_is_under_way() -> None:
+    bench = Bench()
+    gate_admin.register(bench.facts, 9, ONE_WHO_SLEEPS, OPENING)
+    with pytest.raises(TokenError) as caught:
+        gate_admin.release(bench.facts, 9, owing=True)
+    assert caught.value.code == "gate.under-way"
+    assert bench.facts.principals[9] == ONE_WHO_SLEEPS
+    with pytest.raises(TokenError) as caught:
+        gate_admin.release(bench.facts, 77, owing=False)
+    assert caught.value.code == "gate.unknown-principal"
+
+
+def test_whoever_wakes_is_who_they_were() -> None:
+    bench = asleep()
+    gate_admin.readmit(bench.facts, 10, ONE_WHO_SLEEPS)
+    assert bench.facts.principals[10] == ONE_WHO_SLEEPS
+    made = gate_admin.save(bench.facts, ONE_WHO_SLEEPS, (JournalRow(2, b"next"),), salt=SALT)
+    assert body(made).first == 2
+
+
+def test_a_session_that_is_over_does_not_wake_with_a_new_share() -> None:
+    bench = asleep()
+    assert [one.kind for one in gate_admin.finish(bench.facts, SLEEPER, "shutdown")] == [Kind.SESSION_ENDED]
+    with pytest.raises(TokenError) as caught:
+        gate_admin.readmit(bench.facts, 10, ONE_WHO_SLEEPS)
+    assert caught.value.code == "gate.session-over"
+    assert 10 not in bench.facts.principals
+
+
+def test_nobody_wakes_twice() -> None:
+    bench = asleep()
+    gate_admin.readmit(bench.facts, 10, ONE_WHO_SLEEPS)
+    with pytest.raises(TokenError) as caught:
+        gate_admin.readmit(bench.facts, 11, ONE_WHO_SLEEPS)
+    assert caught.value.code == "gate.principal-taken"
+
+
+def test_only_a_session_that_sleeps_is_finished_from_outside() -> None:
+    bench = asleep()
+    gate_admin.readmit(bench.facts, 10, ONE_WHO_SLEEPS)
+    assert gate_admin.finish(bench.facts, SLEEPER, "shutdown") == []
+    gate_admin.release(bench.facts, 10, owing=False)
+    assert len(gate_admin.finish(bench.facts, SLEEPER, "shutdown")) == 1
+    assert gate_admin.finish(bench.facts, SLEEPER, "shutdown") == []
+    assert SLEEPER not in bench.facts.rows
 
 
 # --- standing tokens

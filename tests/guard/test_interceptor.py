@@ -48,9 +48,22 @@ from astrid.guard.interceptor import CLOCK_AHEAD, MAX_NOTES, Interceptor, Nobody
 from astrid.kernel import ChildSpec, SupervisorSpec, System, TooManyRestarts, open_system
 from astrid.kernel.testing import Probe, act_at_every_step, settle
 from astrid.messages.approvals import OpenQuestion
-from astrid.messages.gate import Done, Failed, Offer, Prompted, Register, Revoke, Save, Strayed, StreamedText, TakeIn
+from astrid.messages.gate import (
+    Done,
+    Failed,
+    Finish,
+    Offer,
+    Prompted,
+    Register,
+    Release,
+    Revoke,
+    Save,
+    Strayed,
+    StreamedText,
+    TakeIn,
+)
 from astrid.messages.log import LogTrouble, Recorded
-from tests.fakes.authority import AUD, FOREVER, HOLDER, SESSION, SESSION_KEY, USER, block, no, token, yes
+from tests.fakes.authority import AUD, FOREVER, HOLDER, SESSION, SESSION_KEY, USER, WORKSPACE, block, no, token, yes
 from tests.fakes.gate_bench import EVERYTHING, RICH, STANDING, TOOLS, preparation
 from tests.fakes.guard_bench import Bench, Door, running
 from tests.fakes.journal import FakeLog
@@ -1159,3 +1172,100 @@ def test_a_gate_whose_record_the_log_does_not_take_goes_no_further(room: int) ->
         assert bench.codes() == ["gate.log-full"]
 
     trio.run(scenario, clock=MockClock(autojump_threshold=0))
+
+
+# ---- sleep
+
+
+async def release(bench: Bench) -> Done | Failed:
+    number = bench.number()
+    bench.post(bench.gateway, "interceptor", Release(id=number, ref=bench.ref("sessions/s").id), number)
+    await settle()
+    [answer] = [one for one in bench.gateway.messages if isinstance(one, Done | Failed) and one.id == number]
+    return answer
+
+
+def rising(bench: Bench, number: int) -> Register:
+    return Register(
+        id=number,
+        ref=bench.ref("sessions/s").id,
+        key=SESSION_KEY.public,
+        session=SESSION,
+        workspace=WORKSPACE,
+        toolboxes=("box",),
+        mode="guided",
+        model="p/m",
+        scripted=False,
+        asks=True,
+        limits=RICH,
+        wakes=True,
+    )
+
+
+async def test_whoever_was_let_go_proposes_nothing_until_it_is_readmitted(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        assert await release(bench) == Done(id=2, seq=0)
+        await bench.propose()
+        assert [one.code for one in bench.got(bench.session, Refused)] == ["gate.unknown-principal"]
+        number = bench.number()
+        bench.post(bench.gateway, "interceptor", rising(bench, number), number)
+        await settle()
+        assert bench.gateway.messages[-1] == Done(id=number, seq=0)
+        await bench.propose()
+        await bench.prepare()
+        assert len(bench.got(bench.files, Execute)) == 1
+        assert len(bench.bodies(Kind.SESSION_STARTED)) == 1
+
+
+async def test_the_end_of_an_actor_that_sleeps_is_not_the_end_of_its_session(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        await release(bench)
+        bench.ref("sessions/s").cell.kill("asleep")
+        await settle()
+        assert bench.bodies(Kind.SESSION_ENDED) == []
+        bench.post(bench.gateway, "interceptor", Finish(session=SESSION))
+        bench.post(bench.gateway, "interceptor", Finish(session=SESSION))
+        await settle()
+        assert [one.reason for one in bench.bodies(Kind.SESSION_ENDED)] == ["shutdown"]
+
+
+async def test_nobody_is_let_go_while_a_call_of_theirs_runs_or_was_given_up_and_runs(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        number = await bench.propose()
+        await bench.prepare()
+        first = await release(bench)
+        bench.post(bench.session, "interceptor", Cancel(proposal=number))
+        await settle()
+        second = await release(bench)
+        assert [getattr(one, "code", "") for one in (first, second)] == ["gate.under-way"] * 2
+        await bench.execute()
+        assert isinstance(await release(bench), Done)
+
+
+async def test_nobody_is_let_go_while_what_they_said_is_not_durable(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        bench.hold()
+        bench.post(bench.session, "interceptor", Save(id=-1, rows=(JournalRow(1, b"row"),)), -1)
+        await settle()
+        refused = await release(bench)
+        assert isinstance(refused, Failed)
+        assert refused.code == "gate.under-way"
+        bench.thaw()
+        await settle()
+        assert isinstance(await release(bench), Done)
+
+
+async def test_only_the_gateway_lets_anybody_go(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        for message in (Release(id=1, ref=bench.ref("sessions/s").id), Finish(session=SESSION)):
+            bench.post(bench.session, "interceptor", message)
+        await settle()
+        assert [one.code for one in bench.bodies(Kind.DENIED)] == ["gate.message"] * 2
+        assert bench.bodies(Kind.SESSION_ENDED) == []
+        await bench.propose()
+        assert len(bench.got(bench.files, Prepare)) == 1

@@ -101,6 +101,14 @@ class Quota:
         self._denial_bytes: dict[bytes, int] = {}
         self._counts: dict[tuple[bytes, str], int] = {}
 
+    def begin(self, session: bytes) -> None:
+        """The session has started; principals may share one, and its share."""
+        self._bytes.setdefault(session, 0)
+
+    def knows(self, session: bytes) -> bool:
+        """Whether ``session`` has started and not ended."""
+        return session in self._bytes
+
     def spent(self, session: bytes) -> bool:
         """Whether ``session`` has used up its share."""
         return (
@@ -138,7 +146,7 @@ class Quota:
                 if frame.session in self._bytes or frame.session == NO_SESSION:
                     self.wrote(frame.session, _size_of(frame, body), denial=isinstance(body, DeniedRecord))
             case SessionStarted():
-                self._bytes.setdefault(frame.session, 0)  # principals may share a session, and its share
+                self.begin(frame.session)
             case SessionEnded():
                 self.end(frame.session)
             case CoalescedRecord():

@@ -61,17 +61,54 @@ def register(facts: Facts, ref: int, principal: Principal, opening: Opening) -> 
         InternalError: the session's id does not say what is to be recorded: that it is scripted, or is not.
         CanonError: the start cannot be recorded; nobody is registered.
     """
-    taken = any(other.key == principal.key for other in facts.principals.values())
-    if taken or ref in facts.principals or principal.key in facts.roots.keys:
-        raise TokenError(
-            "gate.principal-taken", "the principal is registered already", advice="give each principal its own key"
-        )
+    _require_free(facts, ref, principal)
     if is_scripted(principal.session) is not opening.scripted:
         raise InternalError("gate.session-mark", "the id of a session does not say whether it is scripted")
     body = SessionStarted(principal.key, principal.workspace, opening.mode, opening.model, opening.scripted)
     made = entry(body, session=principal.session)
     facts.principals[ref] = principal
+    facts.quota.begin(principal.session)
     return made
+
+
+def release(facts: Facts, ref: int, *, owing: bool) -> None:
+    """The actor ``ref`` goes to sleep: it is no principal any more, and its session goes on.  Nothing is recorded, for
+    nothing changes about what the log says: the session's share, its rows and its principal's name stay.
+
+    SAFETY: not while anything of it is under way (``owing``).  An outcome that comes later would be booked to nobody,
+    and a row that is not durable would be missing when it wakes.
+
+    Raises:
+        TokenError: it is no principal, or something of it is under way.
+    """
+    if ref not in facts.principals:
+        raise TokenError("gate.unknown-principal", "the sender is not registered", advice="start a session")
+    if owing:
+        raise TokenError("gate.under-way", "something of the session is under way", advice="wait for it")
+    del facts.principals[ref]
+
+
+def readmit(facts: Facts, ref: int, principal: Principal) -> None:
+    """The actor ``ref`` is from now on the principal that ``release`` let go, by the same name.
+
+    SAFETY: by the same name (``principal.key``), for a revocation may be of that; and only of a session that the log
+    does not show as ended, for with its end its share of the log and its rows were forgotten.
+
+    Raises:
+        TokenError: its session is over, or the key or the ref is taken.
+    """
+    _require_free(facts, ref, principal)
+    if not facts.quota.knows(principal.session):
+        raise TokenError("gate.session-over", "the session is over", advice="start another one")
+    facts.principals[ref] = principal
+
+
+def _require_free(facts: Facts, ref: int, principal: Principal) -> None:
+    taken = any(other.key == principal.key for other in facts.principals.values())
+    if taken or ref in facts.principals or principal.key in facts.roots.keys:
+        raise TokenError(
+            "gate.principal-taken", "the principal is registered already", advice="give each principal its own key"
+        )
 
 
 def offer(facts: Facts, toolbox: str, specs: Iterable[ToolSpec], *, host: int, incarnation: int) -> None:
@@ -92,6 +129,12 @@ def ended(facts: Facts, session: bytes, reason: str) -> list[Entry]:
     """The session is over: the denials of it that were only counted, and its end."""
     facts.rows.pop(session, None)
     return [*facts.quota.end(session), entry(SessionEnded(reason), session=session)]
+
+
+def finish(facts: Facts, session: bytes, reason: str) -> list[Entry]:
+    """As ``ended``, of a session that sleeps.  Nothing, if it is awake (its end is told by who watches it) or over."""
+    awake = any(principal.session == session for principal in facts.principals.values())
+    return ended(facts, session, reason) if facts.quota.knows(session) and not awake else []
 
 
 def take_in(facts: Facts, raw: bytes, source: str, *, now_s: int, salt: bytes) -> tuple[Token, Entry]:

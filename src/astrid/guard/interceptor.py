@@ -45,15 +45,19 @@ from astrid.core.gate_messages import Ask as PutQuestion
 from astrid.core.records import ClockRecord, Entry, entry
 from astrid.errors import AstridError, CanonError, InternalError, TokenError
 from astrid.guard import door
+from astrid.guard.administration import Change, change
 from astrid.guard.door import APPROVALS, AUDIT, GATEWAY, is_host, is_ours, strayed
 from astrid.guard.interceptor_outbox import Flush, Outbox
 from astrid.kernel import Actor, Down, Exit, Message, Posted, Reason, Ref, Sender, Timer
 from astrid.messages.gate import (
     Cosign,
+    Done,
     Failed,
+    Finish,
     Offer,
     Prompted,
     Register,
+    Release,
     Revoke,
     Save,
     Strayed,
@@ -170,8 +174,10 @@ class Interceptor(Actor):
             case Flush() if sender.id == self.ctx.ref.id:
                 self._flushes = False
                 self._flush()
-            case Register() | TakeIn() | Cosign() | Revoke() if sender.path == GATEWAY:
+            case Register() | Release() | TakeIn() | Cosign() | Revoke() if sender.path == GATEWAY:
                 self._administer(message, sender)
+            case Finish() if sender.path == GATEWAY:
+                self._append(gate_admin.finish(self._facts, message.session, Exit.SHUTDOWN.value))
             case Down():
                 self._down(message)
             case Strayed() if is_ours(message, sender) or is_host(sender):
@@ -331,50 +337,35 @@ class Interceptor(Actor):
         else:
             self._perform(self._gate.host_gone(ref))
 
-    def _administer(self, message: Register | TakeIn | Cosign | Revoke, sender: Sender) -> None:
+    def _administer(self, message: Change, sender: Sender) -> None:
+        whose = message.ref if isinstance(message, Register | Release) else 0
+        actor, owed = self._refs.get(whose), self._owed.get(whose, 0)
+        now_s, salt = self._facts.time_s(self._clock.now_ns()), self._entropy.random_bytes(32)
         try:
-            made = self._change(message)
+            made = change(self._gate, message, there=actor is not None, owed=owed, now_s=now_s, salt=salt)
         except AstridError as error:
             self._fail(message.id, error, sender)
             return
-        self._append([made], (sender, message.id))
+        if isinstance(message, Register) and actor is not None:
+            self.ctx.monitor(actor)
+        elif isinstance(message, Release):
+            self._let_go(whose, actor)
+        if made is None:
+            self.ctx.answer(sender, message.id, Done(id=message.id, seq=0))
+        else:
+            self._append([made], (sender, message.id))
         if isinstance(message, Revoke):
             self._perform(self._gate.withdraw_revoked())
+
+    def _let_go(self, ref: int, actor: Ref | None) -> None:
+        self._senders.pop(ref, None)
+        self._owed.pop(ref, None)
+        if actor is not None:
+            self.ctx.demonitor(actor)  # its end is not the end of its session
 
     def _fail(self, number: int, error: AstridError, sender: Sender) -> None:
         told = Failed(id=number, code=error.code, reason=error.message, advice=error.advice)
         self.ctx.answer(sender, number, told)
-
-    def _change(self, message: Register | TakeIn | Cosign | Revoke) -> Entry:
-        salt = self._entropy.random_bytes(32)
-        match message:
-            case Revoke():
-                return gate_admin.revoke(self._facts, message.statement, salt=salt)
-            case TakeIn():
-                now_s = self._facts.time_s(self._clock.now_ns())
-                _, made = gate_admin.take_in(self._facts, message.token, message.source, now_s=now_s, salt=salt)
-                return made
-            case Cosign(key=key, note=note, chain=chain):
-                return gate_admin.cosign(self._facts, key, note, chain, trouble=self._gate.suspended, salt=salt)
-            case Register():
-                return self._register(message)
-
-    def _register(self, message: Register) -> Entry:
-        ref = self._refs.get(message.ref)
-        if ref is None:
-            raise InternalError("gate.no-such-actor", "nobody said that there is an actor to be registered")
-        principal = Principal(
-            key=message.key,
-            session=message.session,
-            workspace=message.workspace,
-            toolboxes=message.toolboxes,
-            limits=message.limits,
-            asks=message.asks,
-        )
-        opening = gate_admin.Opening(message.mode, message.model, message.scripted)
-        made = gate_admin.register(self._facts, message.ref, principal, opening)
-        self.ctx.monitor(ref)
-        return made
 
     def _note(self, message: Save | Prompted, sender: Sender) -> None:
         principal = self._facts.principals.get(sender.id)

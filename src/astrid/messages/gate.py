@@ -1,7 +1,7 @@
 """To and from the interceptor, beside what the gate's own machine defines (``core.gate_messages``).
 
-``Register``, ``Unregister``, ``TakeIn``, ``Cosign`` and ``Revoke`` are obeyed from the gateway alone, ``Offer`` from
-tool hosts alone; the kernel's stamp says who it is.
+``Register``, ``Release``, ``Finish``, ``TakeIn``, ``Cosign`` and ``Revoke`` are obeyed from the gateway alone,
+``Offer`` from tool hosts alone; the kernel's stamp says who it is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Offer(Message, frozen=True, kw_only=True):
 
 class Register(Message, frozen=True, kw_only=True):
     """The actor with ref ``ref`` is a session whose key is ``key``.  Answered by ``Done`` when the session's start
-    is durable.
+    is durable.  A session that ``wakes`` has started before: nothing is recorded, and the answer comes at once.
     """
 
     id: int
@@ -37,6 +37,22 @@ class Register(Message, frozen=True, kw_only=True):
     scripted: bool
     asks: bool
     limits: Limits
+    wakes: bool = False
+
+
+class Release(Message, frozen=True, kw_only=True):
+    """The actor with ref ``ref`` goes to sleep and is no principal any more.  Answered at once: by ``Done`` (with no
+    record's number, for there is none), or by ``Failed`` if something of it is under way.
+    """
+
+    id: int
+    ref: int
+
+
+class Finish(Message, frozen=True, kw_only=True):
+    """``session``, which sleeps, is over.  Of one that is awake or over already this changes nothing."""
+
+    session: bytes
 
 
 class TakeIn(Message, frozen=True, kw_only=True):

@@ -1,0 +1,62 @@
+"""What the gateway has changed about the gate: who is a session, who sleeps, what the user signed, what clients saw.
+
+Each change is one function of ``core.gate_admin``; here the message is turned into its arguments.
+
+Never: waits, watches anybody or answers; that is the interceptor's.
+
+Source: architecture 5; protocol N2 c, N7, N11; threats 15, 48, 50.
+"""
+
+from __future__ import annotations
+
+from astrid.core import gate_admin
+from astrid.core.facts import Principal
+from astrid.core.gate import Gate
+from astrid.core.records import Entry
+from astrid.errors import InternalError
+from astrid.messages.gate import Cosign, Register, Release, Revoke, TakeIn
+
+Change = Register | Release | TakeIn | Cosign | Revoke
+
+
+def change(gate: Gate, message: Change, *, there: bool, owed: int, now_s: int, salt: bytes) -> Entry | None:
+    """Make a change; the record that makes it durable, if it has to be.
+
+    ``there``: whether the actor that it is about, if any, is known; ``owed``: how many answers that one waits for.
+
+    Raises:
+        AstridError: it is refused, and nothing changed.
+    """
+    facts = gate.facts
+    match message:
+        case Revoke():
+            return gate_admin.revoke(facts, message.statement, salt=salt)
+        case TakeIn():
+            _, made = gate_admin.take_in(facts, message.token, message.source, now_s=now_s, salt=salt)
+            return made
+        case Cosign(key=key, note=note, chain=chain):
+            return gate_admin.cosign(facts, key, note, chain, trouble=gate.suspended, salt=salt)
+        case Release(ref=ref):
+            owing = owed > 0 or any(pending.sender == ref for pending in gate.pending.values())
+            gate_admin.release(facts, ref, owing=owing)
+            return None
+        case Register():
+            return _register(gate, message, there=there)
+
+
+def _register(gate: Gate, message: Register, *, there: bool) -> Entry | None:
+    if not there:
+        raise InternalError("gate.no-such-actor", "nobody said that there is an actor to be registered")
+    principal = Principal(
+        key=message.key,
+        session=message.session,
+        workspace=message.workspace,
+        toolboxes=message.toolboxes,
+        limits=message.limits,
+        asks=message.asks,
+    )
+    if message.wakes:
+        gate_admin.readmit(gate.facts, message.ref, principal)
+        return None
+    opening = gate_admin.Opening(message.mode, message.model, message.scripted)
+    return gate_admin.register(gate.facts, message.ref, principal, opening)
