@@ -31,7 +31,7 @@ from astrid.core.risk import EffectClass
 from astrid.core.turn_messages import Limits, Setting, decode_row
 from astrid.core.turn_state import restore
 from astrid.errors import TokenError
-from astrid.hosts.session import MAX_ANSWERS, Session
+from astrid.hosts.session import MAX_ANSWERS, Past, Session
 from astrid.kernel import ChildSpec, Ref, SupervisorSpec, System, open_system
 from astrid.kernel.testing import Probe, cancel_at_every_step, settle
 from astrid.messages.gate import Done, Failed, Prompted, Save, StreamedText
@@ -74,7 +74,8 @@ def answer(*events: AnyStreamEvent, usage: Usage | None = None, stop: str = "") 
 
 
 class Bench:
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, past: Past | None = None) -> None:
+        self.past = past
         self.gate, self.gateway = Door(), Probe()
         self.failures: list[BaseException] = []
         self._capacity = capacity
@@ -94,6 +95,7 @@ class Bench:
                 wallet=FakeWallet(),
                 clock=FakeClock(),
                 context_tokens=500,
+                past=self.past,
             )
 
         sessions = SupervisorSpec(
@@ -158,8 +160,8 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(*, broken: bool = False, capacity: int = 1000) -> AsyncIterator[Bench]:
-    bench = Bench(capacity)
+async def running(*, broken: bool = False, capacity: int = 1000, past: Past | None = None) -> AsyncIterator[Bench]:
+    bench = Bench(capacity, past)
     async with open_system(bench.tree, on_failure=bench.failed):
         await settle()
         yield bench
@@ -658,3 +660,59 @@ async def _life() -> None:
 
 def test_wherever_it_is_cancelled_what_it_saved_can_be_gone_on_from() -> None:
     assert cancel_at_every_step(_life) > 10
+
+
+# ---- a session that wakes
+
+
+async def lived(integrity: int = 3) -> tuple[Past, Bench]:
+    """A session that had a turn, and what it can be woken from."""
+    async with running() as bench:
+        await bench.hear("remember this", integrity)
+        await bench.say(TextDelta(text="I will"), use(1))
+        await bench.tell(bench.outcome(bench.proposed("edit")[0].proposal))
+        await bench.say(TextDelta(text="done"))
+        rows = [decode_row(row.data) for save in bench.got(Save) for row in save.rows]
+    return Past(restore(SETTING, rows), len(rows), (b"answer",)), bench
+
+
+async def test_a_session_that_wakes_goes_on_where_it_was(autojump_clock: MockClock) -> None:
+    past, before = await lived()
+    asked = max(one.proposal for one in before.proposed())
+    async with running(past=past) as bench:
+        await bench.hear("and now?")
+        [prompted] = bench.got(Prompted)
+        assert prompted.turn == 2
+        assert next(row.number for save in bench.got(Save) for row in save.rows) == past.rows + 1
+        [proposed] = bench.proposed("model")
+        assert proposed.proposal == asked + 1
+        assert proposed.tokens == (b"base", b"answer")
+        assert [message.role for message in bench.request().messages] == [
+            "user",
+            "assistant",
+            "user",
+            "assistant",
+            "user",
+        ]
+        await bench.say(TextDelta(text="done"))
+        await bench.durable()
+        assert [event["turn"] for event in bench.events() if event["event"] == "turn_complete"] == [2]
+
+
+async def test_a_session_that_saw_untrusted_text_has_seen_it_when_it_wakes(autojump_clock: MockClock) -> None:
+    past, _ = await lived(Integrity.UNTRUSTED)
+    async with running(past=past) as bench:
+        await bench.hear("the user's own words", 3)
+        assert bench.proposed()[0].tainted
+    clean, _ = await lived()
+    async with running(past=clean) as bench:
+        await bench.hear("the user's own words", 3)
+        assert not bench.proposed()[0].tainted
+
+
+async def test_of_many_answers_the_newest_are_presented_by_whoever_wakes(autojump_clock: MockClock) -> None:
+    past, _ = await lived()
+    many = tuple(b"%d" % number for number in range(MAX_ANSWERS + 5))
+    async with running(past=Past(past.turn, past.rows, many)) as bench:
+        await bench.hear()
+        assert bench.proposed()[0].tokens == (b"base", *many[5:])

@@ -45,7 +45,7 @@ from astrid.core.turn_messages import (
 )
 from astrid.core.turn_messages import Cancel as CancelTurn
 from astrid.core.turn_messages import Refused as InputRefused
-from astrid.core.turn_state import new_turn
+from astrid.core.turn_state import Turn, new_turn
 from astrid.errors import InputError, InternalError
 from astrid.kernel import Actor, Lane, Message, Posted, Ref, Sender
 from astrid.messages.gate import Done, Failed, Prompted, StreamedText
@@ -91,8 +91,18 @@ class Started(msgspec.Struct, frozen=True):
     tool_use_id: str = ""
 
 
+class Past(msgspec.Struct, frozen=True):
+    """Where a session that wakes goes on: its turn (idle, restored from ``rows`` rows of its journal), and the answers
+    of people that are its own.
+    """
+
+    turn: Turn
+    rows: int
+    answers: tuple[bytes, ...]
+
+
 class Session(Actor):
-    """See the module.  ``key`` is this incarnation's own; the gate knows it as this ref's."""
+    """See the module.  The gate knows ``key`` as this ref's.  ``past`` is that of a session that wakes."""
 
     def __init__(
         self,
@@ -107,12 +117,13 @@ class Session(Actor):
         wallet: Wallet,
         clock: Clock,
         context_tokens: int,
+        past: Past | None = None,
     ) -> None:
         self._session = session
         self._key = key
-        self._turn = new_turn(setting)
+        self._turn = new_turn(setting) if past is None else past.turn
         self._tokens = tokens
-        self._answers: tuple[bytes, ...] = ()
+        self._answers: tuple[bytes, ...] = () if past is None else past.answers[-MAX_ANSWERS:]
         self._purse_micros = purse_micros
         self._interceptor = interceptor
         self._gateway = gateway
@@ -121,8 +132,8 @@ class Session(Actor):
         self._started: dict[int, Started] = {}
         self._unsent: list[tuple[Propose | SaveRows | Prompted, int]] = []  # with the number of its answer
         self._number = 0  # of saves and prompts; as ids they are negative, for proposals have the positive ones
-        self._rows = 0
-        self._turns = 0
+        self._rows = 0 if past is None else past.rows
+        self._turns = self._turn.number
         self._tell = Teller(session, context_tokens, self._report)
 
     async def receive(self, message: object, sender: Sender) -> object:
