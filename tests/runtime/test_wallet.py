@@ -58,10 +58,30 @@ def test_what_is_no_token_is_refused(raw: bytes) -> None:
         wallet().narrow(raw, holder=SESSION_KEY.public, session=SESSION, purse_micros=1)
 
 
-def test_two_sessions_never_get_the_same_block() -> None:
+def test_two_sessions_keys_or_grants_never_get_the_same_nonce() -> None:
+    purse = wallet()
+    to: list[tuple[bytes, bytes, bytes]] = [
+        (token().raw, SESSION_KEY.public, SESSION),
+        (token().raw, CHILD_KEY.public, SESSION),
+        (token().raw, SESSION_KEY.public, b"T" * 16),
+        (token(nonce=b"o" * 16).raw, SESSION_KEY.public, SESSION),
+    ]
+    made = [purse.narrow(raw, holder=key, session=session, purse_micros=1) for raw, key, session in to]
+    assert len({verify_chain(raw, ROOTS).leaf.nonce for raw in made}) == len(to)
+
+
+def test_a_session_that_asks_again_gets_the_block_that_it_had() -> None:
     purse = wallet()
     made = [purse.narrow(token().raw, holder=SESSION_KEY.public, session=SESSION, purse_micros=1) for _ in range(2)]
-    assert verify_chain(made[0], ROOTS).id != verify_chain(made[1], ROOTS).id
+    assert made[0] == made[1]
+
+
+def test_nobody_who_knows_all_but_the_secret_can_say_the_nonce_of_a_block() -> None:
+    entropy = FakeEntropy()
+    first, second = wallet(entropy), wallet(entropy)
+    to: dict[str, Any] = {"holder": SESSION_KEY.public, "session": SESSION, "purse_micros": 1}
+    made = [verify_chain(one.narrow(token().raw, **to), ROOTS) for one in (first, second)]
+    assert made[0].leaf.nonce != made[1].leaf.nonce
 
 
 def test_a_part_of_it_is_handed_on_as_that_part() -> None:
