@@ -1,0 +1,31 @@
+"""To and from the archive, which reads what the log says of a session that is to wake."""
+
+from __future__ import annotations
+
+from astrid.kernel import Message
+
+
+class Recall(Message, frozen=True, kw_only=True):
+    """Everything of ``session``, which began with record ``first`` and has ``rows`` rows in its journal, as the log
+    holds it that the checkpoint ``note`` is of.  Answered by ``Recalled`` or ``Failed``.
+    """
+
+    id: int
+    session: bytes
+    first: int
+    rows: int
+    note: bytes
+
+
+class Recalled(Message, frozen=True, kw_only=True):
+    """What the log says: who the session is, the rows of its journal, and the tokens that people's answers made for
+    it.
+    """
+
+    id: int
+    key: bytes
+    workspace: bytes
+    mode: str
+    model: str
+    rows: tuple[bytes, ...]
+    answers: tuple[bytes, ...]
