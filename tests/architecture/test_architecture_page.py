@@ -19,7 +19,7 @@ PAGE = (ROOT / "docs" / "design" / "architecture.md").read_text("utf-8")
 LINE = re.compile(r"^( *)(\S+(?: \S+)*)(?:   *.*)?$")
 CHILD = re.compile(r"^[├└]─ (\S+) +(\S.*)$", re.MULTILINE)
 PAIR = re.compile(r"^\| ((?:core|kernel|wire)/\w+) \| ([a-z/, _]+) \|", re.MULTILINE)
-RANK = re.compile(r"(connection|caretaker|gateway|session|interceptor|tools|approvals|audit) (\d+)")
+RANK = re.compile(r"(connection|caretaker|gateway|session|interceptor|tools|approvals|archive|audit) (\d+)")
 # Every module of these is in the drawing, by its name or by that of what it is a part of (`gate` has `gate_state`).
 DRAWN_WHOLE = ("core", "kernel", "guard", "hosts", "runtime", "messages")
 

@@ -229,7 +229,7 @@ async def test_a_client_that_may_not_cosign_works_all_the_same(tmp_path: Path) -
     async with daemon_of(home):
         for _ in range(2):
             async with connect(home) as client:
-                assert await client.call("listSessions", p.ListSessions()) == r.Sessions(sessions=())
+                assert await client.call("listSessions", p.ListSessions()) == r.Sessions(sessions=(), left_out=0)
     assert recorded(home) == []
 
 

@@ -124,10 +124,12 @@ async def test_a_session_runs_from_its_creation_to_its_end(tmp_path: Path) -> No
         listed = cast("r.Sessions", await client.call("listSessions", p.ListSessions())).sessions
         assert [(one.session_id, one.turns, one.state) for one in listed] == [(info.session_id, 1, "idle")]
         assert listed[0].message_count > 0
-        assert await client.call("listSessions", p.ListSessions(workspace="/elsewhere")) == r.Sessions(sessions=())
+        assert await client.call("listSessions", p.ListSessions(workspace="/elsewhere")) == r.Sessions(
+            sessions=(), left_out=0
+        )
         await client.call("endSession", p.OfSession(session_id=info.session_id))
         assert isinstance((await until(client, info.session_id, e.SessionEnded))[-1], e.SessionEnded)
-        assert await client.call("listSessions", p.ListSessions()) == r.Sessions(sessions=())
+        assert await client.call("listSessions", p.ListSessions()) == r.Sessions(sessions=(), left_out=0)
 
 
 async def test_events_that_were_missed_are_sent_again_from_where_the_client_was(tmp_path: Path) -> None:

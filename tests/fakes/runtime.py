@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import trio
 import trio.testing
 
@@ -35,6 +36,7 @@ from astrid.runtime.tree import Directory, tree
 from tests.fakes.clock import StillClock
 from tests.fakes.home import HOLDER, USER, grant_workspace, make_home
 from tests.fakes.journal import FakeLog
+from tests.fakes.shared_model import NAME, SharedModel, shared_brain
 
 LIMIT_SECONDS = 30
 Json = dict[str, Any]
@@ -61,6 +63,7 @@ class Runtime:
         self.workspace = workspace
         self.aud = aud
         self.session = b""
+        self.model = SharedModel()
         self._turn = 0
         self._behind: list[Json] = []
 
@@ -79,6 +82,26 @@ class Runtime:
         token = grant_workspace(self.world.home, self.aud, self.workspace, mode, now_s=now_s)
         answer = await self.by_ticket(lambda n: AddToken(ticket=n, token=token, source="test"))
         assert isinstance(answer, Done)
+
+    async def open_shared(self, *, mode: str = "guided", interactive: bool = True, budget: int = 0) -> bytes:
+        """A session whose model others share (``model``); such a one can sleep."""
+        brains: Any = self.world.catalogue
+        brains._brains[NAME] = shared_brain(self.model)
+        answer = await self.by_ticket(
+            lambda n: OpenSession(
+                ticket=n,
+                workspace=str(self.workspace),
+                mode=mode,
+                model=NAME,
+                budget_micros=budget,
+                max_turns=0,
+                interactive=interactive,
+            )
+        )
+        assert isinstance(answer, SessionOpened), answer
+        self.session, self._turn, self._behind = answer.session, 0, []
+        self.events, _ = self.world.hub.subscribe(answer.session, 0)
+        return answer.session
 
     async def open(
         self, script: list[Json], *, mode: str = "guided", interactive: bool = True, budget: int = 0
@@ -192,6 +215,7 @@ async def running(
     store: LogStore | None = None,
     strict: Codec | None = None,
     broken: bool = False,
+    idle_seconds: float | None = None,
 ) -> AsyncIterator[Runtime]:
     """A runtime in ``folder``; made anew, or continued if it was there before.  Unless it is expected (``broken``), no
     actor may fail.
@@ -206,6 +230,9 @@ async def running(
         workspace.mkdir()
     failures: list[BaseException] = []
     world = World(home, clock=clock, entropy=SystemEntropy(), store=store)
+    if idle_seconds is not None:
+        table: Any = msgspec.structs.replace(world.config.runtime, idle_secs=idle_seconds)
+        world.config = msgspec.structs.replace(world.config, runtime=table)
     directory = Directory()
     async with open_system(
         tree(world, directory), strict=strict, on_failure=lambda _ref, _why, error: failures.append(error)

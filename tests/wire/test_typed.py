@@ -31,7 +31,7 @@ POP = Pop(counter=1, signature=bytes(64))
         (AuditList, AuditList(tool="\ud800")),
         (AuditList, AuditList(limit=2**70)),
         (AuditList, AuditList(kind=object())),  # type: ignore[arg-type]
-        (Sessions, Sessions(sessions=[])),  # type: ignore[arg-type]
+        (Sessions, Sessions(sessions=[], left_out=0)),  # type: ignore[arg-type]
     ],
 )
 def test_what_would_not_be_read_back_the_same_is_not_written(shape: type[Wire], value: Wire) -> None:

@@ -88,10 +88,6 @@ class Books:
         """The number of records."""
         return await self.read(lambda reader: reader.size())
 
-    async def messages(self, session: bytes) -> int:
-        """The number of rows in a session's journal."""
-        return await self.read(lambda reader: len(reader.rows(session, 1, 2**31)))
-
     async def list(self, wanted: p.AuditList) -> r.AuditRecords:
         """Records after ``after_seq`` that pass every filter.  A page may be short and still not the last."""
         session = parse_id("session", wanted.session_id) if wanted.session_id is not None else None

@@ -8,6 +8,7 @@ Source: the first Astrid (names); architecture 4; protocol N5 to N7, N11.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol, TypeVar, cast
 
@@ -37,10 +38,12 @@ from astrid.wire import params as p
 from astrid.wire import results as r
 from astrid.wire.errors import ErrorData, ErrorObject, from_wire, number_of
 from astrid.wire.fields import Mode
+from astrid.wire.typed import encode as encode_answer
 
 GATEWAY = "root/gateway"
 APPROVALS = "root/approvals"
 ASK_SECONDS = 10.0
+MAX_LIST_BYTES = 512 * 1024  # of sessions
 _REFUSALS = frozenset({"approval", "canon", "question", "token"})  # families of what is wrong with an answer
 _T = TypeVar("_T")
 
@@ -98,7 +101,7 @@ class Service:
             case p.CreateSession():
                 return await self._create_session(params)
             case p.ListSessions():
-                return r.Sessions(sessions=tuple(await self._sessions(params.workspace)))
+                return await self._list_sessions(params.workspace)
             case p.SendInput():
                 return r.TurnStarted(turn=await self._send_input(params))
             case p.OfSession() if method == "cancelTurn":
@@ -176,7 +179,7 @@ class Service:
             mode=self._mode(),
             uptime_ns=str(int((trio.current_time() - self._shared.began) * 1e9)),
             active_connections=self._shared.connections(),
-            active_sessions=len(lines),
+            active_sessions=sum(line.state != "asleep" for line in lines),
             pending_approvals=len(await self._open_questions()),
             log_size=await self._books.size(),
             mcp_servers_configured=0,
@@ -204,21 +207,24 @@ class Service:
             )
 
         opened = await self._request(opening, g.SessionOpened)
-        for info in await self._sessions(None, opened.session):
-            return info
+        for line in await self._lines(opened.session):
+            return self._info(line, 0)
         raise EdgeError("session.gone", "the session ended as soon as it began", effect="done", advice="try again")
 
-    async def _sessions(self, workspace: str | None, only: bytes | None = None) -> list[r.SessionInfo]:
-        asked: dict[bytes, int] = {}
-        for question in await self._open_questions():
-            asked[question.session] = asked.get(question.session, 0) + 1
-        return [
-            await self._info(line, asked.get(line.session, 0))
-            for line in await self._lines()
-            if workspace in (None, line.workspace) and only in (None, line.session)
-        ]
+    async def _list_sessions(self, workspace: str | None) -> r.Sessions:
+        asked = Counter(question.session for question in await self._open_questions())
+        lines = [line for line in await self._lines() if workspace in (None, line.workspace)]
+        listed: list[r.SessionInfo] = []
+        room = MAX_LIST_BYTES
+        for line in lines:
+            info = self._info(line, asked[line.session])
+            room -= len(encode_answer(info))
+            if room < 0:
+                break
+            listed.append(info)
+        return r.Sessions(sessions=tuple(listed), left_out=len(lines) - len(listed))
 
-    async def _info(self, line: g.SessionLine, questions: int) -> r.SessionInfo:
+    def _info(self, line: g.SessionLine, questions: int) -> r.SessionInfo:
         purse = self._world.facts.ledger.purses.get(b"session" + line.session)
         state = "waiting" if line.state == "running" and questions else line.state
         return r.SessionInfo(
@@ -229,18 +235,18 @@ class Service:
             state=cast("r.SessionState", state),
             created_ns=str(line.created_ns),
             turns=line.turns,
-            message_count=await self._books.messages(line.session),
+            message_count=self._world.facts.rows.get(line.session, 0),
             pending_deferred_count=questions,
             spent_micros="0" if purse is None else str(purse.spent),
         )
 
-    async def _lines(self) -> tuple[g.SessionLine, ...]:
-        answer = await self._actors.ask(GATEWAY, g.ListSessions(), ASK_SECONDS)
+    async def _lines(self, only: bytes = b"") -> tuple[g.SessionLine, ...]:
+        answer = await self._actors.ask(GATEWAY, g.ListSessions(session=only), ASK_SECONDS)
         return cast("tuple[g.SessionLine, ...]", answer)
 
     async def has_session(self, session: bytes) -> bool:
         """Whether there is such a session now."""
-        return any(line.session == session for line in await self._lines())
+        return bool(await self._lines(session))
 
     async def _send_input(self, params: p.SendInput) -> int:
         prompt = params.prompt

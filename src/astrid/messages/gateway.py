@@ -65,11 +65,13 @@ class EndSession(Message, frozen=True, kw_only=True):
 
 
 class ListSessions(Message, frozen=True, kw_only=True):
-    """Asked: a tuple of ``SessionLine``."""
+    """Asked: a tuple of ``SessionLine``, of all sessions or of the one that is named."""
+
+    session: bytes = b""
 
 
 class SessionLine(Message, frozen=True, kw_only=True):
-    """One live session."""
+    """One session, awake or asleep."""
 
     session: bytes
     workspace: str

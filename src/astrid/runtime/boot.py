@@ -12,8 +12,10 @@ import os
 import pwd
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
+import trio
 
 from astrid import __version__
 from astrid.adapters.store.journal import SqliteStore
@@ -37,6 +39,7 @@ from astrid.ports import Clock, Entropy, Journal, LogReader, LogStore
 from astrid.runtime.catalogue import Catalogue
 from astrid.runtime.config import Loaded, load_config
 from astrid.runtime.desk import Desk
+from astrid.runtime.dormant import Dormitory
 from astrid.runtime.gateway import Answer
 from astrid.runtime.hub import Hub
 from astrid.runtime.log import read_past
@@ -46,6 +49,7 @@ from astrid.runtime.shelf import Shelf
 from astrid.runtime.wallet import HolderWallet
 
 EPOCH = 1
+_T = TypeVar("_T")
 
 
 def account_secrets() -> tuple[str, ...]:
@@ -151,7 +155,8 @@ class World:
         self.runtime_key = self.identity.runtime_key
         self.holder: bytes = self.identity.holder_key.public
         self.wallet = HolderWallet(self.identity.holder_key, self.identity.roots, entropy)
-        self.hub = Hub()
+        self.dormitory = Dormitory()
+        self.hub = Hub(self.dormitory.events)
         self.desk: Desk[Answer] = Desk()
         self.facts = self._new_facts()
         self.shelf = Shelf(self.facts)
@@ -207,7 +212,15 @@ class World:
             raise InternalError("boot.order", "the log has not been read yet")
         return self._past
 
-    def _recall(self, take: Callable[[LogReader], list[str]]) -> list[str]:
+    async def consult(self, look: Callable[[LogReader], _T]) -> _T:
+        """What ``look`` sees in the log, in a thread, since the disk may be slow.
+
+        Raises:
+            JournalError: the log cannot be read.
+        """
+        return await trio.to_thread.run_sync(self._recall, look)
+
+    def _recall(self, take: Callable[[LogReader], _T]) -> _T:
         reader = self.store.reader()
         try:
             return take(reader)

@@ -80,9 +80,12 @@ class WorkspaceTable(ConfigTable, frozen=True):
 
 
 class RuntimeTable(ConfigTable, frozen=True):
-    """``[runtime]``: ``max_turns`` is how many model calls one input may lead to."""
+    """``[runtime]``: ``max_turns`` is how many model calls one input may lead to, ``idle_secs`` how long a session that
+    nobody listens to does nothing before it goes to sleep.
+    """
 
     max_turns: _Positive = 50
+    idle_secs: _Positive = 300
 
 
 class Config(ConfigTable, frozen=True):

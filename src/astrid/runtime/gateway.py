@@ -12,21 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
 from astrid.core.facts import Facts
-from astrid.core.ids import show_id
-from astrid.core.labels import Integrity
-from astrid.core.prompt import PromptStatement, integrity_of
-from astrid.core.question import decode_question
-from astrid.core.shape import is_whole
-from astrid.errors import AstridError, InputError, InternalError, WireError
+from astrid.errors import AstridError, InputError, InternalError
 from astrid.guard.door import APPROVALS, AUDIT, INTERCEPTOR, is_ours, strayed
-from astrid.kernel import Actor, Down, KernelError, Message, Posted, Ref, Sender
+from astrid.kernel import Actor, Down, KernelError, Lane, Message, Posted, Ref, Sender
 from astrid.messages.approvals import Attend, OpenQuestion, QuestionEnded, Respond, SessionOver
-from astrid.messages.gate import Cosign, Done, Failed, Register, Revoke, TakeIn
+from astrid.messages.archive import Recalled
+from astrid.messages.gate import Cosign, Done, Failed, Finish, Register, Revoke, TakeIn
 from astrid.messages.gateway import (
     AddToken,
     AskCheckpoint,
@@ -47,31 +43,30 @@ from astrid.messages.gateway import (
 from astrid.messages.log import Checkpointed, TakeCheckpoint
 from astrid.messages.session import Hear, NotTaken, Report, ReportText, StopTurn
 from astrid.runtime.desk import Desk
+from astrid.runtime.dormant import Dormitory
+from astrid.runtime.hearing import hear
+from astrid.runtime.herald import Herald
 from astrid.runtime.hub import Hub
 from astrid.runtime.opening import Opener
-from astrid.runtime.parts import Live
+from astrid.runtime.parts import Live, Stage
 from astrid.runtime.shelf import Shelf
-from astrid.wire.events import (
-    AnyEvent,
-    ApprovalNeeded,
-    ApprovalSettled,
-    Deferred,
-    SessionEnded,
-    TextDelta,
-    TurnComplete,
-    decode_event,
-    encode_event,
-)
+from astrid.runtime.sleeping import ARCHIVE, Asked, Sleeping
+from astrid.runtime.sleeping import Request as OfSleep
 
 RANK = 50
-MAX_SESSIONS = 100
+MAX_SESSIONS = 100  # that are awake
+LOOKS = 4  # at who is idle, in the time after which one that is goes to sleep
 GUARD = (AUDIT, APPROVALS, INTERCEPTOR)
 SESSIONS = "root/sessions/"
-BELOW = (*GUARD, SESSIONS, "root/tools/")  # no client sits there
+BELOW = (*GUARD, ARCHIVE, SESSIONS, "root/tools/")  # no client sits there
 Answer = Done | Failed | SessionOpened | Checkpointed
-Ending = Literal["granted", "denied", "expired", "withdrawn"]
-OF_GUARD = (ApprovalNeeded, ApprovalSettled, SessionEnded)  # events that no session reports
-Request = Respond | TakeIn | Cosign | Revoke | TakeCheckpoint | Register
+Request = Respond | TakeIn | Cosign | Revoke | TakeCheckpoint | Register | OfSleep
+
+
+class Look(Message, frozen=True, kw_only=True):
+    """To itself: time to look who is idle."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -83,7 +78,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Gateway(Actor):
-    """See the module.  ``roster`` outlives this actor's own restarts."""
+    """See the module.  ``roster`` and ``dormitory`` outlive this actor's own restarts."""
 
     def __init__(
         self,
@@ -94,23 +89,39 @@ class Gateway(Actor):
         hub: Hub,
         desk: Desk[Answer],
         roster: dict[bytes, Live],
+        dormitory: Dormitory,
+        idle_seconds: float,
         refs: Mapping[str, Ref],
         made: Callable[[Ref], None],
     ) -> None:
         self._facts = facts
         self._opener = opener
         self._shelf = shelf
-        self._hub = hub
         self._desk = desk
         self._roster = roster
+        self._dormitory = dormitory
+        self._idle_seconds = idle_seconds
+        self._herald = Herald(hub, roster, dormitory, shelf)
+        self._sleeping = Sleeping(
+            facts=facts,
+            opener=opener,
+            herald=self._herald,
+            hub=hub,
+            dormitory=dormitory,
+            roster=roster,
+            idle_seconds=idle_seconds,
+            send=self._send,
+        )
         self._refs = refs
         self._made = made
-        self._next = 1
-        self._waiting: dict[int, Waiting] = {}
+        self._next = 0
+        self._waiting: dict[int, Waiting | Asked] = {}
 
     async def started(self) -> None:
         """Give up what the last incarnation of this was asked; watch the sessions that outlived it."""
         self._made(self.ctx.ref)
+        # What an earlier start of this asked may be answered yet, and must not pass for an answer to this one.
+        self._next = self.ctx.ref.cell.incarnation << 32
         self._desk.settle_all(
             lambda number: Failed(
                 id=number,
@@ -120,27 +131,36 @@ class Gateway(Actor):
             )
         )
         for live in list(self._roster.values()):
-            if live.ref.alive:
-                self.ctx.monitor(live.ref)
-            else:
+            if not live.ref.alive:
                 self._over(live, "failed")
+                continue
+            self.ctx.monitor(live.ref)
+            if live.stage in (Stage.DROWSY, Stage.LEAVING):  # nobody knows whether the gate let it go
+                live.stage = Stage.DROWSY
+                self._opener.close(live)
+        for session in self._sleeping.give_up():
+            self._end_asleep(session, "failed")
+        self._look_later()
 
     async def receive(self, message: object, sender: Sender) -> object:
         """One message."""
         if sender.path.startswith(BELOW):
-            self._hear_below(message, sender)
+            await self._hear_below(message, sender)
             return None
         match message:
+            case Look() if sender.id == self.ctx.ref.id:
+                self._look_later()
+                self._look()
             case OpenSession():
                 await self._open(message)
             case Input():
                 return self._input(message)
             case CancelTurn():
-                return self._to_session(message.session, StopTurn())
+                return self._cancel(message.session)
             case EndSession():
                 return self._end(message)
             case ListSessions():
-                return tuple(self._line(live) for live in self._roster.values())
+                return self._lines(message.session)
             case Attended():
                 self.ctx.post(self._refs[APPROVALS], Attend(session=message.session, present=message.present))
             case GiveAnswer():
@@ -159,20 +179,27 @@ class Gateway(Actor):
                 self._stray(message, sender)
         return None
 
-    def _hear_below(self, message: object, sender: Sender) -> None:
+    async def _hear_below(self, message: object, sender: Sender) -> None:
         """From the guard and the sessions; and the end of one of these."""
         match message:
             case Done() | Failed() | Checkpointed() if sender.path in GUARD:
                 self._answered(message)
+            case Failed() if sender.path == ARCHIVE:
+                self._answered(message)
+            case Recalled() if sender.path == ARCHIVE:
+                asked = self._waiting.pop(message.id, None)
+                if isinstance(asked, Asked):
+                    await self._sleeping.recalled(asked, message, self.ctx)
             case OpenQuestion() if sender.path == APPROVALS:
-                self._question(message)
+                self._herald.question(message)
             case QuestionEnded() if sender.path == APPROVALS:
-                self._question_ended(message)
+                self._herald.question_ended(message)
             case Report() | ReportText() | NotTaken() if sender.path.startswith(SESSIONS):
                 live = next((live for live in self._roster.values() if live.ref.id == sender.id), None)
                 if live is None:
                     return  # it is over, and has had its last event
-                if not self._of_session(live, message):
+                live.active = self.ctx.now()
+                if not self._herald.of_session(live, message):
                     self._stray(message, sender)
             case Down():
                 self._down(message)
@@ -188,8 +215,8 @@ class Gateway(Actor):
 
     async def _open(self, message: OpenSession) -> None:
         try:
-            if len(self._roster) >= MAX_SESSIONS:
-                raise InputError("session.too-many", f"{MAX_SESSIONS} sessions are open", advice="end one first")
+            if not self._has_room:
+                raise InputError("session.too-many", f"{MAX_SESSIONS} sessions are awake", advice="end one first")
             live, register = await self._opener.open(message, self._number(), self.ctx)
         except AstridError as error:
             refused = Failed(
@@ -207,124 +234,109 @@ class Gateway(Actor):
             self.ctx.monitor(live.ref)
             self._post(INTERCEPTOR, register, Waiting(message.ticket, session=live.session))
 
+    @property
+    def _has_room(self) -> bool:
+        """Whether one session more may be awake."""
+        return len(self._roster) + len(self._dormitory.waking) < MAX_SESSIONS
+
     def _input(self, message: Input) -> Taken | Declined:
-        live = self._roster.get(message.session)
-        if live is None:
+        live, record = self._roster.get(message.session), self._dormitory.get(message.session)
+        if live is not None:
+            running, turns = live.running, live.turns
+        elif record is not None:
+            running, turns = self._dormitory.hears_something(message.session), record.numbers.turns
+        else:
             return _unknown_session()
-        if live.running:
+        if running:
             return Declined(code="session.busy", reason="a turn is running", advice="wait for it or cancel it")
-        if message.turn != live.turns + 1:
+        if message.turn != turns + 1:
             return Declined(
-                code="session.turn", reason=f"the next turn is number {live.turns + 1}", advice="send the input again"
+                code="session.turn", reason=f"the next turn is number {turns + 1}", advice="send the input again"
             )
-        facts = self._facts()
-        integrity = Integrity.UNTRUSTED
-        if message.signature:
-            integrity = self._integrity(message, facts)
-            if integrity is Integrity.UNTRUSTED:
-                return Declined(
-                    code="prompt.signature", reason="the prompt's signature does not verify", advice="send it unsigned"
-                )
-        if self.ctx.post(live.ref, Hear(text=message.text, integrity=integrity)) is not Posted.ACCEPTED:
-            return Declined(code="session.busy", reason="the session takes no input now", advice="try again")
-        live.running, live.turns = True, message.turn
-        return Taken(number=message.turn)
+        said = hear(message, self._facts())
+        return said if isinstance(said, Declined) else self._say(message.session, live, said, message.turn)
 
-    def _integrity(self, message: Input, facts: Facts) -> Integrity:
-        try:
-            text = message.text.encode()
-        except UnicodeEncodeError:  # nobody can have signed that
-            return Integrity.UNTRUSTED
-        statement = PromptStatement(facts.aud, message.session, message.turn, text)
-        return integrity_of(statement, message.signer, message.signature, facts.roots)
-
-    def _to_session(self, session: bytes, message: Message) -> Taken | Declined:
-        live = self._roster.get(session)
+    def _say(self, session: bytes, live: Live | None, said: Hear, turn: int) -> Taken | Declined:
+        """Have a session hear something, now or as soon as it can."""
         if live is None:
+            if session not in self._dormitory.waking and not self._has_room:
+                return Declined(
+                    code="session.too-many",
+                    reason=f"{MAX_SESSIONS} sessions are awake",
+                    advice="try again when one is idle",
+                )
+            self._sleeping.wake(session, said)
+            return Taken(number=turn)
+        if live.stage in (Stage.DROWSY, Stage.LEAVING):
+            live.held = said
+        elif self.ctx.post(live.ref, said) is not Posted.ACCEPTED:
+            return Declined(code="session.busy", reason="the session takes no input now", advice="try again")
+        live.running, live.turns, live.active = True, turn, self.ctx.now()
+        return Taken(number=turn)
+
+    def _cancel(self, session: bytes) -> Taken | Declined:
+        live, record = self._roster.get(session), self._dormitory.get(session)
+        if live is None and record is None:
             return _unknown_session()
-        self.ctx.post(live.ref, message)
-        return Taken(number=live.turns)
+        if not self._sleeping.cancel(session) and live is not None:
+            self.ctx.post(live.ref, StopTurn())
+        return Taken(number=live.turns if live is not None else record.numbers.turns if record is not None else 0)
 
     def _end(self, message: EndSession) -> Taken | Declined:
-        live = self._roster.get(message.session)
-        if live is None:
+        live, record = self._roster.get(message.session), self._dormitory.get(message.session)
+        if live is not None:
+            if live.stage is Stage.LEAVING:  # and now it leaves for good
+                live.stage = Stage.DROWSY
+            self._opener.close(live)
+            return Taken(number=live.turns)
+        if record is None:
             return _unknown_session()
-        self._opener.close(live)
-        return Taken(number=live.turns)
+        self._end_asleep(message.session, "asked")
+        return Taken(number=record.numbers.turns)
 
     def _down(self, message: Down) -> None:
         for live in list(self._roster.values()):
             if live.ref == message.ref:
-                self._over(live, "failed" if message.reason.abnormal else "asked")
+                if live.stage is Stage.LEAVING:
+                    self._sleeping.asleep(live, self.ctx.now())
+                else:
+                    self._over(live, "failed" if message.reason.abnormal else "asked")
+        lost = self._sleeping.gone(message.ref)
+        if lost:
+            self._end_asleep(lost, "failed")
 
     def _over(self, live: Live, reason: Literal["asked", "failed"]) -> None:
         """A session has ended: forget it, tell its listeners, and let go of what was there for it."""
         del self._roster[live.session]
         self._opener.close(live)
+        if live.stage is Stage.DROWSY:  # the gate may have let it go, and then does not see its end
+            self.ctx.post(self._refs[INTERCEPTOR], Finish(session=live.session))
         self.ctx.post(self._refs[APPROVALS], SessionOver(session=live.session))
-        self._publish(live.session, SessionEnded(session_id=show_id("session", live.session), seq=0, reason=reason))
-        self._hub.forget(live.session)
+        self._herald.over(live.session, reason)
 
-    def _line(self, live: Live) -> SessionLine:
-        state = "running" if live.running else "idle"
-        return msgspec.structs.replace(live.line, state=state, turns=live.turns, deferred=live.deferred)
+    def _end_asleep(self, session: bytes, reason: Literal["asked", "failed"]) -> None:
+        """As ``_over``, of one that sleeps or was about to wake."""
+        if self._sleeping.end(session):
+            self.ctx.post(self._refs[INTERCEPTOR], Finish(session=session))
+            self.ctx.post(self._refs[APPROVALS], SessionOver(session=session))
+            self._herald.over(session, reason)
 
-    # --- events
+    def _lines(self, session: bytes) -> tuple[SessionLine, ...]:
+        """The sessions, or the one."""
+        if not session:
+            return (*(live.line() for live in self._roster.values()), *self._dormitory.lines())
+        live, record = self._roster.get(session), self._dormitory.get(session)
+        if live is not None:
+            return (live.line(),)
+        return () if record is None else (self._dormitory.line(session, record),)
 
-    def _of_session(self, live: Live, message: Report | ReportText | NotTaken) -> bool:
-        """Pass on what a session says of itself; false if it says something else."""
-        name = show_id("session", live.session)
-        match message:
-            case Report() | ReportText() if not is_whole(message):
-                return False
-            case ReportText():
-                text = TextDelta(session_id=name, seq=self._hub.number(live.session), text=message.text)
-                try:
-                    self._hub.publish(live.session, encode_event(text), provisional=True)
-                except WireError:  # no text that can be sent
-                    return False
-            case NotTaken():
-                live.running = False
-                live.turns -= 1
-            case Report():
-                try:
-                    event = decode_event(message.event)
-                except WireError:
-                    return False
-                if event.session_id != name or isinstance(event, OF_GUARD):
-                    return False
-                live.running = live.running and not isinstance(event, TurnComplete)
-                live.deferred += isinstance(event, Deferred)
-                self._publish(live.session, event)
-        return True
+    def _look(self) -> None:
+        self._sleeping.look(self.ctx.now())
+        for session in self._dormitory.overslept(self.ctx.now()):
+            self._end_asleep(session, "asked")
 
-    def _publish(self, session: bytes, event: AnyEvent) -> None:
-        numbered = msgspec.structs.replace(event, seq=self._hub.number(session) + 1)
-        self._hub.publish(session, encode_event(numbered))
-
-    def _question(self, message: OpenQuestion) -> None:
-        if message.session in self._roster:
-            question, _ = decode_question(message.question)
-            event = ApprovalNeeded(
-                session_id=show_id("session", message.session),
-                seq=0,
-                question_id=show_id("question", message.qid),
-                expires_s=question.expires,
-            )
-            self._publish(message.session, event)
-
-    def _question_ended(self, message: QuestionEnded) -> None:
-        if message.token:
-            self._shelf().put(message.token, message.seq)
-        if message.session in self._roster:
-            ends: dict[str, Ending] = {"deny": "denied", "expired": "expired"}
-            event = ApprovalSettled(
-                session_id=show_id("session", message.session),
-                seq=0,
-                question_id=show_id("question", message.qid),
-                outcome=ends.get(message.verdict, "granted"),
-            )
-            self._publish(message.session, event)
+    def _look_later(self) -> None:
+        self.ctx.start_timer(self._idle_seconds / LOOKS, Look())
 
     # --- requests
 
@@ -335,7 +347,10 @@ class Gateway(Actor):
     def _request(self, ticket: int, path: str, make: Callable[[int], Request], *, token: bytes = b"") -> None:
         self._post(path, make(self._number()), Waiting(ticket, token=token))
 
-    def _post(self, path: str, message: Request, waiting: Waiting) -> None:
+    def _send(self, path: str, make: Callable[[int], OfSleep], asked: Asked) -> None:
+        self._post(path, make(self._number()), asked)
+
+    def _post(self, path: str, message: Request, waiting: Waiting | Asked) -> None:
         self._waiting[message.id] = waiting
         if self.ctx.post(self._refs[path], message, message.id) is not Posted.ACCEPTED:
             busy = Failed(id=message.id, code="daemon.busy", reason="the daemon has too much to do", advice="try again")
@@ -345,11 +360,17 @@ class Gateway(Actor):
         waiting = self._waiting.pop(message.id, None)
         if waiting is None:
             return
+        if isinstance(waiting, Asked):
+            self._sleeping.answered(waiting, message, self.ctx)
+            return
         answer: Answer = message
         if isinstance(message, Done) and waiting.token:
             self._shelf().put(waiting.token, message.seq)
         elif isinstance(message, Done) and waiting.session:
             answer = SessionOpened(session=waiting.session)
+            if waiting.session in self._roster:
+                live = self._roster[waiting.session]
+                live.stage, live.first = Stage.AWAKE, message.seq
         elif waiting.session in self._roster:  # nobody made a principal of it
             self._opener.close(self._roster[waiting.session])
         self._desk.settle(waiting.ticket, answer)

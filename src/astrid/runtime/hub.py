@@ -10,7 +10,7 @@ Source: the first Astrid (a bounded channel per session); architecture 5 (stream
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import trio
@@ -61,8 +61,8 @@ class Subscription:
 class _Kept:
     """The latest events of one session."""
 
-    def __init__(self) -> None:
-        self.number = 0  # of the last event that counted
+    def __init__(self, number: int) -> None:
+        self.number = number  # of the last event that counted
         self._events: deque[bytes] = deque()
         self._bytes = 0
 
@@ -80,29 +80,33 @@ class _Kept:
 
 
 class Hub:
-    """All sessions' events."""
+    """All sessions' events.  ``before`` gives the number of the last event of a session that sleeps, 0 of others."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Callable[[bytes], int] = lambda session: 0) -> None:
+        self._before = before
         self._kept: dict[bytes, _Kept] = {}
         self._listeners: dict[bytes, list[Subscription]] = {}
 
     def number(self, session: bytes) -> int:
         """The number of the last event of ``session`` that counted; 0 if there was none, or the session is over."""
         kept = self._kept.get(session)
-        return 0 if kept is None else kept.number
+        return self._before(session) if kept is None else kept.number
 
     def publish(self, session: bytes, event: bytes, *, provisional: bool = False) -> None:
         """Say ``event`` to whoever listens to ``session``; one that is not provisional must carry ``number(session)
         + 1``.
         """
         if not provisional:
-            self._kept.setdefault(session, _Kept()).add(event)
+            kept = self._kept.get(session)
+            if kept is None:
+                kept = self._kept[session] = _Kept(self._before(session))
+            kept.add(event)
         for listener in self._listeners.get(session, ()):
             listener.push(event, provisional=provisional)
 
     def subscribe(self, session: bytes, after: int) -> tuple[Subscription, int]:
         """Listen to ``session`` from the event after number ``after`` on; also the number really begun after."""
-        begun, events = self._kept.get(session, _Kept()).after(after)
+        begun, events = (self._kept.get(session) or _Kept(self._before(session))).after(after)
         subscription = Subscription(session, events)
         self._listeners.setdefault(session, []).append(subscription)
         return subscription, begun
@@ -119,6 +123,15 @@ class Hub:
     def listeners(self, session: bytes) -> int:
         """How many listen to ``session``."""
         return len(self._listeners.get(session, ()))
+
+    def rest(self, session: bytes) -> None:
+        """The session sleeps: drop its events.  Whoever listens goes on listening."""
+        self._kept.pop(session, None)
+
+    def wake(self, session: bytes) -> None:
+        """The session sleeps no more in a moment: its events are numbered on."""
+        if session not in self._kept:
+            self._kept[session] = _Kept(self._before(session))
 
     def forget(self, session: bytes) -> None:
         """The session is over and nobody will ask again."""

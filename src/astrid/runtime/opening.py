@@ -1,6 +1,7 @@
-"""How a session comes to be: its tool hosts, its tokens, its actor.
+"""How a session comes to be, or is there again: its tool hosts, its tokens, its actor.
 
-Never: grants anything.  A session gets what the user signed for the workspace, narrowed to it.
+Never: grants anything.  A session gets what the user signed for the workspace, narrowed to it; one that wakes, what is
+left of that when it wakes.
 
 Source: architecture 4, 6; threats 30, 42, 52.
 """
@@ -9,19 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from astrid.core.facts import Facts
-from astrid.core.ids import session_id
+from astrid.core.ids import SessionId, session_id
 from astrid.core.keys import SigningKey
 from astrid.core.tokens import Token
-from astrid.errors import TokenError
+from astrid.core.turn_messages import decode_row
+from astrid.core.turn_state import Idle, restore
+from astrid.errors import InputError, TokenError
 from astrid.hosts.session import RANK as SESSION_RANK
-from astrid.hosts.session import Session
+from astrid.hosts.session import Past, Session
 from astrid.hosts.tool_host import Ping, tool_host
 from astrid.kernel import ChildSpec, Context, Ref, SupervisorHandle
+from astrid.messages.archive import Recalled
 from astrid.messages.gate import Register
-from astrid.messages.gateway import OpenSession, SessionLine
+from astrid.messages.gateway import OpenSession
 from astrid.ports import Clock, Entropy, ToolServer
-from astrid.runtime.parts import Catalogue, Live, Place
+from astrid.runtime.dormant import Dormant
+from astrid.runtime.parts import Brain, Catalogue, Live, Options, Place
 from astrid.runtime.shelf import Shelf
 from astrid.runtime.wallet import HolderWallet
 
@@ -60,6 +67,7 @@ class Opener:
         self._clock = clock
         self._entropy = entropy
         self._fronts: dict[str, Ref] = {}
+        self._options: dict[bytes, Options] = {}  # of each workspace, the last that a session got
 
     async def open(self, message: OpenSession, number: int, ctx: Context) -> tuple[Live, Register]:
         """A session that has started, and what makes it a principal once the gate has it; both under ``number``.
@@ -70,13 +78,68 @@ class Opener:
         """
         place = self._catalogue.place(message.workspace)
         brain = self._catalogue.brain(message.model)
-        mode = self._catalogue.mode(message.mode)
-        limits = self._catalogue.limits(message.budget_micros)
+        options = Options(
+            place.root,
+            self._catalogue.mode(message.mode).value,
+            message.model,
+            brain.name,
+            message.budget_micros,
+            message.max_turns,
+            message.interactive,
+        )
         session = session_id(self._entropy.random_bytes(16), scripted=brain.scripted)
         key = SigningKey.from_seed(self._entropy.random_bytes(32)).public
+        live, register = await self._start(place, brain, self._shared(place, options), session, key, None, ctx)
+        return live, msgspec.structs.replace(register, id=number)
+
+    async def wake(
+        self, session: SessionId, record: Dormant, recalled: Recalled, ctx: Context
+    ) -> tuple[Live, Register]:
+        """As ``open``, for a session that slept: by its own name, with what the user's grants allow it now.  What
+        makes it a principal has no number yet.
+
+        Raises:
+            AstridError: as ``open``; or it is not what it was: another folder is where its workspace was, or its
+                journal shows a turn that did not end.
+            KernelError: a tool host does not come up.
+        """
+        options, numbers = record.options, record.numbers
+        place = self._catalogue.place(options.workspace)
+        brain = self._catalogue.brain(options.model)
+        # SAFETY: what the log says of the session, not the path, is what its calls, grants and questions name.
+        if (place.identity, options.mode, brain.name) != (recalled.workspace, recalled.mode, recalled.model):
+            raise InputError(
+                "session.elsewhere",
+                "the session's workspace or model is not the one that it had",
+                where=options.workspace,
+                advice="put it back, or start another session",
+            )
+        setting = self._catalogue.setting(place, brain, options.max_turns)
+        turn = restore(setting, map(decode_row, recalled.rows))
+        if not isinstance(turn.phase, Idle):
+            raise InputError(
+                "session.unfinished", "the session's journal shows a turn that did not end", advice="start another one"
+            )
+        past = Past(turn, len(recalled.rows), recalled.answers)
+        live, register = await self._start(place, brain, options, session, recalled.key, past, ctx)
+        live.created_ns, live.first = numbers.created_ns, numbers.first
+        live.turns, live.deferred = numbers.turns, numbers.deferred
+        return live, msgspec.structs.replace(register, wakes=True)
+
+    async def _start(
+        self,
+        place: Place,
+        brain: Brain,
+        options: Options,
+        session: SessionId,
+        key: bytes,
+        past: Past | None,
+        ctx: Context,
+    ) -> tuple[Live, Register]:
+        mode, limits = self._catalogue.mode(options.mode), self._catalogue.limits(options.budget_micros)
         base, grants = self._shelf().for_mode(self._live(place), mode, place.root)
         first = self._wallet.pass_on(base, grants, holder=key, session=session, purse_micros=limits.session_micros)
-        setting = self._catalogue.setting(place, brain, message.max_turns)
+        setting = self._catalogue.setting(place, brain, options.max_turns)
         await self._up(f"workspace-{place.identity.hex()}", place.toolbox, place.server, ctx)
         for extra in self._catalogue.extras():
             await self._up(extra.name, extra.toolbox, extra.server, ctx)
@@ -93,22 +156,13 @@ class Opener:
             wallet=self._wallet,
             clock=self._clock,
             context_tokens=brain.context_tokens,
+            past=past,
         )
         spec = ChildSpec(id=session.hex(), factory=lambda: actor, restart="temporary", rank=SESSION_RANK, shutdown=5.0)
         ref = self._supervisor(SESSIONS).start_child(spec)
         self._made(ref)
-        line = SessionLine(
-            session=session,
-            workspace=place.root,
-            mode=mode.value,
-            model=brain.name,
-            state="idle",
-            created_ns=self._clock.now_ns(),
-            turns=0,
-            deferred=0,
-        )
         register = Register(
-            id=number,
+            id=0,
             ref=ref.id,
             key=key,
             session=session,
@@ -117,10 +171,17 @@ class Opener:
             mode=mode.value,
             model=brain.name,
             scripted=brain.scripted,
-            asks=message.interactive,
+            asks=options.interactive,
             limits=limits,
         )
-        return Live(session, ref, line, own_host=model_host if brain.scripted else ""), register
+        own_host = model_host if brain.scripted else ""
+        return Live(session, ref, options, self._clock.now_ns(), own_host, active=ctx.now()), register
+
+    def _shared(self, place: Place, options: Options) -> Options:
+        """``options``, or the same that another session of the workspace has: of many that sleep they are a part."""
+        if self._options.get(place.identity) != options:
+            self._options[place.identity] = options
+        return self._options[place.identity]
 
     def close(self, live: Live) -> None:
         """Have a session end, and what runs for it alone."""
@@ -146,7 +207,8 @@ class Opener:
 
     async def _up(self, name: str, toolbox: str, server: ToolServer, ctx: Context) -> None:
         """Have a tool host running, with its tools on offer."""
-        front = self._fronts.get(name)
+        # One that an earlier start of the gateway had started is there already.
+        front = self._fronts.get(name) or self._refs.get(f"{TOOLS}/{name}/front")
         if front is None or not front.alive:
             spec = tool_host(name, toolbox, lambda: server, self._refs["root/interceptor"], self._made)
             self._supervisor(TOOLS).start_child(spec)

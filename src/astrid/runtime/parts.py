@@ -5,6 +5,7 @@ Source: architecture 4.
 
 from __future__ import annotations
 
+import enum
 from typing import Protocol
 
 import msgspec
@@ -15,6 +16,7 @@ from astrid.core.ids import SessionId
 from astrid.core.turn_messages import Setting
 from astrid.kernel import Ref
 from astrid.messages.gateway import SessionLine
+from astrid.messages.session import Hear
 from astrid.ports import ToolServer
 
 
@@ -73,13 +75,55 @@ class Catalogue(Protocol):
         ...
 
 
+class Options(msgspec.Struct, frozen=True):
+    """How a session was opened.  ``model`` is what was asked for, ``name`` what it is called."""
+
+    workspace: str
+    mode: str
+    model: str
+    name: str
+    budget_micros: int
+    max_turns: int
+    interactive: bool
+
+
+class Stage(enum.Enum):
+    """Where a session that is there stands."""
+
+    RISING = "rising"  # it is not a principal yet, or not again
+    AWAKE = "awake"
+    DROWSY = "drowsy"  # the gate was asked to let it go
+    LEAVING = "leaving"  # the gate let it go; its actor ends
+
+
 class Live(msgspec.Struct):
-    """A session that is there.  ``own_host`` is the tool host that serves it alone, if one does."""
+    """A session that is there.  ``own_host`` is the tool host that serves it alone, if one does; ``first`` the record
+    that says that it started, ``active`` when something was last said to it or by it; ``held`` what it is to hear as
+    soon as it hears anything.
+    """
 
     session: SessionId
     ref: Ref
-    line: SessionLine
+    options: Options
+    created_ns: int
     own_host: str = ""
     running: bool = False
     turns: int = 0
     deferred: int = 0
+    first: int = 0
+    active: float = 0.0
+    stage: Stage = Stage.RISING
+    held: Hear | None = None
+
+    def line(self) -> SessionLine:
+        """As it is listed."""
+        return SessionLine(
+            session=self.session,
+            workspace=self.options.workspace,
+            mode=self.options.mode,
+            model=self.options.name,
+            state="running" if self.running else "idle",
+            created_ns=self.created_ns,
+            turns=self.turns,
+            deferred=self.deferred,
+        )

@@ -6,6 +6,7 @@
     ├─ interceptor       the gate: every effect passes here
     ├─ tools             one_for_one: workspace-<id>, model-<id>, each a front and one worker per call in hand
     ├─ sessions          one_for_one: <session id>
+    ├─ archive           reads what the log says of a session that is to wake
     └─ gateway           opens and closes sessions for connections
 
 Source: architecture 4.
@@ -19,12 +20,21 @@ from astrid.guard.approvals import Approvals
 from astrid.guard.audit import Audit
 from astrid.guard.interceptor import Interceptor
 from astrid.kernel import ChildSpec, Ref, SupervisorSpec, System
+from astrid.runtime.archive import Archive
 from astrid.runtime.boot import World
 from astrid.runtime.gateway import Gateway
 from astrid.runtime.opening import Opener
 from astrid.runtime.parts import Live
 
-RANKS = {"audit": 10, "approvals": 20, "tools": 25, "interceptor": 30, "sessions": 40, "gateway": 50}
+RANKS = {
+    "audit": 10,
+    "archive": 15,
+    "approvals": 20,
+    "tools": 25,
+    "interceptor": 30,
+    "sessions": 40,
+    "gateway": 50,
+}
 CAPACITY = 65_536
 
 
@@ -98,6 +108,9 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
             made=directory.add,
         )
 
+    def archive() -> Archive:
+        return Archive(world.consult, world.keys, world.identity.roots, directory.add)
+
     def gateway() -> Gateway:
         opener = Opener(
             facts=lambda: world.facts,
@@ -119,6 +132,8 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
             hub=world.hub,
             desk=world.desk,
             roster=roster,
+            dormitory=world.dormitory,
+            idle_seconds=world.config.runtime.idle_secs,
             refs=directory.by_path,
             made=directory.add,
         )
@@ -141,6 +156,7 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
             ),
             SupervisorSpec(id="tools", rank=RANKS["tools"], stop="together"),
             SupervisorSpec(id="sessions", rank=RANKS["sessions"], stop="together"),
+            ChildSpec(id="archive", factory=archive, rank=RANKS["archive"]),
             ChildSpec(id="gateway", factory=gateway, rank=RANKS["gateway"], capacity=CAPACITY),
         ),
     )

@@ -29,7 +29,7 @@ from astrid.wire.fields import (
 
 DaemonMode = Literal["ephemeral", "persistent"]
 SettledAs = Literal["settled", "already-settled", "expired", "refused"]
-SessionState = Literal["idle", "running", "waiting"]
+SessionState = Literal["idle", "running", "waiting", "asleep"]
 ScopeText = Literal["once", "session", "workspace", "always"]
 AssuranceText = Literal["plain", "sealed", "device", "relayed"]
 
@@ -90,9 +90,10 @@ class TurnStarted(Answer, frozen=True, kw_only=True):
 
 
 class Sessions(Answer, frozen=True, kw_only=True):
-    """The live sessions."""
+    """The sessions; ``left_out`` is how many of those that sleep, the ones that do so longest, did not fit."""
 
     sessions: tuple[SessionInfo, ...]
+    left_out: Safe
 
 
 class Status(Answer, frozen=True, kw_only=True):

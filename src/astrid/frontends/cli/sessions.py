@@ -22,7 +22,9 @@ from astrid.wire import results as r
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``astrid sessions``."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="the live sessions").add_argument("--json", action="store_true", help="print JSON")
+    actions.add_parser("list", help="the sessions, awake and asleep").add_argument(
+        "--json", action="store_true", help="print JSON"
+    )
     end = actions.add_parser("end", help="save a session and end it")
     end.add_argument("id", metavar="ID")
     end.add_argument("--json", action="store_true", help="print JSON")
@@ -45,11 +47,13 @@ async def _list(home: Home, *, as_json: bool) -> int:
     async with connect(home, start_daemon=True) as client:
         known = cast("r.Sessions", await client.call("listSessions", p.ListSessions()))
     if as_json:
-        print(json.dumps({"sessions": [_plain(info) for info in known.sessions]}))
+        print(json.dumps({"sessions": [_plain(info) for info in known.sessions], "left_out": known.left_out}))
         return DONE
     for info in known.sessions:
         spent = format_usd(Micros(int(info.spent_micros)))
         print(plain(f"{info.session_id} {info.state}, {info.mode}, {info.model}, {spent}, {info.workspace}"))
+    if known.left_out:
+        print(f"and {known.left_out} more that sleep")
     return DONE
 
 

@@ -45,4 +45,5 @@ TEMPLATE = """\
 
 [runtime]
 # max_turns = 50                 # how many model calls one input may lead to
+# idle_secs = 300                # how long a session does nothing, and nobody listens to it, before it goes to sleep
 """
