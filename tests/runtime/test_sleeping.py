@@ -43,7 +43,7 @@ from tests.fakes.home import USER
 from tests.fakes.runtime import Runtime, running, turn
 
 IDLE = 300.0
-TRIES = 2_000
+TRIES = 100_000
 READ = ("c1", "read_file", '{"file_path": "a.txt"}')
 
 
@@ -132,6 +132,8 @@ async def test_an_idle_session_leaves_nothing_but_its_record(tmp_path: Path, moc
         assert world.facts.principals == {}
         assert len(world.dormitory) == 1
         assert session not in world.hub._kept
+        assert [path for path in runtime.directory.by_path if path.startswith("root/sessions/")] == []
+        assert all(ref.alive for ref in runtime.directory.by_id.values())
         gateway: Any = runtime.gateway.cell.life
         gate: Any = runtime.directory.by_path["root/interceptor"].cell.life
         assert (gateway._actor._roster, gateway._actor._waiting) == ({}, {})

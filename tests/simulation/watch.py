@@ -95,12 +95,20 @@ class Watch:
                     self.wrong("I5", "somebody was asked what is not in the log")
                 self.asked(message)
             case Register():
-                self.records.keys[message.key] = message.session
-                self._keys[message.ref] = message.key
-                limits = message.limits
-                self.records.caps[message.session] = (limits.per_action_micros, limits.session_micros)
+                self._register(message)
             case _:
                 pass
+
+    def _register(self, message: Register) -> None:
+        """Somebody is made a principal; one that wakes is who it was, and no richer."""
+        caps = (message.limits.per_action_micros, message.limits.session_micros)
+        if message.wakes:
+            self._note("woke")
+            if self.records.keys.get(message.key) != message.session or self.records.caps[message.session] != caps:
+                self.wrong("I7", "a session wakes as somebody else")
+        self.records.keys[message.key] = message.session
+        self._keys[message.ref] = message.key
+        self.records.caps[message.session] = caps
 
     def _execute(self, message: Execute) -> None:
         """A host is told to run a call: there is a durable permit for these very bytes, and it was not used."""

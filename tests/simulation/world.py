@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+import trio
 
 from astrid.core.canon import Digest, Domain, digest
 from astrid.core.checkpoint import verify_checkpoint
@@ -22,10 +24,11 @@ from astrid.core.turn_messages import Setting
 from astrid.errors import InputError
 from astrid.home import Home
 from astrid.hosts.model import ModelServer
-from astrid.ports import Entropy, ToolServer
+from astrid.ports import Entropy, LogReader, ToolServer
 from astrid.runtime.boot import EPOCH, Identity, World, log_keys
-from astrid.runtime.config import Config, Loaded, SecurityTable
+from astrid.runtime.config import Config, Loaded, RuntimeTable, SecurityTable
 from astrid.runtime.desk import Desk
+from astrid.runtime.dormant import Dormitory
 from astrid.runtime.hub import Hub
 from astrid.runtime.log import read_log
 from astrid.runtime.parts import Brain, Extra, Place
@@ -37,6 +40,8 @@ from tests.simulation.edges import MODEL, SPECS, SimClock, SimModel
 from tests.simulation.people import INSTALL, ROOT_PATH, WORKSPACE
 from tests.simulation.plan import Plan
 
+T = TypeVar("T")
+IDLE_S = (1, 2, 300)  # how long a session does nothing before it goes to sleep
 IDENTITY = Identity(INSTALL, log_keys(INSTALL), roots_of(INSTALL, epoch=EPOCH), RUNTIME, HOLDER)
 _POLICIES = {
     "": PolicyConfig(),
@@ -108,7 +113,8 @@ class SimWorld(World):
         self.disk = disk
         self.store = disk
         self.identity = IDENTITY
-        config = Config(security=SecurityTable(approval_timeout_secs=plan.wait_s))
+        idle = RuntimeTable(idle_secs=IDLE_S[plan.seed % len(IDLE_S)])
+        config = Config(security=SecurityTable(approval_timeout_secs=plan.wait_s), runtime=idle)
         self.loaded = Loaded(config, (_POLICIES[plan.policy],), ())
         self.config = config
         self.policy = _READY[plan.policy]
@@ -116,7 +122,8 @@ class SimWorld(World):
         self.runtime_key = IDENTITY.runtime_key
         self.holder: bytes = IDENTITY.holder_key.public
         self.wallet = HolderWallet(IDENTITY.holder_key, IDENTITY.roots, entropy)
-        self.hub = Hub()
+        self.dormitory = Dormitory()
+        self.hub = Hub(self.dormitory.events)
         self.desk = Desk()
         self.facts = self._new_facts()
         self.shelf = Shelf(self.facts)
@@ -132,3 +139,8 @@ class SimWorld(World):
 
     def _keep(self, note: bytes) -> None:
         self.disk.pinned = note
+
+    async def consult(self, look: Callable[[LogReader], T]) -> T:
+        """Without a thread, in which nothing would be seeded; and never at once."""
+        await trio.sleep(0.001)
+        return look(self.disk.reader())

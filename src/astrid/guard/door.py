@@ -17,6 +17,7 @@ from astrid.kernel import Down, Sender
 from astrid.messages.gate import Offer, Prompted, Save, Strayed
 
 AUDIT, APPROVALS, INTERCEPTOR, GATEWAY = "root/audit", "root/approvals", "root/interceptor", "root/gateway"
+ARCHIVE = "root/archive"
 TOOLS, FRONT = "root/tools/", "/front"
 OF_SESSIONS = (Propose, Cancel, Save, Prompted)
 OF_HOSTS = (Offer, Prepared, Unprepared, Executed, Progress)
@@ -25,7 +26,7 @@ _OF_OTHERS = frozenset((*OF_SESSIONS, *OF_HOSTS, Strayed))
 
 def is_ours(message: object, sender: Sender) -> bool:
     """Whether it comes from the kernel, or from those whose unexpected word is a bug of the guard."""
-    return type(message) is Down or sender.path in (AUDIT, APPROVALS, INTERCEPTOR, GATEWAY)
+    return type(message) is Down or sender.path in (AUDIT, APPROVALS, INTERCEPTOR, ARCHIVE, GATEWAY)
 
 
 def is_host(sender: Sender) -> bool:

@@ -26,13 +26,13 @@ from astrid.core.tiles import inclusion_proof
 from astrid.core.tokens import Roots, verify_chain
 from astrid.core.verify import LogKeys
 from astrid.errors import AstridError, ChainError, InputError, InternalError
+from astrid.guard.door import GATEWAY, is_ours, strayed
 from astrid.kernel import Actor, Ref, Sender
 from astrid.messages.archive import Recall, Recalled
 from astrid.messages.gate import Failed
 from astrid.ports import LogReader
 from astrid.runtime.proofs import tiles_of
 
-GATEWAY = "root/gateway"
 PAGE = 500
 Consult = Callable[[Callable[[LogReader], Recalled]], Awaitable[Recalled]]
 
@@ -40,10 +40,19 @@ Consult = Callable[[Callable[[LogReader], Recalled]], Awaitable[Recalled]]
 class Archive(Actor):
     """See the module.  ``consult`` lets a function look at the log, where that keeps nobody waiting."""
 
-    def __init__(self, consult: Consult, keys: LogKeys, roots: Roots, made: Callable[[Ref], None]) -> None:
+    def __init__(
+        self,
+        consult: Consult,
+        keys: LogKeys,
+        roots: Roots,
+        *,
+        gate: Callable[[], Ref | None],
+        made: Callable[[Ref], None],
+    ) -> None:
         self._consult = consult
         self._keys = keys
         self._roots = roots
+        self._gate = gate
         self._made = made
 
     async def started(self) -> None:
@@ -52,8 +61,18 @@ class Archive(Actor):
 
     async def receive(self, message: object, sender: Sender) -> object:
         """One session at a time, so that many that wake at once do not keep everything else from the processor."""
-        if not isinstance(message, Recall) or sender.path != GATEWAY:
-            raise InternalError("archive.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
+        match message:
+            case Recall() if sender.path == GATEWAY:
+                await self._recall(message, sender)
+            case _ if is_ours(message, sender):
+                raise InternalError("archive.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
+            case _:  # of somebody who is not trusted: the gate has it recorded
+                gate = self._gate()
+                if gate is not None:
+                    self.ctx.post(gate, strayed(message, sender))
+        return None
+
+    async def _recall(self, message: Recall, sender: Sender) -> None:
         try:
             found = await self._consult(lambda reader: recall_session(reader, message, self._keys, self._roots))
         except AstridError as error:
@@ -61,7 +80,6 @@ class Archive(Actor):
             self.ctx.answer(sender, message.id, told)
         else:
             self.ctx.answer(sender, message.id, found)
-        return None
 
 
 def recall_session(reader: LogReader, wanted: Recall, keys: LogKeys, roots: Roots) -> Recalled:

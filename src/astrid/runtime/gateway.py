@@ -18,7 +18,7 @@ import msgspec
 
 from astrid.core.facts import Facts
 from astrid.errors import AstridError, InputError, InternalError
-from astrid.guard.door import APPROVALS, AUDIT, INTERCEPTOR, is_ours, strayed
+from astrid.guard.door import APPROVALS, ARCHIVE, AUDIT, INTERCEPTOR, is_ours, strayed
 from astrid.kernel import Actor, Down, KernelError, Lane, Message, Posted, Ref, Sender
 from astrid.messages.approvals import Attend, OpenQuestion, QuestionEnded, Respond, SessionOver
 from astrid.messages.archive import Recalled
@@ -50,7 +50,7 @@ from astrid.runtime.hub import Hub
 from astrid.runtime.opening import Opener
 from astrid.runtime.parts import Live, Stage
 from astrid.runtime.shelf import Shelf
-from astrid.runtime.sleeping import ARCHIVE, Asked, Sleeping
+from astrid.runtime.sleeping import Asked, Sleeping
 from astrid.runtime.sleeping import Request as OfSleep
 
 RANK = 50

@@ -38,7 +38,9 @@ SESSIONS, TOOLS = "root/sessions", "root/tools"
 
 
 class Opener:
-    """See the module.  ``made`` is told of each session's ref; ``find`` gives the ref at a path."""
+    """See the module.  ``made`` is told of each session's ref, ``gone`` when that is nobody's any more; ``find`` gives
+    the ref at a path.
+    """
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Opener:
         supervisor: Callable[[str], SupervisorHandle],
         find: Callable[[str], Ref],
         made: Callable[[Ref], None],
+        gone: Callable[[Ref], None],
         clock: Clock,
         entropy: Entropy,
     ) -> None:
@@ -64,6 +67,7 @@ class Opener:
         self._supervisor = supervisor
         self._find = find
         self._made = made
+        self.gone = gone
         self._clock = clock
         self._entropy = entropy
         self._fronts: dict[str, Ref] = {}

@@ -29,7 +29,7 @@ import msgspec
 from astrid.core.facts import Facts
 from astrid.core.ids import SessionId
 from astrid.errors import AstridError
-from astrid.guard.door import AUDIT, INTERCEPTOR
+from astrid.guard.door import ARCHIVE, AUDIT, INTERCEPTOR
 from astrid.kernel import Context, KernelError, Message, Posted, Ref
 from astrid.messages.archive import Recall, Recalled
 from astrid.messages.gate import Done, Failed, Register, Release
@@ -41,7 +41,6 @@ from astrid.runtime.hub import Hub
 from astrid.runtime.opening import Opener
 from astrid.runtime.parts import Live, Stage
 
-ARCHIVE = "root/archive"
 Request = Release | TakeCheckpoint | Recall | Register
 
 
@@ -135,6 +134,7 @@ class Sleeping:
             ),
         )
         del self._roster[live.session]
+        self._opener.gone(live.ref)
         self._dormitory.put(live.session, record)
         self._hub.rest(live.session)
         if hear is not None:

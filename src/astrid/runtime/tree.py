@@ -59,6 +59,12 @@ class Directory:
                     del self.by_path[known.path]
             self._living = len(self.by_id)
 
+    def remove(self, ref: Ref) -> None:
+        """``ref`` has ended for good, and is to be forgotten at once: it holds on to what it was made of."""
+        self.by_id.pop(ref.id, None)
+        if self.by_path.get(ref.path) == ref:
+            del self.by_path[ref.path]
+
     def later(self, path: str) -> Callable[[], Ref | None]:
         """The actor at ``path``, which starts later than whoever asks; ``None`` until then."""
         return lambda: self.by_path.get(path)
@@ -109,7 +115,13 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
         )
 
     def archive() -> Archive:
-        return Archive(world.consult, world.keys, world.identity.roots, directory.add)
+        return Archive(
+            world.consult,
+            world.keys,
+            world.identity.roots,
+            gate=directory.later("root/interceptor"),
+            made=directory.add,
+        )
 
     def gateway() -> Gateway:
         opener = Opener(
@@ -122,6 +134,7 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
             supervisor=lambda path: directory.running().supervisor(path),
             find=lambda path: directory.running().ref(path),
             made=directory.add,
+            gone=directory.remove,
             clock=world.clock,
             entropy=world.entropy,
         )
