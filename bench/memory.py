@@ -10,6 +10,7 @@ gateway and the supervisor know of it, its token, and its share of the log's wri
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import resource
@@ -23,17 +24,20 @@ from pathlib import Path
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+import astrid.runtime.dormant as dormant
 import astrid.runtime.gateway as gateway
 from astrid.core.grants import Mode
 from astrid.kernel import Actor, ChildSpec, Sender, SupervisorSpec, System, open_system
 from astrid.messages.gateway import OpenSession, SessionOpened
 from bench import measure
 from bench.measure import Row
-from tests.fakes.runtime import running
+from tests.fakes.runtime import Runtime, running
 
 COUNT = 10_000
+WARM_ASLEEP = 10_000
 WARM = 200  # made before the first look, so that what is made once is not counted
 RECORD = b"r" * 100  # what an actor sleeps on
+AWAKE_SECONDS, ASLEEP_SECONDS = 10**9, 1
 KIB = 1024
 STATM = Path("/proc/self/statm")
 
@@ -53,16 +57,22 @@ class Sleepy(Idle):
 
 
 def resident_bytes() -> int:
-    """What the system counts as this process's memory now; where it does not tell, the most that it ever was."""
+    """What the system counts as this process's memory now; where it does not tell, the most that it ever was.
+
+    What the allocator of C keeps for the next one who asks is given back first, before either look: it is nobody's.
+    """
     gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
     if STATM.exists():
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-async def grown(make: Callable[[int], Awaitable[None]]) -> float:
-    """Bytes for each of ``COUNT`` that ``make`` makes."""
-    await make(WARM)
+async def grown(make: Callable[[int], Awaitable[None]], warm: int = WARM) -> float:
+    """Bytes for each of ``COUNT`` that ``make`` makes, after it has made ``warm``."""
+    await make(warm)
     before = resident_bytes()
     await make(COUNT)
     return (resident_bytes() - before) / COUNT
@@ -116,33 +126,70 @@ async def asleep() -> float:
     return await actors(Sleepy, idle=0.002)
 
 
+@asynccontextmanager
+async def opening(idle_seconds: float) -> AsyncIterator[tuple[Runtime, Callable[[], Awaitable[None]]]]:
+    """A whole runtime, and how one session more is opened."""
+    os.environ["ANTHROPIC_API_KEY"] = "none"  # nothing is asked of a model
+    with tempfile.TemporaryDirectory(prefix="astrid-bench-") as folder:
+        async with running(Path(folder), idle_seconds=idle_seconds) as runtime:
+            await runtime.grant(Mode.GUIDED)
+
+            async def make() -> None:
+                opened = await runtime.by_ticket(
+                    lambda number: OpenSession(
+                        ticket=number,
+                        workspace=str(runtime.workspace),
+                        mode="guided",
+                        model="anthropic/claude-opus-5",
+                        budget_micros=0,
+                        max_turns=0,
+                        interactive=True,
+                    )
+                )
+                assert isinstance(opened, SessionOpened), opened
+
+            yield runtime, make
+
+
 async def sessions() -> float:
     """Bytes of a session that nobody has said anything to."""
     gateway.MAX_SESSIONS = 2 * COUNT
-    os.environ["ANTHROPIC_API_KEY"] = "none"  # nothing is asked of a model
-    with tempfile.TemporaryDirectory(prefix="astrid-bench-") as folder:
-        async with running(Path(folder)) as runtime:
-            await runtime.grant(Mode.GUIDED)
+    async with opening(AWAKE_SECONDS) as (_, make_one):
 
-            async def make(count: int) -> None:
-                for _ in range(count):
-                    opened = await runtime.by_ticket(
-                        lambda number: OpenSession(
-                            ticket=number,
-                            workspace=str(runtime.workspace),
-                            mode="guided",
-                            model="anthropic/claude-opus-5",
-                            budget_micros=0,
-                            max_turns=0,
-                            interactive=True,
-                        )
-                    )
-                    assert isinstance(opened, SessionOpened), opened
+        async def make(count: int) -> None:
+            for _ in range(count):
+                await make_one()
 
-            return await grown(make)
+        return await grown(make)
 
 
-PARTS = {part.__name__: part for part in (tasks, actors, asleep, sessions)}
+async def sleepers() -> float:
+    """Bytes of a session that sleeps, in the whole of the runtime: kernel, gate, gateway and all."""
+    gateway.MAX_SESSIONS = 2 * WARM
+    dormant.MAX_ASLEEP = 2 * (COUNT + WARM_ASLEEP)
+    async with opening(ASLEEP_SECONDS) as (runtime, make_one):
+        world, made = runtime.world, 0
+
+        async def make(count: int) -> None:
+            nonlocal made
+            for _ in range(count):
+                await make_one()
+                made += 1
+                if made % WARM == 0:
+                    # In waves, so that what the wake ones took is there for the next, as it is in a daemon that runs.
+                    with trio.fail_after(60):
+                        while len(world.dormitory) < made:  # noqa: ASYNC110 - nobody in the product tells
+                            await trio.sleep(ASLEEP_SECONDS / 4)
+            await wait_all_tasks_blocked()
+            children = runtime.system.snapshot().root.children
+            asleep = next(child for child in children if child.path == "root/sessions")
+            assert (len(world.dormitory), asleep.children, world.facts.principals) == (made, (), {})  # type: ignore[union-attr]
+
+        # Until the log's database has filled what it keeps of its pages in memory: 2 MB, whoever writes.
+        return await grown(make, WARM_ASLEEP)
+
+
+PARTS = {part.__name__: part for part in (tasks, actors, asleep, sessions, sleepers)}
 
 
 def bytes_of(part: str) -> float:
@@ -172,12 +219,13 @@ def rows(rounds: int) -> Iterator[Row]:
         unit="KB",
         detail=f"opened through the gateway; {COUNT * session / KIB**2:.0f} MB together",
     )
+    asleep = bytes_of("sleepers")
     yield Row(
-        what=f"a passivated actor, of {COUNT:,} (no session sleeps yet)",
-        measured=sleeper,
+        what=f"a session that sleeps, of {COUNT:,}",
+        measured=asleep,
         bar=300,
         unit="B",
-        detail=f"with a record of {len(RECORD)} bytes",
+        detail=f"in the whole runtime; an actor that sleeps in the kernel takes {sleeper:.0f} B",
     )
 
 
