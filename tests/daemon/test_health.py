@@ -62,7 +62,7 @@ async def test_a_session_that_is_idle_and_alone_is_ended_after_its_time(
     assert LEFT_SECONDS <= ended - began <= LEFT_SECONDS + 3 * LOOK_SECONDS
 
 
-@pytest.mark.parametrize(("state", "listened"), [("running", False), ("idle", True)])
+@pytest.mark.parametrize(("state", "listened"), [("running", False), ("idle", True), ("asleep", False)])
 async def test_a_session_that_works_or_has_a_listener_is_left_alone(
     autojump_clock: MockClock, tmp_path: Path, state: str, listened: bool
 ) -> None:

@@ -184,3 +184,34 @@ def test_nothing_is_kept_of_what_is_over() -> None:
     assert (hub.listeners(ONE), hub.number(ONE)) == (0, 0)
     assert not hub._kept
     assert not hub._listeners
+
+
+async def test_the_events_of_one_that_slept_are_numbered_on(autojump_clock: MockClock) -> None:
+    hub = Hub({ONE: 7}.__getitem__)
+    say(hub, 1)
+    listener, begun = hub.subscribe(ONE, 2)
+    assert (begun, hub.number(ONE)) == (7, 8)  # what was before is a gap that can be seen
+    assert await listener.wait_events() == [numbered(8)]
+
+
+def test_one_that_sleeps_keeps_its_number_and_none_of_its_events() -> None:
+    before = {ONE: 0}
+    hub = Hub(lambda session: before.get(session, 0))
+    say(hub, 3)
+    before[ONE] = hub.number(ONE)
+    hub.rest(ONE)
+    assert (hub._kept, hub.number(ONE), hub.subscribe(ONE, 1)[1]) == ({}, 3, 3)
+    hub.wake(ONE)
+    del before[ONE]
+    assert hub.number(ONE) == 3
+
+
+async def test_whoever_listens_to_one_that_falls_asleep_hears_what_it_says_when_it_wakes(
+    autojump_clock: MockClock,
+) -> None:
+    hub = Hub()
+    listener, _ = hub.subscribe(ONE, 0)
+    hub.rest(ONE)
+    hub.wake(ONE)
+    say(hub, 1)
+    assert await listener.wait_events() == [numbered(1)]
