@@ -23,8 +23,12 @@ from astrid.core.grants import Mode
 from astrid.core.install import Revocation, sign_statement
 from astrid.core.records import JournalRow, Kind, seal
 from astrid.core.tokens import verify_chain
-from astrid.messages.gate import Done
+from astrid.core.turn_messages import InputRow, decode_row
+from astrid.errors import ChainError
+from astrid.messages.archive import Recall, Recalled
+from astrid.messages.gate import Done, Release
 from astrid.messages.gateway import (
+    AskCheckpoint,
     CancelTurn,
     EndSession,
     Input,
@@ -34,12 +38,14 @@ from astrid.messages.gateway import (
     SessionOpened,
     Taken,
 )
+from astrid.runtime import archive as archive_module
 from astrid.runtime import dormant as dormant_module
 from astrid.runtime import gateway as gateway_module
+from astrid.runtime.archive import recall_session
 from astrid.runtime.gateway import Gateway
 from astrid.runtime.sleeping import Asked, Step
 from astrid.runtime.verify import Result, Trust, verify_home
-from tests.fakes.home import USER
+from tests.fakes.home import HOLDER, USER
 from tests.fakes.runtime import Runtime, running, turn
 
 IDLE = 300.0
@@ -162,8 +168,18 @@ async def test_whoever_was_told_something_a_moment_ago_stays_awake(tmp_path: Pat
         await is_in(runtime, session, "asleep")
 
 
-async def test_whoever_waits_for_a_person_stays_awake(tmp_path: Path, mock_clock: MockClock) -> None:
-    async with running(tmp_path) as runtime:
+async def test_whoever_waits_for_a_person_is_not_even_asked_to_sleep(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    post = Gateway._post
+
+    def heard(self: Gateway, path: str, message: Any, waiting: Any) -> None:
+        asked.append(message)
+        post(self, path, message, waiting)
+
+    monkeypatch.setattr(Gateway, "_post", heard)
+    async with running(tmp_path, idle_seconds=50) as runtime:
         await opened(runtime)
         await runtime.attend()
         runtime.model.says = [("c1", "bash", '{"command": "echo hello"}')]
@@ -172,6 +188,7 @@ async def test_whoever_waits_for_a_person_stays_awake(tmp_path: Path, mock_clock
         runtime.world.hub.unsubscribe(runtime.events)
         await pass_time(mock_clock, 0.9 * IDLE)
         assert await states(runtime) == ["running"]
+        assert [one for one in asked if isinstance(one, Release)] == []
 
 
 async def test_whoever_follows_a_script_keeps_their_place_in_it_and_never_sleeps(
@@ -714,6 +731,130 @@ async def test_a_gateway_that_breaks_on_the_way_leaves_nobody_between_sleep_and_
             await until(over)
             assert (children(runtime), runtime.world.facts.principals) == ([], {})
             assert not runtime.world.facts.quota.knows(session)
+
+
+async def test_no_number_of_a_request_is_used_again_by_a_gateway_that_broke(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late answer to the one that broke would pass for an answer to the next, about another session."""
+    numbers: dict[int, list[int]] = {1: [], 2: []}
+    post = Gateway._post
+
+    def heard(self: Gateway, path: str, message: Any, waiting: Any) -> None:
+        numbers[self.ctx.ref.cell.incarnation].append(message.id)
+        post(self, path, message, waiting)
+
+    monkeypatch.setattr(Gateway, "_post", heard)
+    async with running(tmp_path, broken=True) as runtime:
+        await opened(runtime)
+        runtime.gateway.cell.kill("by a test")
+        await pass_time(mock_clock, 5)
+        await runtime.open_shared()
+        assert numbers[2]
+        assert max(numbers[1]) < min(numbers[2])
+
+
+# ---- what the archive is told and finds
+
+
+async def remembered(runtime: Runtime, mock_clock: MockClock) -> Recall:
+    """What is asked about a session that said something."""
+    session = await opened(runtime)
+    await talk(runtime, "remember this")
+    await sleep(runtime, mock_clock)
+    checkpoint = await runtime.by_ticket(lambda n: AskCheckpoint(ticket=n))
+    record = runtime.world.dormitory.get(session)
+    assert record is not None
+    rows = runtime.world.facts.rows[session]
+    return Recall(id=1, session=session, first=record.numbers.first, rows=rows, note=checkpoint.note)
+
+
+async def recall(runtime: Runtime, wanted: Recall) -> Recalled:
+    world = runtime.world
+    return await world.consult(lambda reader: recall_session(reader, wanted, world.keys, world.identity.roots))
+
+
+async def test_what_the_log_says_of_a_session_is_all_of_it(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with running(tmp_path) as runtime:
+        wanted = await remembered(runtime, mock_clock)
+        found = await recall(runtime, wanted)
+        [started] = [body for kind, body in runtime.records() if kind is Kind.SESSION_STARTED]
+        assert (found.key, found.mode, found.model) == (started.principal, "guided", "fake/shared")  # type: ignore[attr-defined]
+        assert len(found.rows) == wanted.rows
+        assert isinstance(decode_row(found.rows[0]), InputRow)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"rows": -1}, {"rows": 1}, {"first": -1}, {"first": 1}], ids=["fewer", "more", "before", "behind"]
+)
+async def test_rows_that_the_gate_did_not_count_or_that_are_missing_are_refused(
+    tmp_path: Path, mock_clock: MockClock, fields: dict[str, int]
+) -> None:
+    async with running(tmp_path) as runtime:
+        wanted = await remembered(runtime, mock_clock)
+        changed = {name: getattr(wanted, name) + by for name, by in fields.items()}
+        with pytest.raises(ChainError) as caught:
+            await recall(runtime, msgspec.structs.replace(wanted, **changed))
+        assert caught.value.code == "session.changed"
+
+
+async def test_what_was_written_after_the_checkpoint_is_not_looked_at(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with running(tmp_path) as runtime:
+        wanted = await remembered(runtime, mock_clock)
+        await listen(runtime, 100)
+        await talk(runtime, "more")
+        assert runtime.world.facts.rows[wanted.session] > wanted.rows
+        assert len((await recall(runtime, wanted)).rows) == wanted.rows
+
+
+async def test_a_checkpoint_that_another_key_signed_shows_nothing(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with running(tmp_path) as runtime:
+        wanted = await remembered(runtime, mock_clock)
+        keys = msgspec.structs.replace(runtime.world.keys, runtime_key=HOLDER.public)
+        with pytest.raises(ChainError):
+            await runtime.world.consult(
+                lambda reader: recall_session(reader, wanted, keys, runtime.world.identity.roots)
+            )
+
+
+async def test_long_lives_are_read_by_the_page(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_module, "PAGE", 1)
+    async with running(tmp_path) as runtime:
+        wanted = await remembered(runtime, mock_clock)
+        assert len((await recall(runtime, wanted)).rows) == wanted.rows
+
+
+async def test_a_session_whose_turn_did_not_end_is_not_woken(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = archive_module.recall_session
+
+    def cut(*args: Any) -> Recalled:
+        found = whole(*args)
+        return msgspec.structs.replace(found, rows=found.rows[:-1])
+
+    async with running(tmp_path) as runtime:
+        await opened(runtime)
+        await talk(runtime)
+        await sleep(runtime, mock_clock)
+        monkeypatch.setattr(archive_module, "recall_session", cut)
+        await listen(runtime, 100)
+        assert (await talk(runtime))[0]["code"] == "session.unfinished"
+        assert await states(runtime) == ["asleep"]
+
+
+async def test_whoever_says_nonsense_to_the_archive_is_recorded_and_nothing_breaks(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    async with running(tmp_path) as runtime:
+        runtime.system.post(runtime.directory.by_path["root/archive"], AskCheckpoint(ticket=1))
+
+        async def recorded() -> bool:
+            return [body.code for kind, body in runtime.records() if kind is Kind.DENIED] == ["gate.message"]  # type: ignore[attr-defined]
+
+        await until(recorded)
 
 
 async def test_after_a_start_of_the_daemon_those_that_slept_are_gone_and_the_log_is_whole(

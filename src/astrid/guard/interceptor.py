@@ -349,19 +349,14 @@ class Interceptor(Actor):
         if isinstance(message, Register) and actor is not None:
             self.ctx.monitor(actor)
         elif isinstance(message, Release):
-            self._let_go(whose, actor)
+            self._senders.pop(whose, None)
+            self._owed.pop(whose, None)
         if made is None:
             self.ctx.answer(sender, message.id, Done(id=message.id, seq=0))
         else:
             self._append([made], (sender, message.id))
         if isinstance(message, Revoke):
             self._perform(self._gate.withdraw_revoked())
-
-    def _let_go(self, ref: int, actor: Ref | None) -> None:
-        self._senders.pop(ref, None)
-        self._owed.pop(ref, None)
-        if actor is not None:
-            self.ctx.demonitor(actor)  # its end is not the end of its session
 
     def _fail(self, number: int, error: AstridError, sender: Sender) -> None:
         told = Failed(id=number, code=error.code, reason=error.message, advice=error.advice)
