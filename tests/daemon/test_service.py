@@ -20,10 +20,13 @@ from astrid.core.ids import parse_id, show_id
 from astrid.core.keys import load_public_key
 from astrid.core.question import answer_block, decode_question, question_digest
 from astrid.core.tokens import Assurance, Scope, verify_chain
+from astrid.daemon import service as service_module
 from astrid.errors import AstridError
 from astrid.frontends.client import Client, connect
 from astrid.frontends.meeting import load_install
 from astrid.runtime.boot import load_identity
+from astrid.runtime.dormant import Dormitory, Numbers, dormant
+from astrid.runtime.parts import Options
 from astrid.wire import events as e
 from astrid.wire import params as p
 from astrid.wire import results as r
@@ -373,3 +376,57 @@ def test_every_method_but_the_handshakes_own_is_served(request: pytest.FixtureRe
 async def test_a_mode_that_is_configured_is_told_to_clients(tmp_path: Path) -> None:
     async with served(tmp_path) as (_, client):
         assert Mode(client.welcome.session_mode) is Mode.SAFE
+
+
+# ---- sessions that sleep
+
+
+def put_to_bed(daemon: InProcess, count: int) -> list[str]:
+    """So many sessions sleep; their names, who fell asleep last first."""
+    server: Any = daemon.daemon._server
+    rooms: Dormitory = server._shared.world.dormitory
+    names: list[str] = []
+    for number in range(count):
+        session = bytes([number]) * 16
+        options = Options(str(daemon.workspace), "guided", "", "p/m", 0, 0, interactive=True)
+        numbers = Numbers(created_ns=9, first=3, turns=number, events=40, since_s=0, deferred=0)
+        rooms.put(session, dormant(options, numbers))
+        names.insert(0, show_id("session", session))
+    return names
+
+
+async def test_those_that_sleep_are_listed_and_count_for_nobody_awake(tmp_path: Path) -> None:
+    async with served(tmp_path) as (daemon, client):
+        names = put_to_bed(daemon, 2)
+        listed = await client.call("listSessions", p.ListSessions())
+        assert isinstance(listed, r.Sessions)
+        assert [(one.session_id, one.state, one.turns) for one in listed.sessions] == [
+            (names[0], "asleep", 1),
+            (names[1], "asleep", 0),
+        ]
+        status = await client.call("status", p.Nothing())
+        assert isinstance(status, r.Status)
+        assert status.active_sessions == 0
+
+
+async def test_of_more_sessions_than_fit_those_asleep_longest_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(tmp_path) as (daemon, client):
+        names = put_to_bed(daemon, 9)
+        monkeypatch.setattr(service_module, "MAX_LIST_BYTES", 1500)
+        listed = await client.call("listSessions", p.ListSessions())
+        assert isinstance(listed, r.Sessions)
+        shown = [one.session_id for one in listed.sessions]
+        assert 0 < len(shown) < 9
+        assert (shown, listed.left_out) == (names[: len(shown)], 9 - len(shown))
+
+
+async def test_one_that_sleeps_can_be_listened_to_and_ended(tmp_path: Path) -> None:
+    async with served(tmp_path) as (daemon, client):
+        [name] = put_to_bed(daemon, 1)
+        subscribed = await client.call("subscribeEvents", p.SubscribeEvents(session_id=name, after=7))
+        assert subscribed == r.Subscribed(after=40)
+        await client.call("cancelTurn", p.OfSession(session_id=name))
+        await client.call("endSession", p.OfSession(session_id=name))
+        assert await client.call("listSessions", p.ListSessions()) == r.Sessions(sessions=(), left_out=0)

@@ -134,7 +134,7 @@ def test_a_command_ends_with_its_daemon_is_told_as_unknown_and_never_run_again(p
     for _ in range(2):  # the second start finds nothing left to settle
         with place.daemon():
             assert is_sound(place)
-            assert told(place, "sessions", "list") == {"sessions": []}
+            assert told(place, "sessions", "list") == {"sessions": [], "left_out": 0}
             permit = records(place, "--tool", "bash", "--decision", "permit")
             outcomes = [one for one in records(place, "--kind", "outcome") if body(place, one)["unknown"] == "True"]
             assert [body(place, one)["permit_seq"] for one in outcomes] == [str(one["seq"]) for one in permit]
