@@ -17,12 +17,13 @@ from astrid.core.canon import decode
 from astrid.core.chain import decode_frame
 from astrid.core.checkpoint import cosign
 from astrid.core.cosignature import client_name, cosigned_note, record_of
+from astrid.core.gate import Gate
 from astrid.core.grants import Mode
 from astrid.core.keys import SigningKey
 from astrid.core.records import CosignedRecord, Entry, Kind, entry, seal
 from astrid.core.tokens import issue, verify_chain
 from astrid.errors import ChainError
-from astrid.guard.interceptor import Interceptor
+from astrid.guard import interceptor
 from astrid.home import Home
 from astrid.messages.gate import Cosign, Done, Failed
 from astrid.messages.gateway import AskCheckpoint, TakeCosignature
@@ -132,9 +133,9 @@ async def test_a_key_that_the_user_did_not_make_a_clients_is_found(
 ) -> None:
     """A daemon that vouches for its own log: its gate records whatever it likes."""
 
-    def record(self: Interceptor, message: object) -> Entry:
+    def record(gate: Gate, message: object, **_: object) -> Entry:
         assert isinstance(message, Cosign)
-        held = verify_chain(issue(client_block(self._facts.aud), USER), self._facts.roots)
+        held = verify_chain(issue(client_block(gate.facts.aud), USER), gate.facts.roots)
         sealed, payload = seal(message.chain, b"s" * 32)
         return entry(record_of(message.note, held, sealed), payloads=(payload,))
 
@@ -146,7 +147,7 @@ async def test_a_key_that_the_user_did_not_make_a_clients_is_found(
             "of the same client, another": issue(client_block(runtime.aud, nonce=b"n" * 16), USER),
         }[whose]
         note = cosigned(await stated(runtime))
-        monkeypatch.setattr(Interceptor, "_change", record)
+        monkeypatch.setattr(interceptor, "change", record)
         assert isinstance(await hand_in(runtime, note, chain=chain), Done)
     found = verify(tmp_path)
     code = "chain.payload" if whose.startswith("of the same") else "cosign.no-client"

@@ -28,7 +28,7 @@ from astrid.errors import ChainError
 from astrid.home import Home, open_home
 from astrid.messages.gate import Done, Failed
 from astrid.messages.gateway import AskCheckpoint, Declined, GiveAnswer, Input, RevokeToken, SessionOpened, Taken
-from astrid.runtime import gateway as gateway_module
+from astrid.runtime import hearing as hearing_module
 from astrid.runtime.boot import World
 from astrid.runtime.log import read_past
 from tests.fakes.clock import FakeEntropy, StillClock
@@ -65,7 +65,7 @@ async def test_an_old_prompt_is_refused_by_a_new_session(tmp_path: Path, monkeyp
     assert isinstance(answer, Declined)
     assert (answer.code, labels) == ("prompt.signature", [Integrity.SIGNED_USER])
     # The control removed: the signature is looked for and not what it is over.
-    monkeypatch.setattr(gateway_module, "integrity_of", lambda *_: Integrity.SIGNED_USER)
+    monkeypatch.setattr(hearing_module, "integrity_of", lambda *_: Integrity.SIGNED_USER)
     answer, labels = await replayed_prompt(tmp_path / "removed")
     assert labels == [Integrity.SIGNED_USER, Integrity.SIGNED_USER]
 
