@@ -323,7 +323,7 @@ PLANTS: tuple[tuple[Plant, int], ...] = (
     (revocation_is_forgotten_once_decided, 20),
     (the_log_takes_what_an_earlier_start_was_sent, 150),
     (whoever_wakes_is_somebody_else, 6),
-    (policy_blocks_no_tool, 10),
+    (policy_blocks_no_tool, 92),
     (money_that_is_set_aside_can_be_had_again, 287),
 )
 

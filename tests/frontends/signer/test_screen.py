@@ -38,6 +38,11 @@ class Desk:
     def screen(self, *, colour: bool = False) -> Screen:
         return Screen(self.slave, self.hangup, colour=colour)
 
+    def typed(self, keys: bytes) -> None:
+        """Return when ``keys``, whole lines, are there to be read: the system passes them on when it has the time."""
+        os.write(self.master, keys)
+        select.select([self.slave], [], [])
+
     def types(self, *keys: bytes) -> None:
         self._thread = threading.Thread(target=self._sit, args=(list(keys),))
         self._thread.start()
@@ -91,7 +96,7 @@ def test_a_typed_line_is_what_was_typed_without_its_end(desk: Desk) -> None:
 
 
 def test_what_was_typed_before_the_question_appeared_is_no_answer(desk: Desk) -> None:
-    os.write(desk.master, b"o\no\no\n")
+    desk.typed(b"o\no\no\n")
     desk.types(b"d\r")
     assert desk.screen().ask("answer >") == b"d"
 
