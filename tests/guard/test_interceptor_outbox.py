@@ -80,9 +80,7 @@ def test_a_promise_is_not_told_with_what_is_put_after_it_was_taken() -> None:
 
 def test_it_is_full_at_so_many_records_and_empty_when_they_are_taken() -> None:
     outbox = Outbox()
-    outbox.put(records(*["a"] * (MAX_TOGETHER - 1)))
-    assert not outbox.is_full
-    outbox.put(records("b"))
-    assert outbox.is_full
+    assert not outbox.put(records(*["a"] * (MAX_TOGETHER - 1)))
+    assert outbox.put(records("b"))
     outbox.take()
-    assert not outbox.is_full
+    assert not outbox.put(records("c"))

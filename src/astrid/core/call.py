@@ -122,7 +122,7 @@ def _check(call: Call) -> None:
         raise CanonError("call.needs", f"a call names 1 to {MAX_NEEDS} resources, not {len(call.needs)}")
     if len(call.caller_key) not in (0, 32):
         raise CanonError("call.field-size", "a key in the call has the wrong size")
-    if not _is_sorted(call.needs) or not _is_sorted(call.pre):
+    if (len(call.needs) > 1 and not _is_sorted(call.needs)) or (len(call.pre) > 1 and not _is_sorted(call.pre)):
         raise CanonError("call.unsorted", "needs and preconditions are sorted and listed once")
     for need in call.needs:
         # SAFETY: a need without a permission is one that every token covers.
@@ -140,7 +140,7 @@ def _check(call: Call) -> None:
 
 def _is_sorted(items: tuple[_Item, ...]) -> bool:
     """Whether they rise, and so are listed once."""
-    return len(items) < 2 or all(before < after for before, after in pairwise(items))
+    return all(before < after for before, after in pairwise(items))
 
 
 def _without_tree(resource: str) -> str:

@@ -116,7 +116,7 @@ class ChainState:
         boot = self.tip.boot + (entry.kind == _BOOT)
         frame = Frame(self.tip.prev, self.tip.size + 1, boot, time_ns, entry.kind, entry.session, entry.body)
         data = encode(frame)
-        self.tip = Tip(frame.seq, frame_digest(data), boot, time_ns)
+        self.tip = Tip(frame.seq, _link(data), boot, time_ns)
         self._appended.append((self.tip, leaf_hash(data)))
         return data
 

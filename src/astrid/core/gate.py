@@ -103,9 +103,10 @@ class Gate:
             # SAFETY: who is not registered has no key, so no token can be theirs.
             stranger = Denied("capability", "gate.unknown-principal", "the sender is not registered", "")
             return [refusal(sender, message, stranger)]
-        if self._trouble is not None:
+        trouble = self._trouble
+        if trouble is not None:
             # Nothing can be recorded, so nothing runs and the refusal itself is not recorded either.
-            return [refusal(sender, message, self._trouble)]
+            return [refusal(sender, message, trouble)]
         ref = self._take_ref()
         if self.facts.quota.spent(principal.session):
             return self._deny(ref, sender, message, None, _PAUSED)
@@ -132,9 +133,10 @@ class Gate:
         pending = self._looked_at(sender, message.ref)
         if pending is None:
             return []
-        if self._trouble is not None:
+        trouble = self._trouble
+        if trouble is not None:
             self._drop(pending)
-            return [refusal(pending.sender, pending.proposal, self._trouble)]
+            return [refusal(pending.sender, pending.proposal, trouble)]
         principal = self.facts.principals[pending.sender]
         verdict = consider(pending, principal, message.preparation, self.facts, self._tokens, self._salts, now_ns)
         forged = self._denials.forged(principal.session, verdict.forged)

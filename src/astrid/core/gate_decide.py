@@ -80,7 +80,7 @@ def consider(
         if len(call_bytes) > MAX_CALL_BYTES:
             raise CanonError("call.too-long", f"a call is {len(call_bytes)} bytes, more than {MAX_CALL_BYTES}")
         tokens = [_verified(raw, facts, cache) for raw in pending.proposal.tokens]
-        forged = tuple(one.code for one in tokens if isinstance(one, Refusal))
+        forged = tuple([one.code for one in tokens if isinstance(one, Refusal)])
         spec = pending.tool.spec
         fresh = (preparation.why or ASKS_EACH_TIME) if preparation.fresh or spec.fresh else ""
         moment = facts.moment(call, now_ns)
@@ -88,7 +88,7 @@ def consider(
         decision = decide(call, call_digest(call_bytes), spec, tokens, around)
         match decision:
             case Permit():
-                token = next(one for one in tokens if isinstance(one, Token) and one.id == decision.token)
+                [token, *_] = [one for one in tokens if isinstance(one, Token) and one.id == decision.token]
                 record = permitted(facts, pending.ref, call, call_bytes, decision, now_ns, salts.take())
                 return Granted(Permitted(call, call_bytes, token, decision.charge), record, forged)
             case Ask() if principal.key in facts.revoked:

@@ -52,6 +52,7 @@ TICK_SECONDS = 5.0
 CLOSE_SECONDS = 20.0
 NO_ROOM = "the disk is full; free some space"
 WRITERS = (APPROVALS, INTERCEPTOR)
+_BOOT = Kind.BOOT  # asked of each record; on the class of an enumeration a look-up takes longer
 _TICK_NS = int(TICK_SECONDS * 10**9)
 
 
@@ -188,7 +189,7 @@ class Audit(Actor):
             waiting.records.append(Durable(item.ref, tip.size, tip.time_ns))
             if item.checkpoint:
                 self._wanted.append(tip.size)
-            if item.kind is Kind.BOOT:
+            if item.kind is _BOOT:
                 self._tell_gate(self._problem, again=True)  # this one has not heard it
         waiting.last = self._chain.tip.size
         self._waiting.append(waiting)
@@ -218,17 +219,19 @@ class Audit(Actor):
         if not count and self._checkpoint is None and not even_empty:
             return
         taken = [self._frames.popleft() for _ in range(count)]
-        self._urgent -= sum(item.urgent for _, item in taken)
+        self._urgent -= sum([item.urgent for _, item in taken])
         first = self._chain.durable_tip.size + 1
         self._flight = Batch(
             first=first,
-            frames=tuple(frame for frame, _ in taken),
+            frames=tuple([frame for frame, _ in taken]),
             payloads=tuple(
-                (seq, one.slot, one.salt, one.data)
-                for seq, (_, item) in enumerate(taken, first)
-                for one in item.payloads
+                [
+                    (seq, one.slot, one.salt, one.data)
+                    for seq, (_, item) in enumerate(taken, first)
+                    for one in item.payloads
+                ]
             ),
-            rows=tuple((item.session, row.number, row.data) for _, item in taken for row in item.rows),
+            rows=tuple([(item.session, row.number, row.data) for _, item in taken for row in item.rows]),
             tiles=tuple(self._tiles),
             checkpoint=self._checkpoint,
         )

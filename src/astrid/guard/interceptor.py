@@ -273,12 +273,12 @@ class Interceptor(Actor):
         """Have records written, in the order of these calls, once what is queued now has been handled."""
         if not entries:
             return
-        self._outbox.put(entries, promise)
+        full = self._outbox.put(entries, promise)
         if promise is not None:
             self._owed[promise[0].id] += 1
         if not self._flushes:
             self._flushes = self.ctx.post(self.ctx.ref, Flush()) is Posted.ACCEPTED
-        if self._outbox.is_full or not self._flushes:
+        if full or not self._flushes:
             self._flush()
 
     def _flush(self) -> None:

@@ -45,16 +45,14 @@ class Outbox:
         self._sent: dict[int, tuple[Promise, ...]] = {}  # by message that is at the log
         self._next = 1
 
-    @property
-    def is_full(self) -> bool:
-        """Whether what has collected should go now."""
-        return len(self._entries) >= MAX_TOGETHER
-
-    def put(self, entries: list[Entry], promise: tuple[Sender, int] | None = None) -> None:
-        """Have ``entries`` recorded, and what was promised told when the last of them is durable."""
+    def put(self, entries: list[Entry], promise: tuple[Sender, int] | None = None) -> bool:
+        """Have ``entries`` recorded, and what was promised told when the last of them is durable.  Whether what has
+        collected should go now.
+        """
         self._entries += entries
         if promise is not None:
             self._promises.append(Promise(*promise, place=len(self._entries) - 1))
+        return len(self._entries) >= MAX_TOGETHER
 
     def take(self) -> Append | None:
         """What has collected, for the log; ``None`` if nothing has."""

@@ -197,7 +197,8 @@ class ToolHost(Actor):
         return "tool.busy: the tool has too much to do; nothing was done" if self._full() else ""
 
     def _full(self) -> bool:
-        return len(self._jobs) >= MAX_JOBS or not self.ctx.parent.alive  # the second while everything stops
+        # Nobody is hired any more while everything stops.
+        return len(self._jobs) >= MAX_JOBS or not (self._spare or self.ctx.parent.alive)
 
     def _answer_none(self, execute: Execute, why: str) -> None:
         self._answer(execute, Ran(ref=execute.ref, content=why.encode(), is_error=True, effect="none", spent_micros=0))

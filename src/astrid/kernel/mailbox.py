@@ -112,7 +112,10 @@ class Mailbox:
                 self._push_control(entry)
                 return _ACCEPTED
         elif len(self.work) < self._room:
-            self._push_work(entry)
+            if self.work is _UNUSED or self._sleeper is not None:
+                self._push_work(entry)
+            else:
+                self.work.append(entry)
             return _ACCEPTED
         return self._overflow(entry)
 
