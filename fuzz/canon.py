@@ -50,6 +50,8 @@ def values_of(kind: declared.Type) -> st.SearchStrategy[object]:
             return st.sampled_from([n for n in edges if lowest <= n <= highest]) | st.integers(lowest, highest)
         case declared.BytesType(min_length=shortest, max_length=longest):
             return st.binary(min_size=shortest or 0, max_size=min(longest or 40, 300))
+        case declared.Metadata(type=declared.StrType(pattern=None), extra={"printable ASCII": True}):
+            return st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40)
         case declared.StrType(pattern=None):
             return st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
         case declared.StrType(pattern=pattern):
