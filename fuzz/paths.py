@@ -271,6 +271,10 @@ async def attempt(bench: Bench, tool: str, path: str, between: Callable[[], None
         preparation = await bench.prepare(tool, **args)
     except AstridError:
         return None
+    # With enough dots a path leads out of the world that is thrown away afterwards; a person may allow that, and nobody
+    # is asked here.
+    if not all(need.resource.startswith(f"file:/{bench.folder.parent}/") for need in preparation.needs):
+        return None
     call = bench.call(tool, preparation, **args)
     between()
     try:
