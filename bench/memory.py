@@ -36,7 +36,6 @@ from tests.fakes.runtime import Runtime, running
 COUNT = 10_000
 WARM_ASLEEP = 10_000
 WARM = 200  # made before the first look, so that what is made once is not counted
-RECORD = b"r" * 100  # what an actor sleeps on
 AWAKE_SECONDS, ASLEEP_SECONDS = 10**9, 1
 KIB = 1024
 STATM = Path("/proc/self/statm")
@@ -47,13 +46,6 @@ class Idle(Actor):
 
     async def receive(self, message: object, sender: Sender) -> object:
         return None
-
-
-class Sleepy(Idle):
-    """Sleeps as soon as it may."""
-
-    def passivate(self) -> bytes:
-        return RECORD
 
 
 def resident_bytes() -> int:
@@ -99,7 +91,7 @@ async def empty() -> AsyncIterator[System]:
         yield system
 
 
-async def actors(kind: type[Actor] = Idle, idle: float = float("inf")) -> float:
+async def actors() -> float:
     """Bytes of an actor that waits."""
     async with empty() as system:
         root = system.supervisor("root")
@@ -109,21 +101,10 @@ async def actors(kind: type[Actor] = Idle, idle: float = float("inf")) -> float:
             nonlocal made
             for _ in range(count):
                 made += 1
-                root.start_child(ChildSpec(f"a{made}", kind, restart="temporary", idle=idle))
-                if made % WARM == 0 and idle < float("inf"):
-                    # In waves, so that what the wake ones took is there for the next, as it is in a system that runs.
-                    await wait_all_tasks_blocked()
-                    await trio.sleep(2 * idle)
-                    await wait_all_tasks_blocked()
-                    assert {one.state for one in system.snapshot().root.children} == {"asleep"}  # type: ignore[union-attr]
+                root.start_child(ChildSpec(f"a{made}", Idle, restart="temporary"))
             await wait_all_tasks_blocked()
 
         return await grown(make)
-
-
-async def asleep() -> float:
-    """Bytes of an actor that sleeps on a record of 100 bytes."""
-    return await actors(Sleepy, idle=0.002)
 
 
 @asynccontextmanager
@@ -189,7 +170,7 @@ async def sleepers() -> float:
         return await grown(make, WARM_ASLEEP)
 
 
-PARTS = {part.__name__: part for part in (tasks, actors, asleep, sessions, sleepers)}
+PARTS = {part.__name__: part for part in (tasks, actors, sessions, sleepers)}
 
 
 def bytes_of(part: str) -> float:
@@ -201,9 +182,7 @@ def bytes_of(part: str) -> float:
 
 def rows(rounds: int) -> Iterator[Row]:
     """An answer for each."""
-    task, actor, sleeper = measure.least(
-        rounds, *(lambda part=part: bytes_of(part) for part in ("tasks", "actors", "asleep"))
-    )
+    task, actor = measure.least(rounds, *(lambda part=part: bytes_of(part) for part in ("tasks", "actors")))
     yield Row(
         what="an idle actor",
         measured=actor / task,
@@ -225,7 +204,7 @@ def rows(rounds: int) -> Iterator[Row]:
         measured=asleep,
         bar=300,
         unit="B",
-        detail=f"in the whole runtime; an actor that sleeps in the kernel takes {sleeper:.0f} B",
+        detail="in the whole runtime: kernel, gate, gateway and all",
     )
 
 

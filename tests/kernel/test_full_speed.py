@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import pytest
 import trio
-import trio.testing
 
 from astrid.kernel import (
     Actor,
@@ -63,12 +62,6 @@ class Consumer(Actor):
     async def stopping(self, reason: Reason) -> None:
         self.got.append(reason.exit)
 
-    def passivate(self) -> bytes:
-        return b"asleep"
-
-    async def woken(self, record: bytes) -> None:
-        self.got.append("woken")
-
 
 class Teller(Actor):
     """Tells the consumer so many numbers, without a pause."""
@@ -94,7 +87,6 @@ def tree(
     at: Callable[[Consumer, int], Awaitable[None]] | None = None,
     *,
     capacity: int = 1024,
-    idle: float = float("inf"),
     tellers: tuple[Teller, ...] | None = None,
 ) -> SupervisorSpec:
     """``root/consumer``, and a teller or several above it."""
@@ -102,7 +94,7 @@ def tree(
     return SupervisorSpec(
         "root",
         children=(
-            ChildSpec("consumer", lambda: Consumer(got, at), capacity=capacity, idle=idle, restart="temporary"),
+            ChildSpec("consumer", lambda: Consumer(got, at), capacity=capacity, restart="temporary"),
             *(ChildSpec(f"teller-{place}", lambda one=one: one, rank=1) for place, one in enumerate(mine)),
         ),
     )
@@ -182,18 +174,6 @@ async def test_telling_one_that_has_ended_is_an_error_and_nothing_is_lost_in_sil
         await told(system)
         assert isinstance(tellers[0].error, ActorGone)
         assert system.snapshot().dead_letters == MANY - 1
-
-
-async def test_one_that_sleeps_is_woken_by_the_first_and_gets_the_rest(autojump_clock: trio.testing.MockClock) -> None:
-    got: list[object] = []
-    async with open_system(lambda system: tree(system, got, idle=10)) as system:
-        await told(system)
-        await trio.sleep(25)
-        assert system.snapshot().actor("root/consumer").state == "asleep"
-        before = list(got)
-        await told(system)
-    assert before == [*range(MANY)]
-    assert got == [*range(MANY), "woken", *range(MANY), Exit.SHUTDOWN]
 
 
 async def test_those_who_wait_for_room_are_let_in_in_turn_and_nobody_overtakes_them() -> None:

@@ -1,4 +1,4 @@
-"""One incarnation: how it starts, how it ends, how it sleeps; and what a broken actor leaves behind."""
+"""One incarnation: how it starts, how it ends; and what a broken actor leaves behind."""
 
 from __future__ import annotations
 
@@ -68,11 +68,9 @@ class Diary(Actor):
             await self.stop()
 
 
-def one(factory: Callable[[], Actor], *, idle: float = float("inf"), shutdown: float = 5.0) -> SupervisorSpec:
+def one(factory: Callable[[], Actor], *, shutdown: float = 5.0) -> SupervisorSpec:
     """A system of one actor, ``root/a``, that is not restarted."""
-    return SupervisorSpec(
-        "root", children=(ChildSpec("a", factory, restart="temporary", idle=idle, shutdown=shutdown),)
-    )
+    return SupervisorSpec("root", children=(ChildSpec("a", factory, restart="temporary", shutdown=shutdown),))
 
 
 async def fails() -> None:
@@ -407,225 +405,23 @@ async def test_asks_that_come_while_an_actor_cleans_up_end_when_it_has(
         assert trio.current_time() - start == 2
 
 
-# ---- sleep ----------------------------------------------------------------------------------------------------------
+# ---- links and specs ------------------------------------------------------------------------------------------------
 
 
-class Sleeper(Actor):
-    """Counts, and can sleep on its count."""
-
-    def __init__(self, log: list[object], *, sleepy: bool = True) -> None:
-        self.log = log
-        self.sleepy = sleepy
-        self.count = 0
-
-    async def started(self) -> None:
-        self.log.append("started")
-
-    async def receive(self, message: object, sender: Sender) -> object:
-        if isinstance(message, BaseException):
-            raise message
-        self.count += 1
-        return self.count
-
-    def passivate(self) -> bytes | None:
-        self.log.append("asleep" if self.sleepy else "no")
-        return self.count.to_bytes(4, "big") if self.sleepy else None
-
-    async def woken(self, record: bytes) -> None:
-        self.log.append("woken")
-        self.count = int.from_bytes(record, "big")
-
-    async def stopping(self, reason: Reason) -> None:
-        self.log.append(reason.exit)
-
-
-def sleepers(log: list[object], *, sleepy: bool = True) -> SupervisorSpec:
-    return SupervisorSpec(
-        "root", intensity=9, children=(ChildSpec("a", lambda: Sleeper(log, sleepy=sleepy), idle=10, rank=0),)
-    )
-
-
-async def test_an_idle_actor_sleeps_without_a_task_and_wakes_where_it_was(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_actors_that_are_linked_in_a_ring_all_end_once() -> None:
     log: list[object] = []
-    async with open_system(sleepers(log)) as system:
-        ref = system.ref("root/a")
-        assert await system.ask(ref, "x", within=1) == 1
-        tasks = trio.lowlevel.current_statistics().tasks_living
-        await trio.sleep(25)
-        assert system.snapshot().actor("root/a").state == "asleep"
-        assert trio.lowlevel.current_statistics().tasks_living == tasks - 1
-        assert system.snapshot().timers == 0
-        assert [system.post(ref, "y"), system.post(ref, Urgent())] == [Posted.ACCEPTED] * 2
-        assert await system.ask(ref, "x", within=1) == 4
-        assert (ref.incarnation, system.snapshot().actor("root/a").state) == (1, "up")
-        await trio.sleep(25)
-        assert system.snapshot().actor("root/a").state == "asleep"
-    assert log == ["started", "asleep", "woken", "asleep"]
-
-
-async def test_an_actor_that_is_used_stays_awake(autojump_clock: trio.testing.MockClock) -> None:
-    log: list[object] = []
-    async with open_system(sleepers(log)) as system:
-        for _ in range(10):
-            await trio.sleep(6)
-            system.post(system.ref("root/a"), "x")
-    assert "asleep" not in log
-
-
-async def test_an_actor_may_decline_to_sleep(autojump_clock: trio.testing.MockClock) -> None:
-    log: list[object] = []
-    async with open_system(sleepers(log, sleepy=False)) as system:
-        await trio.sleep(35)
-        assert system.snapshot().actor("root/a").state == "up"
-    assert log == ["started", "no", "no", "no", Exit.SHUTDOWN]
-
-
-async def test_a_message_that_comes_while_an_actor_falls_asleep_keeps_it_awake(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    log: list[object] = []
-
-    class Restless(Sleeper):
-        def passivate(self) -> bytes | None:
-            self.ctx.post(self.ctx.ref, "x")
-            return super().passivate()
-
-    spec = SupervisorSpec("root", children=(ChildSpec("a", lambda: Restless(log), idle=10),))
-    async with open_system(spec) as system:
-        await trio.sleep(15)
-        assert system.snapshot().actor("root/a").state == "up"
-        assert await system.ask(system.ref("root/a"), "x", within=1) == 2
-    assert "woken" not in log
-
-
-async def test_an_actor_stays_awake_unless_it_says_otherwise(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_system(SupervisorSpec("root", children=(ChildSpec("a", Probe, idle=10),))) as system:
-        await trio.sleep(100)
-        assert system.snapshot().actor("root/a").state == "up"
-
-
-async def test_sleeping_actors_that_are_linked_in_a_ring_all_end_once(autojump_clock: trio.testing.MockClock) -> None:
-    log: list[object] = []
-    spec = SupervisorSpec(
-        "root", children=tuple(ChildSpec(n, lambda: Sleeper(log), idle=10, restart="temporary") for n in "abc")
-    )
-    async with open_system(spec) as system:
+    children = tuple(ChildSpec(n, lambda: Diary(log), restart="temporary") for n in "abc")
+    async with open_system(SupervisorSpec("root", children=children)) as system:
         refs = [system.ref(f"root/{n}") for n in "abc"]
         for one_end in refs:
             for other in refs:
                 one_end.cell.life.link(other.cell)  # pyright: ignore[reportOptionalMemberAccess]
-        await trio.sleep(30)
         system.post(refs[1], ValueError())
         await settle()
         assert [ref.alive for ref in refs] == [False] * 3
         assert system.snapshot().dead_letters == 0
-
-
-async def test_a_sleeping_actor_is_watched_and_linked_like_any_other(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    log: list[object] = []
-    probe = Probe()
-    spec = SupervisorSpec(
-        "root",
-        children=(
-            ChildSpec("a", lambda: Sleeper(log), idle=10, restart="temporary"),
-            ChildSpec("b", lambda: Sleeper(log), idle=10, restart="temporary"),
-            ChildSpec("probe", lambda: probe, restart="temporary"),
-        ),
-    )
-    async with open_system(spec) as system:
-        a, b = system.ref("root/a"), system.ref("root/b")
-        probe.ctx.monitor(a)
-        for ref in (a, b):
-            probe.ctx.link(ref)
-        a.cell.life.link(b.cell)  # pyright: ignore[reportOptionalMemberAccess]
-        await trio.sleep(30)
-        assert a.alive
-        system.post(b, ValueError())
-        await settle()
-        assert [ref.alive for ref in (a, b, probe.ctx.ref)] == [False] * 3
-        assert system.snapshot().actors == 0
-
-
-async def test_a_sleeping_actor_is_stopped_without_being_woken(autojump_clock: trio.testing.MockClock) -> None:
-    log: list[object] = []
-    async with open_system(sleepers(log)):
-        await trio.sleep(30)
-    assert log == ["started", "asleep"]
-
-
-async def test_a_sleeping_actor_with_no_time_to_stop_is_stopped_too(autojump_clock: trio.testing.MockClock) -> None:
-    log: list[object] = []
-    spec = SupervisorSpec("root", children=(ChildSpec("a", lambda: Sleeper(log), idle=10, shutdown=0),))
-    async with open_system(spec) as system:
-        await trio.sleep(30)
-        system.supervisor("root").stop_child("a")
-        assert system.snapshot().actors == 0
-
-
-async def test_a_sleeping_actor_ends_once_when_its_supervisor_hurries(autojump_clock: trio.testing.MockClock) -> None:
-    log: list[object] = []
-    failures: list[str] = []
-    spec = SupervisorSpec("root", children=(ChildSpec("a", lambda: Sleeper(log), idle=10),))
-    async with open_system(spec, on_failure=lambda ref, reason, error: failures.append(reason.detail)) as system:
-        await trio.sleep(30)
-        system.supervisor("root").hurry()
-    assert (log, failures) == (["started", "asleep"], [])
-
-
-async def test_an_actor_that_cannot_be_woken_starts_afresh(autojump_clock: trio.testing.MockClock) -> None:
-    log: list[object] = []
-
-    class Forgetful(Sleeper):
-        async def woken(self, record: bytes) -> None:
-            raise ValueError
-
-    spec = SupervisorSpec("root", children=(ChildSpec("a", lambda: Forgetful(log), idle=10),))
-    async with open_system(spec) as system:
-        ref = system.ref("root/a")
-        await trio.sleep(25)
-        with pytest.raises(ActorGone, match="ended before"):
-            await system.ask(ref, "x", within=1)
-        await settle()
-        assert await system.ask(ref, "x", within=1) == 1
-        assert ref.incarnation == 2
-    assert log.count("started") == 2
-
-
-async def test_an_actor_that_sleeps_has_to_say_how_it_wakes(autojump_clock: trio.testing.MockClock) -> None:
-    class Wrong(Actor):
-        async def receive(self, message: object, sender: Sender) -> object:
-            return None
-
-        def passivate(self) -> bytes | None:
-            return b""
-
-    failures: list[str] = []
-    spec = SupervisorSpec("root", children=(ChildSpec("a", Wrong, idle=10),))
-    async with open_system(spec, on_failure=lambda ref, reason, error: failures.append(reason.detail)) as system:
-        await trio.sleep(25)
-        system.post(system.ref("root/a"), "x")
-        await settle()
-    assert failures == ["NotImplementedError"]
-
-
-async def test_an_actor_that_is_cancelled_as_it_falls_asleep_ends(autojump_clock: trio.testing.MockClock) -> None:
-    log: list[object] = []
-
-    class Doomed(Sleeper):
-        def passivate(self) -> bytes | None:
-            raise AssertionError("a cancelled actor is not asked")
-
-    async with open_system(one(lambda: Doomed(log))) as system:
-        cell = system.ref("root/a").cell
-        assert cell.life is not None
-        cell.mailbox.suggest_sleep()
-        cell.life.kill("a test")
-        await settle()
-    assert log == ["started", Exit.KILLED]
+    ends = [entry.exit for entry in log if isinstance(entry, Reason)]
+    assert ends == [Exit.FAILED, Exit.KILLED, Exit.KILLED]
 
 
 async def test_a_spec_is_checked_when_it_is_made() -> None:
@@ -642,8 +438,6 @@ async def test_a_spec_is_checked_when_it_is_made() -> None:
         {"shutdown": float("nan")},
         {"capacity": 0},
         {"control_capacity": 0},
-        {"idle": 0},
-        {"idle": float("nan")},
     ):
         with pytest.raises(Misuse) as misuse:
             child(**settings)

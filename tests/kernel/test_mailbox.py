@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrid.kernel import ActorGone, Lane, Message, Overflow, Posted, Sender
-from astrid.kernel.mailbox import BURST, IDLE, SLICE, STOP, Entry, Mailbox
+from astrid.kernel.mailbox import BURST, SLICE, STOP, Entry, Mailbox
 from astrid.kernel.testing import cancel_at_every_step
 
 SENDER = Sender(id=7, path="root/a", incarnation=1, rank=3)
@@ -416,15 +416,8 @@ async def test_to_stop_now_holds_for_a_consumer_that_was_just_handed_a_message()
     assert got == [work(0), None, STOP]
 
 
-@pytest.mark.parametrize(
-    ("act", "expected"),
-    [
-        (Mailbox.stop_now, STOP),
-        (Mailbox.stop_after_queue, STOP),
-        (Mailbox.suggest_sleep, IDLE),
-    ],
-)
-async def test_a_consumer_that_waits_is_told_at_once(act: Callable[[Mailbox], None], expected: Entry) -> None:
+@pytest.mark.parametrize("act", [Mailbox.stop_now, Mailbox.stop_after_queue])
+async def test_a_consumer_that_waits_is_told_at_once(act: Callable[[Mailbox], None]) -> None:
     mailbox = Mailbox(8, 8)
     got: list[Entry] = []
 
@@ -435,29 +428,7 @@ async def test_a_consumer_that_waits_is_told_at_once(act: Callable[[Mailbox], No
         nursery.start_soon(consume)
         await trio.testing.wait_all_tasks_blocked()
         act(mailbox)
-    assert got[0] is expected
-
-
-async def test_a_busy_consumer_is_not_told_to_sleep() -> None:
-    mailbox = Mailbox(8, 8)
-    mailbox.offer(work(0))
-    mailbox.suggest_sleep()
-    assert number(mailbox.take()) == 0
-    assert mailbox.take() is None
-
-
-@pytest.mark.parametrize("entry", [work(1), control(1)])
-@pytest.mark.parametrize("send", [Mailbox.offer, Mailbox.deliver, Mailbox.offer_if_roomy])
-async def test_the_first_message_of_any_kind_wakes_a_sleeper_once(
-    send: Callable[[Mailbox, Entry], object], entry: Entry
-) -> None:
-    mailbox = Mailbox(8, 8)
-    woken: list[int] = []
-    mailbox.sleep(lambda: woken.append(mailbox.depth + mailbox.control_depth))
-    if not send(mailbox, entry):
-        await mailbox.put(entry)
-    mailbox.offer(entry)
-    assert woken == [1]
+    assert got[0] is STOP
 
 
 async def test_a_drained_mailbox_keeps_those_who_wait_and_forgets_reservations() -> None:

@@ -52,18 +52,6 @@ class Actor(abc.ABC):
         Shielded from cancellation until the child's ``shutdown`` seconds have passed; then cut off.
         """
 
-    def passivate(self) -> bytes | None:
-        """The record to sleep on, or None to stay awake.  Asked after ``idle`` seconds without a message.
-
-        An actor that gives a record is forgotten, without ``stopping``, so it may own nothing.  Its next message has
-        the factory make another, in the same incarnation, and ``woken`` called with the record.
-        """
-        return None
-
-    async def woken(self, record: bytes) -> None:
-        """Called in place of ``started`` when a sleeping actor is needed again."""
-        raise NotImplementedError(f"{type(self).__qualname__} gave a record and cannot be woken by it")
-
 
 class Context:
     """What one incarnation of an actor may do.  It stamps everything it sends with that incarnation."""

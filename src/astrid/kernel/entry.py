@@ -1,4 +1,4 @@
-"""What stands in a mailbox: a message with who sent it, and two things that look like one and are none."""
+"""What stands in a mailbox: a message with who sent it, and one thing that looks like one and is none."""
 
 from __future__ import annotations
 
@@ -13,6 +13,3 @@ _NO_SLOT = cast("Slot", object())  # so that a consumer need not ask of every me
 
 STOP: Entry = (None, OUTSIDE, _NO_SLOT)
 """Not a message: the consumer is to end."""
-
-IDLE: Entry = (None, OUTSIDE, _NO_SLOT)
-"""Not a message: the consumer may go to sleep."""

@@ -4,13 +4,11 @@ Invariants:
   When it ends, every ask that it was handling or had queued is answered; its timers, links, monitors and reservations
   are void; whoever watched it is told, and then its supervisor, once.
   Only this task catches what an actor raises; ``Cancelled`` always passes.
-  An actor that sleeps has no task; whatever needs it gives it one, in the same incarnation.
 """
 
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -18,7 +16,7 @@ import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from astrid.kernel.actor import Actor, Context
-from astrid.kernel.entry import IDLE, STOP
+from astrid.kernel.entry import STOP
 from astrid.kernel.errors import Failed, is_fatal
 from astrid.kernel.message import Exit, Reason
 from astrid.kernel.run import INSIDE, Run
@@ -41,7 +39,6 @@ class State(enum.Enum):
     DOWN = "down"
     STARTING = "starting"
     UP = "up"
-    ASLEEP = "asleep"
     STOPPING = "stopping"
 
 
@@ -52,10 +49,8 @@ class Life:
         "_actor",
         "_asked",
         "_context",
-        "_idleness",
         "_killed",
         "_links",
-        "_record",
         "_run",
         "_scope",
         "_slot",
@@ -80,9 +75,7 @@ class Life:
         self._scope = trio.CancelScope()
         self._asked = False  # its supervisor told it to stop
         self._killed = ""  # why its scope was cancelled
-        self._record: bytes | None = None  # what it sleeps on
         self._slot: Slot | None = None  # the ask that it handles now
-        self._idleness: Timer | None = None
         self._timers: dict[Timer, None] | None = None  # these three are made when they are needed: most never are
         self._watching: dict[Cell, None] | None = None
         self._links: dict[Life, None] | None = None
@@ -100,27 +93,21 @@ class Life:
     def request_stop(self) -> None:
         """Have it end once it has handled what is queued now."""
         self._asked = True
-        if self.state is State.ASLEEP:
-            self._finish(Reason(Exit.SHUTDOWN), None)
-        else:
-            self.state = State.STOPPING
-            self.cell.mailbox.stop_after_queue()
+        self.state = State.STOPPING
+        self.cell.mailbox.stop_after_queue()
 
     def kill(self, why: str) -> None:
         """Cancel it.  Its ``stopping`` is still called, with a deadline."""
         if self.over:
             return
         self._killed = self._killed or why
-        if self.state is State.ASLEEP:
-            self._finish(Reason(Exit.KILLED, why), None)
-        else:
-            self._scope.cancel()
+        self._scope.cancel()
 
     # ---- its task ---------------------------------------------------------------------------------------------------
 
     @enable_ki_protection
     async def run(self) -> None:
-        """The task, up to its end or its next sleep."""
+        """The task."""
         INSIDE.set(self._run)
         reason = Reason(Exit.KILLED, "everything was cancelled")
         error: BaseException | None = None
@@ -128,8 +115,7 @@ class Life:
             returned, error = await _attempt(self._scope, self._work)
             reason = failure(error) if error is not None else returned or Reason(Exit.KILLED, self._killed)
         finally:
-            if self.state is not State.ASLEEP:
-                self._finish(*await self._clean_up(reason, error))
+            self._finish(*await self._clean_up(reason, error))
 
     async def _clean_up(self, reason: Reason, error: BaseException | None) -> tuple[Reason, BaseException | None]:
         """Answer those who wait, then have the actor stop.  How it ended after all."""
@@ -145,18 +131,13 @@ class Life:
 
     @disable_ki_protection
     async def _work(self) -> Reason:
-        """Make the actor, and have it handle messages until it is to stop or falls asleep."""
+        """Make the actor, and have it handle messages until it is to stop."""
         actor = self._actor = self._spec.factory()
         actor.ctx = self._context
-        record, self._record = self._record, None
-        if record is None:
-            await actor.started()
-            if self.state is State.STARTING:
-                self.state = State.UP
-            self.cell.came_up()
-        else:
-            await actor.woken(record)
-        self._watch_idleness()
+        await actor.started()
+        if self.state is State.STARTING:
+            self.state = State.UP
+        self.cell.came_up()
         mailbox = self.cell.mailbox
         work = mailbox.work
         receive = actor.receive
@@ -174,9 +155,6 @@ class Life:
             elif entry is STOP:
                 if mailbox.obey_stop():
                     return Reason(Exit.SHUTDOWN if self._asked else Exit.NORMAL)
-            elif entry is IDLE:
-                if self._fall_asleep(actor):
-                    return Reason(Exit.NORMAL)
             elif slot.pending:
                 slot.begun = True
                 self._slot = slot
@@ -191,52 +169,19 @@ class Life:
         _, error = await _attempt(scope, lambda: actor.stopping(reason))
         return trio.TooSlowError(OVERTIME) if scope.cancelled_caught else error
 
-    # ---- its sleep --------------------------------------------------------------------------------------------------
-
-    def _watch_idleness(self) -> None:
-        if self._spec.idle < math.inf:
-            seen = self.cell.mailbox.taken
-            deadline = trio.current_time() + self._spec.idle
-            self._idleness = self._run.timers.call_at(deadline, lambda: self._look(seen), self.timers)
-
-    def _look(self, seen: int) -> None:
-        if self.cell.mailbox.taken == seen:
-            self.cell.mailbox.suggest_sleep()
-        self._watch_idleness()
-
-    @enable_ki_protection
-    def _fall_asleep(self, actor: Actor) -> bool:
-        wanted = self.state is State.UP and not self._scope.cancel_called
-        record = actor.passivate() if wanted else None
-        # A message may have come since the suggestion, or from ``passivate`` itself.
-        if record is None or self.cell.mailbox.depth or self.cell.mailbox.control_depth:
-            return False
-        if self._idleness is not None:
-            self._idleness.cancel()
-        self._record = record
-        self._actor = None
-        self.state = State.ASLEEP
-        self.cell.mailbox.sleep(self._wake)
-        return True
-
-    def _wake(self) -> None:
-        self.state = State.UP
-        self._scope = trio.CancelScope()
-        self._run.spawn(self)
-
     # ---- its end ----------------------------------------------------------------------------------------------------
 
     def _finish(self, reason: Reason, error: BaseException | None) -> None:
         """Settle all that it owed or was owed, then have the supervisor told."""
         self.over = True
         self.state = State.DOWN
-        self._actor = self._record = None
+        self._actor = None
         self._give_up_messages()
         for timer in list(self._timers or ()):
             timer.cancel()
         for cell in self._watching or ():
             cell.watchers.pop(self, None)
-        links, self._links = self._links, None  # one that sleeps ends at once, and would change them
+        links, self._links = self._links, None
         for life in links or ():
             life.let_go(self, reason)
         self.cell.ended(reason, error)

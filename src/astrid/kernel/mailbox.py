@@ -35,7 +35,7 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from astrid.kernel.entry import IDLE, STOP, Entry
+from astrid.kernel.entry import STOP, Entry
 from astrid.kernel.errors import ActorGone
 from astrid.kernel.line import Line
 from astrid.kernel.message import Lane, Overflow
@@ -64,7 +64,6 @@ class Mailbox:
         "_receiver",
         "_reserved",
         "_room",
-        "_sleeper",
         "capacity",
         "closed",
         "control_capacity",
@@ -92,7 +91,6 @@ class Mailbox:
         self._half = (capacity + 1) // 2  # up to here a sender need not slow down
         self._control_room = control_capacity
         self._receiver: Task | None = None  # the consumer, while it waits; both lanes are empty then
-        self._sleeper: Callable[[], None] | None = None  # called by the first message, while there is no task
         self._lines: tuple[Line, Line] | None = None  # who waits for room: for work, for control
         self._reserved: dict[Hashable, int] | None = None  # answer id -> who may fill it
         self._halted = False
@@ -112,7 +110,7 @@ class Mailbox:
                 self._push_control(entry)
                 return _ACCEPTED
         elif len(self.work) < self._room:
-            if self.work is _UNUSED or self._sleeper is not None:
+            if self.work is _UNUSED:
                 self._push_work(entry)
             else:
                 self.work.append(entry)
@@ -140,7 +138,7 @@ class Mailbox:
         if len(self.work) >= self._half or getattr(type(entry[0]), "lane", None) is _CONTROL:
             return False
         self._push_work(entry)
-        self.quick = self._half  # nobody waits or sleeps: the next ones may be put there without asking
+        self.quick = self._half  # nobody waits: the next ones may be put there without asking
         return True
 
     @enable_ki_protection
@@ -176,16 +174,12 @@ class Mailbox:
         if self.work is _UNUSED:
             self.work = deque()
         self.work.append(entry)
-        if self._sleeper is not None:
-            self._wake(self._sleeper)
 
     def _push_control(self, entry: Entry) -> None:
         if self._control is _UNUSED:
             self._control = deque()
         self._control.append(entry)
         self._call_back()
-        if self._sleeper is not None:
-            self._wake(self._sleeper)
 
     def _call_back(self) -> None:
         """Something else is to be looked at: the consumer has to ask for its next message."""
@@ -286,8 +280,7 @@ class Mailbox:
         self.quick = 0
         handed_over: Entry = await wait_task_rescheduled(self._leave)
         self._begin_slice()
-        if handed_over is not IDLE:
-            self.taken += 1
+        self.taken += 1
         return handed_over
 
     def _begin_slice(self) -> None:
@@ -337,27 +330,12 @@ class Mailbox:
         self._left = self.until = 0
         self._hand_over(STOP)
 
-    @enable_ki_protection
-    def suggest_sleep(self) -> None:
-        """Tell the consumer that it is idle, if it is."""
-        self._hand_over(IDLE)
-
-    def sleep(self, wake: Callable[[], None]) -> None:
-        """There is no consumer now; ``wake`` is called once, when there is something for one."""
-        self._sleeper = wake
-        self.quick = 0
-
-    def _wake(self, sleeper: Callable[[], None]) -> None:
-        self._sleeper = None
-        sleeper()
-
     def drain(self) -> list[Entry]:
         """An incarnation ended: what was queued for it, and nothing that waits for room.  Its reservations are void."""
         dead = [entry for entry in (*self._control, *self.work) if entry is not STOP]
         self.work.clear()
         self._control.clear()
         self._reserved = None
-        self._sleeper = None
         self._halted = False
         self._left, self.until = SLICE, 0
         self.dead_letters += sum(1 for entry in dead if entry[2] is None)

@@ -28,14 +28,11 @@ class ChildSpec(msgspec.Struct, frozen=True):
     rank: int = 0
     capacity: int = 1024
     control_capacity: int = 64
-    idle: float = math.inf  # seconds without a message after which ``passivate`` is asked for a record
 
     def __post_init__(self) -> None:
         _check(self.id, self.restart, self.shutdown)
         if self.capacity < 1 or self.control_capacity < 1:
             raise Misuse("kernel.bad_spec", f"`{self.id}` needs room for at least one message in each lane")
-        if not self.idle > 0:
-            raise Misuse("kernel.bad_spec", f"`{self.id}` has an idle time of {self.idle}")
 
 
 class SupervisorSpec(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ class ActorStatistics(msgspec.Struct, frozen=True, kw_only=True, tag="actor"):
     id: int
     path: str
     rank: int
-    state: str  # down, starting, up, asleep, stopping
+    state: str  # down, starting, up, stopping
     incarnation: int
     restarts: int
     age_seconds: float  # since this incarnation was started; 0 while it is down
