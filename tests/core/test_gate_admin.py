@@ -177,6 +177,16 @@ def test_only_a_session_that_sleeps_is_finished_from_outside() -> None:
     assert SLEEPER not in bench.facts.rows
 
 
+def test_who_ends_a_session_is_kept_with_the_principal_of_that_session_alone() -> None:
+    bench = asleep()
+    before = dict(bench.facts.principals)
+    gate_admin.ending(bench.facts, SLEEPER, "client")  # nobody of it is awake
+    assert bench.facts.principals == before
+    gate_admin.readmit(bench.facts, 10, ONE_WHO_SLEEPS)
+    gate_admin.ending(bench.facts, SLEEPER, "client")
+    assert bench.facts.principals == {**before, 10: msgspec.structs.replace(ONE_WHO_SLEEPS, ending="client")}
+
+
 # --- standing tokens
 
 

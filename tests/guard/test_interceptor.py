@@ -50,6 +50,7 @@ from astrid.kernel.testing import Probe, act_at_every_step, settle
 from astrid.messages.approvals import OpenQuestion
 from astrid.messages.gate import (
     Done,
+    Ending,
     Failed,
     Finish,
     Offer,
@@ -709,6 +710,25 @@ async def test_a_call_permitted_for_one_start_of_a_host_is_not_run_by_the_next(a
 # ---- principals that end
 
 
+@pytest.mark.parametrize(
+    ("obeys", "said", "recorded"),
+    [(True, "client", "client"), (True, "idle", "idle"), (True, "", "shutdown"), (False, "client", "killed")],
+)
+async def test_the_end_of_a_session_says_who_ended_it_unless_it_did_not_obey(
+    autojump_clock: MockClock, obeys: bool, said: str, recorded: str
+) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        if said:
+            bench.post(bench.gateway, "interceptor", Ending(session=SESSION, reason=said))
+        if obeys:
+            bench.system.supervisor("root/sessions").stop_child("s")
+        else:
+            bench.ref("sessions/s").cell.kill("its deadline passed")
+        await settle()
+        assert [one.reason for one in bench.bodies(Kind.SESSION_ENDED)] == [recorded]
+
+
 async def test_a_session_that_ends_has_its_calls_withdrawn_and_its_end_recorded(autojump_clock: MockClock) -> None:
     async with running() as bench:
         await bench.furnish()
@@ -1225,10 +1245,10 @@ async def test_the_end_of_an_actor_that_sleeps_is_not_the_end_of_its_session(aut
         bench.ref("sessions/s").cell.kill("asleep")
         await settle()
         assert bench.bodies(Kind.SESSION_ENDED) == []
-        bench.post(bench.gateway, "interceptor", Finish(session=SESSION))
-        bench.post(bench.gateway, "interceptor", Finish(session=SESSION))
+        bench.post(bench.gateway, "interceptor", Finish(session=SESSION, reason="client"))
+        bench.post(bench.gateway, "interceptor", Finish(session=SESSION, reason="idle"))
         await settle()
-        assert [one.reason for one in bench.bodies(Kind.SESSION_ENDED)] == ["shutdown"]
+        assert [one.reason for one in bench.bodies(Kind.SESSION_ENDED)] == ["client"]
 
 
 async def test_nobody_is_let_go_while_a_call_of_theirs_runs_or_was_given_up_and_runs(autojump_clock: MockClock) -> None:
@@ -1262,10 +1282,11 @@ async def test_nobody_is_let_go_while_what_they_said_is_not_durable(autojump_clo
 async def test_only_the_gateway_lets_anybody_go(autojump_clock: MockClock) -> None:
     async with running() as bench:
         await bench.furnish()
-        for message in (Release(id=1, ref=bench.ref("sessions/s").id), Finish(session=SESSION)):
+        ending, finish = Ending(session=SESSION, reason="idle"), Finish(session=SESSION, reason="idle")
+        for message in (Release(id=1, ref=bench.ref("sessions/s").id), ending, finish):
             bench.post(bench.session, "interceptor", message)
         await settle()
-        assert [one.code for one in bench.bodies(Kind.DENIED)] == ["gate.message"] * 2
+        assert [one.code for one in bench.bodies(Kind.DENIED)] == ["gate.message"] * 3
         assert bench.bodies(Kind.SESSION_ENDED) == []
         await bench.propose()
         assert len(bench.got(bench.files, Prepare)) == 1

@@ -19,10 +19,11 @@ from astrid.core.ids import show_id
 from astrid.core.install import Revocation, sign_statement
 from astrid.core.labels import Integrity
 from astrid.core.prompt import PromptStatement, sign_prompt
-from astrid.core.records import DeniedRecord, Kind
+from astrid.core.records import DeniedRecord, Kind, SessionEnded
 from astrid.core.resources import exec_resource
 from astrid.core.tokens import Grant, Permission, Scope, Token, issue, verify_chain
 from astrid.errors import TokenError
+from astrid.home import open_home
 from astrid.kernel import Ref
 from astrid.messages.approvals import OpenQuestion, QuestionEnded
 from astrid.messages.gate import Done, Failed
@@ -375,6 +376,38 @@ async def test_the_end_of_a_session_is_its_last_event(tmp_path: Path) -> None:
         assert runtime.events.closed
         assert runtime.world.hub.number(session) == 0
     assert [kind for kind, _ in read_records(runtime.world.home)].count(Kind.SESSION_ENDED) == 1
+
+
+@pytest.mark.parametrize(("reason", "recorded"), [("asked", "client"), ("idle", "idle")])
+async def test_the_log_says_whether_a_person_ended_a_session_or_nobody_came_back_to_it(
+    tmp_path: Path, reason: Any, recorded: str
+) -> None:
+    async with running(tmp_path) as runtime:
+        session = await opened(runtime)
+        await ask(runtime, EndSession(session=session, reason=reason))
+        assert (await runtime.until("session_ended"))[-1]["reason"] == reason
+    assert ends(tmp_path) == [recorded]
+
+
+async def test_the_log_says_that_a_session_was_stopped_with_the_daemon(tmp_path: Path) -> None:
+    async with running(tmp_path) as runtime:
+        await opened(runtime)
+    assert ends(tmp_path) == ["shutdown"]
+
+
+async def test_the_log_says_that_a_session_broke_even_if_a_person_was_ending_it(tmp_path: Path) -> None:
+    async with running(tmp_path, broken=True) as runtime:
+        session = await opened(runtime)
+        runtime.system.post(runtime.directory.by_path[f"root/sessions/{session.hex()}"], "nonsense")
+        await ask(runtime, EndSession(session=session, reason="asked"))
+        await runtime.until("session_ended")
+    assert ends(tmp_path) == ["failed"]
+
+
+def ends(folder: Path) -> list[str]:
+    """Why sessions ended, as the log of a runtime that was in ``folder`` says."""
+    found = read_records(open_home(folder / "home"))
+    return [body.reason for _, body in found if isinstance(body, SessionEnded)]
 
 
 async def test_a_session_that_breaks_has_failed_and_no_other_has(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who a ref is: the key that the kernel's owner registered for it when it was spawned.
 
     ``toolboxes`` are the sets of tools it may propose, first match wins; ``asks``: whether its questions may be put
-    to a person.
+    to a person; ``ending``: who is ending its session, as the record of that will say, once somebody is.
     """
 
     key: bytes
@@ -63,6 +63,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     toolboxes: tuple[str, ...]
     limits: Limits
     asks: bool
+    ending: str = ""
 
 
 class Tool(msgspec.Struct, frozen=True):

@@ -125,6 +125,13 @@ def offer(facts: Facts, toolbox: str, specs: Iterable[ToolSpec], *, host: int, i
     facts.tools.update(((toolbox, tool.spec.name), tool) for tool in tools)
 
 
+def ending(facts: Facts, session: bytes, reason: str) -> None:
+    """Somebody ends ``session``, if it is awake: to whoever watches it, its end will look like any other stop."""
+    for ref, principal in list(facts.principals.items()):
+        if principal.session == session:
+            facts.principals[ref] = msgspec.structs.replace(principal, ending=reason)
+
+
 def ended(facts: Facts, session: bytes, reason: str) -> list[Entry]:
     """The session is over: the denials of it that were only counted, and its end."""
     facts.rows.pop(session, None)

@@ -52,6 +52,7 @@ from astrid.kernel import Actor, Down, Exit, Message, Posted, Reason, Ref, Sende
 from astrid.messages.gate import (
     Cosign,
     Done,
+    Ending,
     Failed,
     Finish,
     Offer,
@@ -177,7 +178,9 @@ class Interceptor(Actor):
             case Register() | Release() | TakeIn() | Cosign() | Revoke() if sender.path == GATEWAY:
                 self._administer(message, sender)
             case Finish() if sender.path == GATEWAY:
-                self._append(gate_admin.finish(self._facts, message.session, Exit.SHUTDOWN.value))
+                self._append(gate_admin.finish(self._facts, message.session, message.reason))
+            case Ending() if sender.path == GATEWAY:
+                gate_admin.ending(self._facts, message.session, message.reason)
             case Down():
                 self._down(message)
             case Strayed() if is_ours(message, sender) or is_host(sender):
@@ -331,7 +334,9 @@ class Interceptor(Actor):
         principal = self._facts.principals.get(ref)
         if principal is not None:
             self._perform(self._gate.principal_gone(ref))
-            self._append(gate_admin.ended(self._facts, principal.session, message.reason.exit.value))
+            how = message.reason.exit  # what obeyed when it was stopped may have been stopped by somebody
+            why = principal.ending if principal.ending and how is Exit.SHUTDOWN else how.value
+            self._append(gate_admin.ended(self._facts, principal.session, why))
             self._senders.pop(ref, None)
             self._owed.pop(ref, None)
         else:

@@ -1,7 +1,7 @@
 """To and from the interceptor, beside what the gate's own machine defines (``core.gate_messages``).
 
-``Register``, ``Release``, ``Finish``, ``TakeIn``, ``Cosign`` and ``Revoke`` are obeyed from the gateway alone,
-``Offer`` from tool hosts alone; the kernel's stamp says who it is.
+``Register``, ``Release``, ``Ending``, ``Finish``, ``TakeIn``, ``Cosign`` and ``Revoke`` are obeyed from the gateway
+alone, ``Offer`` from tool hosts alone; the kernel's stamp says who it is.
 """
 
 from __future__ import annotations
@@ -49,10 +49,24 @@ class Release(Message, frozen=True, kw_only=True):
     ref: int
 
 
-class Finish(Message, frozen=True, kw_only=True):
-    """``session``, which sleeps, is over.  Of one that is awake or over already this changes nothing."""
+class Ending(Message, frozen=True, kw_only=True):
+    """``session``, which is awake, is being stopped for ``reason``, a code of ``SessionEnded``.  On the lane of the
+    news that it has stopped, so that it is there before that.
+    """
+
+    lane: ClassVar[Lane] = Lane.CONTROL
 
     session: bytes
+    reason: str
+
+
+class Finish(Message, frozen=True, kw_only=True):
+    """``session``, which sleeps, is over for ``reason``, a code of ``SessionEnded``.  Of one that is awake or over
+    already this changes nothing.
+    """
+
+    session: bytes
+    reason: str
 
 
 class TakeIn(Message, frozen=True, kw_only=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from astrid.kernel import Message
 
 
@@ -58,10 +60,10 @@ class CancelTurn(Message, frozen=True, kw_only=True):
 
 
 class EndSession(Message, frozen=True, kw_only=True):
-    """End ``session``; asked."""
+    """End ``session``, because somebody asked for it or nobody came back to it; asked."""
 
     session: bytes
-    reason: str
+    reason: Literal["asked", "idle"]
 
 
 class ListSessions(Message, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import msgspec
 
@@ -22,7 +22,7 @@ from astrid.guard.door import APPROVALS, ARCHIVE, AUDIT, INTERCEPTOR, is_ours, s
 from astrid.kernel import Actor, Down, KernelError, Lane, Message, Posted, Ref, Sender
 from astrid.messages.approvals import Attend, OpenQuestion, QuestionEnded, Respond, SessionOver
 from astrid.messages.archive import Recalled
-from astrid.messages.gate import Cosign, Done, Failed, Finish, Register, Revoke, TakeIn
+from astrid.messages.gate import Cosign, Done, Ending, Failed, Finish, Register, Revoke, TakeIn
 from astrid.messages.gateway import (
     AddToken,
     AskCheckpoint,
@@ -48,7 +48,7 @@ from astrid.runtime.hearing import hear
 from astrid.runtime.herald import Herald
 from astrid.runtime.hub import Hub
 from astrid.runtime.opening import Opener
-from astrid.runtime.parts import Live, Stage
+from astrid.runtime.parts import Live, Stage, Why
 from astrid.runtime.shelf import Shelf
 from astrid.runtime.sleeping import Asked, Sleeping
 from astrid.runtime.sleeping import Request as OfSleep
@@ -58,6 +58,7 @@ MAX_SESSIONS = 100  # that are awake
 LOOKS = 4  # at who is idle, in the time after which one that is goes to sleep
 GUARD = (AUDIT, APPROVALS, INTERCEPTOR)
 SESSIONS = "root/sessions/"
+IN_LOG: Mapping[Why, str] = {"asked": "client", "idle": "idle", "failed": "failed"}  # what the log calls it
 BELOW = (*GUARD, ARCHIVE, SESSIONS, "root/tools/")  # no client sits there
 Answer = Done | Failed | SessionOpened | Checkpointed
 Request = Respond | TakeIn | Cosign | Revoke | TakeCheckpoint | Register | OfSleep
@@ -136,8 +137,7 @@ class Gateway(Actor):
                 continue
             self.ctx.monitor(live.ref)
             if live.stage in (Stage.DROWSY, Stage.LEAVING):  # nobody knows whether the gate let it go
-                live.stage = Stage.DROWSY
-                self._opener.close(live)
+                self._close(live, "failed")
         for session in self._sleeping.give_up():
             self._end_asleep(session, "failed")
         self._look_later()
@@ -285,14 +285,20 @@ class Gateway(Actor):
     def _end(self, message: EndSession) -> Taken | Declined:
         live, record = self._roster.get(message.session), self._dormitory.get(message.session)
         if live is not None:
-            if live.stage is Stage.LEAVING:  # and now it leaves for good
-                live.stage = Stage.DROWSY
-            self._opener.close(live)
+            self._close(live, message.reason)
             return Taken(number=live.turns)
         if record is None:
             return _unknown_session()
-        self._end_asleep(message.session, "asked")
+        self._end_asleep(message.session, message.reason)
         return Taken(number=record.numbers.turns)
+
+    def _close(self, live: Live, why: Why) -> None:
+        """Have a session end for good."""
+        live.ending = why
+        if live.stage is Stage.LEAVING:
+            live.stage = Stage.DROWSY
+        self.ctx.post(self._refs[INTERCEPTOR], Ending(session=live.session, reason=IN_LOG[why]))
+        self._opener.close(live)
 
     def _down(self, message: Down) -> None:
         for live in list(self._roster.values()):
@@ -300,24 +306,26 @@ class Gateway(Actor):
                 if live.stage is Stage.LEAVING:
                     self._sleeping.asleep(live, self.ctx.now())
                 else:
-                    self._over(live, "failed" if message.reason.abnormal else "asked")
+                    self._over(live, "failed" if message.reason.abnormal else live.ending or "asked")
         lost = self._sleeping.gone(message.ref)
         if lost:
             self._end_asleep(lost, "failed")
 
-    def _over(self, live: Live, reason: Literal["asked", "failed"]) -> None:
+    def _over(self, live: Live, reason: Why) -> None:
         """A session has ended: forget it, tell its listeners, and let go of what was there for it."""
         del self._roster[live.session]
         self._opener.close(live)
         if live.stage is Stage.DROWSY:  # the gate may have let it go, and then does not see its end
-            self.ctx.post(self._refs[INTERCEPTOR], Finish(session=live.session))
+            self.ctx.post(self._refs[INTERCEPTOR], Finish(session=live.session, reason=IN_LOG[reason]))
         self.ctx.post(self._refs[APPROVALS], SessionOver(session=live.session))
         self._herald.over(live.session, reason)
 
-    def _end_asleep(self, session: bytes, reason: Literal["asked", "failed"]) -> None:
+    def _end_asleep(self, session: bytes, reason: Why) -> None:
         """As ``_over``, of one that sleeps or was about to wake."""
+        if session in self._dormitory.waking:  # the gate may have it awake already
+            self.ctx.post(self._refs[INTERCEPTOR], Ending(session=session, reason=IN_LOG[reason]))
         if self._sleeping.end(session):
-            self.ctx.post(self._refs[INTERCEPTOR], Finish(session=session))
+            self.ctx.post(self._refs[INTERCEPTOR], Finish(session=session, reason=IN_LOG[reason]))
             self.ctx.post(self._refs[APPROVALS], SessionOver(session=session))
             self._herald.over(session, reason)
 
@@ -333,7 +341,7 @@ class Gateway(Actor):
     def _look(self) -> None:
         self._sleeping.look(self.ctx.now())
         for session in self._dormitory.overslept(self.ctx.now()):
-            self._end_asleep(session, "asked")
+            self._end_asleep(session, "idle")
 
     def _look_later(self) -> None:
         self.ctx.start_timer(self._idle_seconds / LOOKS, Look())

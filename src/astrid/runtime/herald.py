@@ -20,7 +20,7 @@ from astrid.messages.approvals import OpenQuestion, QuestionEnded
 from astrid.messages.session import NotTaken, Report, ReportText
 from astrid.runtime.dormant import Dormitory
 from astrid.runtime.hub import Hub
-from astrid.runtime.parts import Live
+from astrid.runtime.parts import Live, Why
 from astrid.runtime.shelf import Shelf
 from astrid.wire.events import (
     AnyEvent,
@@ -115,7 +115,7 @@ class Herald:
         how: Literal["failed", "cancelled"] = "failed" if code else "cancelled"
         self._publish(session, TurnComplete(session_id=name, seq=0, turn=turn, stop_reason=how, code=code or None))
 
-    def over(self, session: bytes, reason: Literal["asked", "failed"]) -> None:
+    def over(self, session: bytes, reason: Why) -> None:
         """A session has ended; nothing more is said of it."""
         self._publish(session, SessionEnded(session_id=show_id("session", session), seq=0, reason=reason))
         self._hub.forget(session)

@@ -6,7 +6,7 @@ Source: architecture 4.
 from __future__ import annotations
 
 import enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -18,6 +18,8 @@ from astrid.kernel import Ref
 from astrid.messages.gateway import SessionLine
 from astrid.messages.session import Hear
 from astrid.ports import ToolServer
+
+Why = Literal["asked", "idle", "failed"]  # a session has ended, as people are told
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -99,7 +101,7 @@ class Stage(enum.Enum):
 class Live(msgspec.Struct):
     """A session that is there.  ``own_host`` is the tool host that serves it alone, if one does; ``first`` the record
     that says that it started, ``active`` when something was last said to it or by it; ``held`` what it is to hear as
-    soon as it hears anything.
+    soon as it hears anything; ``ending`` why it is being ended for good, once it is.
     """
 
     session: SessionId
@@ -114,6 +116,7 @@ class Live(msgspec.Struct):
     active: float = 0.0
     stage: Stage = Stage.RISING
     held: Hear | None = None
+    ending: Why | None = None
 
     def line(self) -> SessionLine:
         """As it is listed."""
