@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import math
 import os
 import socket
 from pathlib import Path
@@ -198,6 +200,34 @@ async def test_a_socket_behind_which_nobody_speaks_is_given_up(tmp_path: Path, m
         silent.listen(0)
         monkeypatch.setattr("astrid.frontends.client.CONNECT_SECONDS", 0.05)
         assert await refusal(home) == "daemon.full"
+
+
+@pytest.mark.parametrize("heard", [False, True], ids=["at once", "when something was said"])
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 101 Swit"], ids=["nothing", "half of an answer"])
+async def test_a_client_that_is_hung_up_on_before_it_is_answered_says_so_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: bool, said: bytes
+) -> None:
+    home, _ = make_client_home(tmp_path / "home")
+    monkeypatch.setattr("astrid.frontends.client.CONNECT_SECONDS", math.inf)  # whoever waits for that, waits for ever
+
+    async def hang_up() -> None:
+        async with listener, await listener.accept() as stream:
+            if heard:
+                await stream.receive_some(1)
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(said)
+
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(home.socket))
+        bound.listen(1)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound.dup()))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hang_up)
+            with trio.fail_after(LIMIT_SECONDS), pytest.raises(AstridError) as caught:
+                async with connect(home):
+                    pytest.fail("it was trusted")
+    assert caught.value.code == "daemon.hung-up"
+    assert caught.value.advice
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
@@ -23,7 +23,7 @@ from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 from astrid import __version__
 from astrid.core.checkpoint import Checkpoint, check_consistent
 from astrid.core.install import Install, install_id
-from astrid.errors import AstridError, EdgeError, LaunchError, RemoteProtocolError, plain
+from astrid.errors import AstridError, EdgeError, RemoteProtocolError, plain
 from astrid.frontends.meeting import (
     Credentials,
     check_server,
@@ -34,7 +34,8 @@ from astrid.frontends.meeting import (
     load_install,
     stated_checkpoint,
 )
-from astrid.frontends.reaching import reach
+from astrid.frontends.noticing import Noticing
+from astrid.frontends.reaching import hung_up, not_taken, reach
 from astrid.home import Home
 from astrid.wire import params as p
 from astrid.wire import results as r
@@ -346,7 +347,7 @@ async def connect(home: Home, *, start_daemon: bool = False, authenticate: bool 
     try:
         async with trio.open_nursery() as nursery:
             try:
-                client = Client(home, await _wrap(nursery, stream))
+                client = Client(home, await _wrap(home, nursery, stream))
                 nursery.start_soon(client.listen)
                 await client.meet(authenticate=authenticate)
                 yield client
@@ -362,15 +363,13 @@ async def connect(home: Home, *, start_daemon: bool = False, authenticate: bool 
         raise failure
 
 
-async def _wrap(nursery: trio.Nursery, stream: trio.SocketStream) -> WebSocketConnection:
-    with trio.move_on_after(CONNECT_SECONDS):
-        return await wrap_client_stream(nursery, stream, "localhost", "/", max_message_size=MAX_MESSAGE_BYTES)
-    raise LaunchError(
-        "daemon.full",
-        "the daemon does not take another connection",
-        effect="none",
-        advice="close another client, or look at `astrid daemon status`",
-    )
+async def _wrap(home: Home, nursery: trio.Nursery, stream: trio.SocketStream) -> WebSocketConnection:
+    opening = trio.CancelScope(deadline=trio.current_time() + CONNECT_SECONDS)
+    noticing = Noticing(stream, opening.cancel)
+    with opening:
+        lower = cast("trio.SocketStream", noticing)
+        return await wrap_client_stream(nursery, lower, "localhost", "/", max_message_size=MAX_MESSAGE_BYTES)
+    raise hung_up(home) if noticing.is_over else not_taken()
 
 
 def run_client(work: Callable[[], Awaitable[_T]]) -> _T:

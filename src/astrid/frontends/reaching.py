@@ -70,6 +70,29 @@ async def reach(home: Home, *, start: bool) -> trio.SocketStream:
     return stream
 
 
+def hung_up(home: Home) -> LaunchError:
+    """It ended a connection that had not begun.  Why, it had no words for: it turns away whom it has no place for, and
+    everybody while it stops.
+    """
+    return LaunchError(
+        "daemon.hung-up",
+        "the daemon hung up without a word: it has too many clients, or it is stopping",
+        effect="none",
+        where=str(home.daemon_log),
+        advice="try again; if that does not help, close another client",
+    )
+
+
+def not_taken() -> LaunchError:
+    """It leaves a connection waiting at its door."""
+    return LaunchError(
+        "daemon.full",
+        "the daemon does not take another connection",
+        effect="none",
+        advice="close another client, or look at `astrid daemon status`",
+    )
+
+
 async def _try(home: Home) -> trio.SocketStream | None:
     try:
         return await trio.open_unix_socket(str(home.socket))
