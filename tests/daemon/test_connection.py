@@ -266,7 +266,7 @@ async def test_there_is_a_limit_to_how_many_are_connected_and_it_is_given_back(t
             async def hold() -> None:
                 nonlocal count
                 async with raw_client(daemon.home) as client:
-                    await client.hear()
+                    await admitted(client, daemon)
                     count += 1
                     if count == server.MAX_CONNECTIONS:
                         ready.set()

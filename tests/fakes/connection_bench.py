@@ -118,7 +118,7 @@ async def bench(
         connections=lambda: 1,
     )
     gone: list[Connection] = []
-    connection = Connection(theirs, shared, Attendance(), refs, report, left=gone.append)
+    connection = Connection(theirs, shared, Attendance(), refs, report, proven=lambda _: None, left=gone.append)
     spec = SupervisorSpec(
         id="root",
         children=(

@@ -65,7 +65,7 @@ class Serve(Message, frozen=True, kw_only=True):
 
 
 class Connection(Actor):
-    """See the module.  ``left`` is called once, at its end."""
+    """See the module.  ``proven`` is called when the client has shown who it is; ``left`` once, at the end."""
 
     def __init__(
         self,
@@ -74,6 +74,8 @@ class Connection(Actor):
         attendance: Attendance,
         refs: Mapping[str, Ref],
         report: Report,
+        *,
+        proven: Callable[[Connection], None],
         left: Callable[[Connection], None],
     ) -> None:
         self._stream = stream
@@ -81,6 +83,7 @@ class Connection(Actor):
         self._attendance = attendance
         self._refs = refs
         self._report = report
+        self._proven = proven
         self._left = left
         self._service = Service(shared, self)
         self._peer = Peer(Role.SERVER)
@@ -119,6 +122,11 @@ class Connection(Actor):
     async def close_stream(self) -> None:
         """Close what lies under the connection, at once."""
         await trio.aclose_forcefully(self._stream)
+
+    async def cut_off(self) -> None:
+        """End without a word: there is no place for it any more."""
+        self._all.cancel()
+        await self.close_stream()
 
     def leave_soon(self) -> None:
         """Say goodbye, give the answers that are owed, and end."""
@@ -268,6 +276,7 @@ class Connection(Actor):
         if isinstance(verdict, PopAccepted):
             self._token = token
             self._reading.deadline = math.inf
+            self._proven(self)
         self._report.note("client-judged", verdict=type(verdict).__name__)
         return data
 

@@ -2,6 +2,9 @@
 
 The socket appears under its name only when everything behind it is up, and is gone before anything is stopped.
 
+Invariant: a stranger, who has not shown the key of a client, takes no place from whoever has, nor from another
+stranger for longer than it takes until so many have come after.
+
 Source: architecture 4; threats 30; unix(7).
 """
 
@@ -25,7 +28,8 @@ from astrid.errors import LaunchError
 from astrid.home import Home
 from astrid.kernel import ChildSpec, KernelError, Ref, SupervisorHandle, SupervisorSpec
 
-MAX_CONNECTIONS = 32
+MAX_CONNECTIONS = 32  # of clients who have shown who they are
+MAX_STRANGERS = 32  # beside them; as many, so that all may come at once
 BACKLOG = 64
 FULL_SECONDS = 0.1
 CONNECTIONS = SupervisorSpec(id="connections", rank=RANK, stop="together")
@@ -78,7 +82,9 @@ class Server:
         self._grace_seconds = grace_seconds
         self._attendance = Attendance()
         self._numbers = count(1)
-        self._present: dict[Connection, None] = {}
+        self._present: dict[Connection, None] = {}  # all that have not ended
+        self._proven: set[Connection] = set()
+        self._strangers: dict[Connection, None] = {}  # who are to stay, the oldest first
         self._empty = trio.Event()
         self._accepting = trio.CancelScope()
 
@@ -121,12 +127,15 @@ class Server:
 
     async def _admit(self, stream: trio.SocketStream) -> None:
         user = peer_user(stream.socket)
-        if user != os.geteuid() or len(self._present) >= MAX_CONNECTIONS:
+        if user != os.geteuid() or len(self._proven) >= MAX_CONNECTIONS:
             self._report.note("turned-away", user=-1 if user is None else user, connected=len(self._present))
             await trio.aclose_forcefully(stream)
             return
-        connection = Connection(stream, self._shared, self._attendance, self._refs, self._report, left=self._left)
-        self._present[connection] = None
+        connection = Connection(
+            stream, self._shared, self._attendance, self._refs, self._report, proven=self._prove, left=self._left
+        )
+        self._present[connection] = self._strangers[connection] = None
+        await self._make_room()
         self._watch()
         name = f"connection-{next(self._numbers)}"
         spec = ChildSpec(id=name, factory=lambda: connection, restart="temporary", rank=RANK, shutdown=1.0)
@@ -137,8 +146,27 @@ class Server:
             await connection.close_stream()
             self._left(connection)
 
+    async def _make_room(self) -> None:
+        """Have the strangers who have been here longest leave, if there are too many.
+
+        SAFETY: any process of the user can come here and be silent.  If the newest were turned away instead, so many
+        of those would keep everybody out who has a key, and with them ``daemon stop`` and each revocation.
+        """
+        while len(self._strangers) > MAX_STRANGERS:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            self._report.note("made-room", connected=len(self._present))
+            await oldest.cut_off()
+
+    def _prove(self, connection: Connection) -> None:
+        """``connection`` has shown the key of a client."""
+        self._strangers.pop(connection, None)
+        self._proven.add(connection)
+
     def _left(self, connection: Connection) -> None:
         self._present.pop(connection, None)
+        self._strangers.pop(connection, None)
+        self._proven.discard(connection)
         self._watch()
         if not self._present:
             self._empty.set()
