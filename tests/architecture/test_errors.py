@@ -41,6 +41,20 @@ USUALLY = {
 }
 
 
+# Where a person meets an error first: at a command, at the signer, in a file of the home, when the daemon starts.
+# A bug is theirs to report, whatever it is about.
+MET = (
+    "astrid.frontends.",
+    "astrid.home.",
+    "astrid.runtime.",
+    "astrid.daemon.",
+    "astrid.adapters.store.",
+    "astrid.adapters.llm.catalogue",
+    "astrid.adapters.llm.script",
+)
+BUGS = {"InternalError", "LocalProtocolError"}
+
+
 @dataclass(frozen=True, slots=True)
 class Raised:
     """One place where an error of ours is made, with the codes it may carry; none when they cannot be read off."""
@@ -50,7 +64,8 @@ class Raised:
     kind: str
     codes: tuple[str, ...]
     says: str
-    advice: str
+    advice: str  # as far as it can be read off
+    advises: bool
 
     @property
     def row(self) -> str:
@@ -111,6 +126,7 @@ def raised(module: Module, names: frozenset[str]) -> Iterator[Raised]:
                 tuple(_literals(code)),
                 _words(says, constants),
                 _words(advice, constants),
+                not (advice is None or (isinstance(advice, ast.Constant) and not advice.value)),
             )
 
 
@@ -193,6 +209,14 @@ def test_no_error_of_ours_is_defined_outside_the_tree() -> None:
 
 def test_every_code_is_a_literal_at_the_place_that_raises_it() -> None:
     assert [f"{place.module}:{place.line}" for place in everything_raised() if not place.codes] == []
+
+
+def test_whatever_a_person_meets_first_says_what_to_do() -> None:
+    """A code and a message leave them alone with it; give the place that raises it an ``advice``."""
+    met = [place for place in everything_raised() if place.module.startswith(MET) and place.kind not in BUGS]
+    assert {place.module.split(".")[1] for place in met} == {part.split(".")[1] for part in MET}
+    silent = [f"{place.module}:{place.line} {place.codes}" for place in met if not place.advises]
+    assert not silent, "these say what was wrong and not what to do about it:\n" + "\n".join(silent)
 
 
 def test_every_code_is_a_family_and_a_reason() -> None:

@@ -163,6 +163,7 @@ def test_whatever_was_touched_is_found_and_named(copy: Home, code: str) -> None:
     DAMAGES[code](copy)
     found = verify(copy)
     assert (found.result, found.code.startswith(code.strip())) == (Result.TAMPERED, True), found
+    assert found.advice, found
 
 
 def test_what_lies_beside_the_log_may_be_erased(copy: Home) -> None:

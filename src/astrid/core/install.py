@@ -22,6 +22,7 @@ MAX_STATEMENT_BYTES = 16 * 1024
 MAX_ROOTS = 8
 CODE_BITS = 30
 _NOTHING = bytes(32)
+_RESTORE = "restore the file `install` of the home from a backup"
 _T = TypeVar("_T")
 
 
@@ -115,17 +116,21 @@ def verify_install(raw: bytes) -> Install:
     install = _decode(signed.payload, Install, "an install statement")
     keys = [root.key for root in install.roots]
     if install.version != 1 or not 1 <= len(keys) <= MAX_ROOTS:
-        raise TokenError("install.malformed", "an install statement of version 1 names 1 to 8 user keys")
+        raise TokenError(
+            "install.malformed", "an install statement of version 1 names 1 to 8 user keys", advice=_RESTORE
+        )
     if any(not Assurance.PLAIN <= root.assurance <= Assurance.DEVICE for root in install.roots):
-        raise TokenError("install.malformed", "a user key is plain, sealed or a device")
+        raise TokenError("install.malformed", "a user key is plain, sealed or a device", advice=_RESTORE)
     if len({*keys, install.runtime_key}) != len(keys) + 1:
-        raise TokenError("install.keys", "the keys of an install are pairwise distinct")
+        raise TokenError("install.keys", "the keys of an install are pairwise distinct", advice=_RESTORE)
     if not _makes_sense(install.lost, install.log_id):
-        raise TokenError("install.malformed", "an install statement names another, whole log as lost, or none")
+        raise TokenError(
+            "install.malformed", "an install statement names another, whole log as lost, or none", advice=_RESTORE
+        )
     for key in (*keys, install.runtime_key):
         _key(key)
     if signed.signer not in keys or not verify(_key(signed.signer), Domain.INSTALL, signed.payload, signed.signature):
-        raise TokenError("install.signature", "the install statement is not signed by a key it names")
+        raise TokenError("install.signature", "the install statement is not signed by a key it names", advice=_RESTORE)
     return install
 
 

@@ -87,11 +87,17 @@ class Greeting:
         """
         world = self._world
         if token.holder == world.holder:  # the other end of this connection would be this daemon itself
-            raise ChainError("cosign.own-key", "the holder key is not a client's")
+            raise ChainError(
+                "cosign.own-key",
+                "the holder key is not a client's",
+                advice="remove `keys/client.key` and `keys/client.token` of the home and run `astrid init`",
+            )
         seen = read_cosigned(note, token.holder, runtime_key=world.keys.runtime_key, log_id=world.keys.log_id)
         if parse_note(note).text != parse_note(self._stated).text:
             raise ChainError(
-                "cosign.other-note", "what is cosigned is not the checkpoint that was stated at the beginning"
+                "cosign.other-note",
+                "what is cosigned is not the checkpoint that was stated at the beginning",
+                advice="connect again, and cosign what is stated then",
             )
         skew = abs(seen.time_s - world.clock.now_ns() // 10**9)
         if skew > SKEW_SECONDS:

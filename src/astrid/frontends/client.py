@@ -310,7 +310,11 @@ class Client:
             case Noticed() | Closed():
                 return
             case _:
-                raise RemoteProtocolError("wire.wrong-direction", "the daemon asked something of a client")
+                raise RemoteProtocolError(
+                    "wire.wrong-direction",
+                    "the daemon asked something of a client",
+                    advice="update the older of the two, the command or the daemon",
+                )
 
     def _keep(self, event: object) -> None:
         if isinstance(event, AnyEvent):

@@ -45,6 +45,7 @@ from astrid.runtime.boot import EPOCH, log_keys
 from astrid.runtime.log import DAMAGED, read_frames
 
 MAX_NOTE_BYTES = 64 * 1024
+_CHANGED = "keep this copy, which was changed or damaged, and put back one that is found whole"
 
 Beside = tuple[int, int, bytes, bytes]
 """Something beside a record: its number, the slot, salt and bytes."""
@@ -126,13 +127,14 @@ def verify_home(root: Path, trust: Trust, *, is_own: bool) -> Finding:
         install, keys, reasons = _keys(home, trust, is_own=is_own)
         return _judge(home, keys, install, trust, reasons)
     except AstridError as error:
+        result = _result(error)
         return Finding(
-            result=_result(error),
+            result=result,
             home=str(root),
             says=error.message,
             code=error.code,
             where=error.where,
-            advice=error.advice,
+            advice=error.advice or (_CHANGED if result is Result.TAMPERED else ""),
         )
 
 
@@ -284,6 +286,7 @@ class _Beside:
                     "chain.payload",
                     "what lies beside the record is not what it commits to",
                     where=f"record {frame.seq}",
+                    advice=_CHANGED,
                 )
         if isinstance(body, CosignedRecord):
             self._check_client(frame, body, _in_slot_0(beside))
@@ -304,7 +307,9 @@ class _Beside:
         try:
             token = check_client(body.key, chain, self._roots, self._keys.install)
             if token.id != body.block:
-                raise ChainError("chain.payload", "the token beside the record is not the one that it names")
+                raise ChainError(
+                    "chain.payload", "the token beside the record is not the one that it names", advice=_CHANGED
+                )
         except ChainError as error:
             error.where = f"record {frame.seq}"
             raise
@@ -316,7 +321,10 @@ class _Beside:
         # What is kept is itself checked against the record, as every payload is.
         if rows and (kept is None or rows_digest(made) != kept):
             raise ChainError(
-                "chain.rows", "the rows of the journal are not those that were recorded", where=f"record {frame.seq}"
+                "chain.rows",
+                "the rows of the journal are not those that were recorded",
+                where=f"record {frame.seq}",
+                advice=_CHANGED,
             )
 
 

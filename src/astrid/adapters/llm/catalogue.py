@@ -25,6 +25,7 @@ from astrid.ports import Model
 
 SCRIPTED = "scripted:"
 
+_NAME_TEXT = "name a script that is a file of UTF-8 text, one JSON object a line"
 _CLAUDE = re.compile(r"(?:anthropic/)?(claude-[a-z0-9.-]{1,64})")
 
 
@@ -94,7 +95,9 @@ def _read_script(path: Path) -> Script:
         # Without waiting, since the other end of a pipe may never come.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError("model.script-unreadable", "the script is not a regular file", where=where)
+                raise ConfigError(
+                    "model.script-unreadable", "the script is not a regular file", where=where, advice=_NAME_TEXT
+                )
             data = file.read(MAX_SCRIPT_BYTES + 1)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "its name holds a NUL"
@@ -102,8 +105,15 @@ def _read_script(path: Path) -> Script:
             "model.script-unreadable", f"the script cannot be read: {why}", where=where, advice="name a file of yours"
         ) from error
     if len(data) > MAX_SCRIPT_BYTES:
-        raise ConfigError("model.script-too-long", f"a model script has at most {MAX_SCRIPT_BYTES} bytes", where=where)
+        raise ConfigError(
+            "model.script-too-long",
+            f"a model script has at most {MAX_SCRIPT_BYTES} bytes",
+            where=where,
+            advice="shorten the script, or name another one",
+        )
     try:
         return load_script(data.decode(), where)
     except UnicodeDecodeError as error:
-        raise ConfigError("model.script-unreadable", "the script is not UTF-8", where=where) from error
+        raise ConfigError(
+            "model.script-unreadable", "the script is not UTF-8", where=where, advice=_NAME_TEXT
+        ) from error

@@ -172,6 +172,7 @@ def load_script(text: str, where: str) -> Script:
             "model.script-too-long",
             f"a model script has at most {MAX_SCRIPT_LINES} lines and {MAX_SCRIPT_BYTES} characters",
             where=where,
+            advice="shorten the script, or name another one",
         )
     name, price = Header().name, FREE
     steps: list[Step] = []

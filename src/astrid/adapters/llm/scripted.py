@@ -70,7 +70,10 @@ class ScriptedModel:
     async def _stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[AnyStreamEvent], None]:
         if request.model != self.name:
             raise ModelError(
-                "model.wrong-model", f"`{request.model}` was asked for, and this is `{self.name}`", effect="none"
+                "model.wrong-model",
+                f"`{request.model}` was asked for, and this is `{self.name}`",
+                effect="none",
+                advice="name the model as its script does",
             )
         answers = sum(message.role == "assistant" for message in request.messages)
         turn = next_turn(self._script, request.messages)

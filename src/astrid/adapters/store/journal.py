@@ -272,9 +272,7 @@ class SqliteStore:
 
 def _int(value: Value) -> int:
     if not isinstance(value, int):
-        raise JournalError(
-            "journal.corrupt", "a number in the log's database is not a number", effect="none", retry=False
-        )
+        raise _corrupt("a number in the log's database is not a number")
     return value
 
 
@@ -285,4 +283,9 @@ def _bytes(value: Value) -> bytes:
 
 
 def _no_bytes() -> JournalError:
-    return JournalError("journal.corrupt", "bytes in the log's database are not bytes", effect="none", retry=False)
+    return _corrupt("bytes in the log's database are not bytes")
+
+
+def _corrupt(what: str) -> JournalError:
+    advice = "keep the file, restore a copy, or see `astrid audit accept-loss`"
+    return JournalError("journal.corrupt", what, effect="none", advice=advice, retry=False)

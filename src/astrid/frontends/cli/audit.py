@@ -231,7 +231,11 @@ def _subject(frame: Frame) -> str:
         if any(value):
             return show_id(kind, value)
     if not frame.session:
-        raise InputError("audit.no-subject", f"record {frame.seq} is about nothing that can be explained")
+        raise InputError(
+            "audit.no-subject",
+            f"record {frame.seq} is about nothing that can be explained",
+            advice="name one about a session, a call, a question or a token, as `astrid audit list` shows them",
+        )
     return show_id("session", frame.session)
 
 

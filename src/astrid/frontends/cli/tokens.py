@@ -239,7 +239,11 @@ async def _show(home: Home, identity: bytes, *, as_json: bool) -> int:
         shown = cast("r.TokenShown", await client.call("tokensShow", p.TokensShow(token_id=name)))
     chain = read_chain(shown.chain)
     if block_id(chain[-1].payload) != identity:
-        raise TokenError("tokens.other", "the daemon showed another token than was asked for")
+        raise TokenError(
+            "tokens.other",
+            "the daemon showed another token than was asked for",
+            advice="stop the daemon and run `astrid audit verify`",
+        )
     if as_json:
         print_json({**_plain(shown.info), "chain": shown.chain.hex()})
         return DONE

@@ -71,10 +71,18 @@ def examine(raw: bytes, identity: Identity, keeper: PublicKey, now_s: int) -> As
     """
     question, call = decode_question(raw)
     if question.aud != identity.aud:
-        raise TokenError("signer.other-install", "the question was made for another install")
+        raise TokenError(
+            "signer.other-install",
+            "the question was made for another install",
+            advice="nothing was signed; check that ASTRID_HOME is the home of the daemon that asks",
+        )
     principal = load_public_key(call.principal_key)
     if principal in (keeper, identity.install.runtime_key, *(root.key for root in identity.install.roots)):
-        raise TokenError("signer.principal", "the question is asked for somebody who is no session")
+        raise TokenError(
+            "signer.principal",
+            "the question is asked for somebody who is no session",
+            advice="stop the daemon, which asks for one of the install's own keys, and run `astrid audit verify`",
+        )
     check_asked(question, now_s)
     shown = render_question(raw)
     offered: list[Scope] = []

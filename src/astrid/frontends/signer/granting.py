@@ -64,9 +64,17 @@ def patterns_block(asked: GrantPatterns, signing: Signing, *, workspace: bytes) 
         PatternError: a pattern that cannot be read.
     """
     if not asked.perms or asked.perms & ~sum(Permission):
-        raise InputError("signer.permissions", "a grant names permissions that exist, at least one")
+        raise InputError(
+            "signer.permissions",
+            "a grant names permissions that exist, at least one",
+            advice="give --perms some of read, write, execute, delete, invoke, list, create",
+        )
     if asked.risk > max(Risk):
-        raise InputError("signer.risk", "a grant names a level of risk from low to critical")
+        raise InputError(
+            "signer.risk",
+            "a grant names a level of risk from low to critical",
+            advice="write low, medium, high or critical",
+        )
     most = MAX_GRANT_SECONDS // DAY_SECONDS if workspace else MAX_STANDING_DAYS
     grants = {Grant(parse_pattern(text).text, asked.perms, 0, asked.risk, b"") for text in asked.patterns}
     return Block(

@@ -113,7 +113,11 @@ class Handed:
             while chunk := os.read(self._fd, MOST_PASSPHRASE_BYTES):
                 data += chunk
                 if len(data) > 2 * MOST_PASSPHRASE_BYTES:
-                    raise InputError("signer.passphrase-fd", "what the passphrase descriptor holds is too long")
+                    raise InputError(
+                        "signer.passphrase-fd",
+                        "what the passphrase descriptor holds is too long",
+                        advice="have the descriptor hold the passphrase and nothing else",
+                    )
         except OSError as error:
             raise InputError(
                 "signer.passphrase-fd",

@@ -212,7 +212,11 @@ class Service:
     def _prompt(self, asked: SignPrompt) -> SignedReply:
         identity = load_identity(self._home)
         if asked.aud != identity.aud:
-            raise TokenError("signer.other-install", "the prompt is for another install")
+            raise TokenError(
+                "signer.other-install",
+                "the prompt is for another install",
+                advice="nothing was signed; check that ASTRID_HOME is the home of the daemon that asks",
+            )
         statement = PromptStatement(asked.aud, asked.session, asked.turn, asked.text)
         key = self._vault.open(identity, ask=False)
         return SignedReply(encode(statement), sign_prompt(statement, key), key.public, b"")
@@ -302,7 +306,11 @@ class Service:
         terminal.say(f"home: {quote(os.fsencode(self._home.root))}")
         terminal.show(text)
         if not self._around.assume_yes and terminal.ask(prompt).strip().lower() not in agreed:
-            raise InputError("signer.refused", "the person said no; nothing was signed")
+            raise InputError(
+                "signer.refused",
+                "the person said no; nothing was signed",
+                advice="run the command again to give another answer",
+            )
 
 
 def _failed(error: AstridError) -> bytes:
