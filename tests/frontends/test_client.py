@@ -147,11 +147,13 @@ async def test_a_log_that_is_another_one_at_the_end_of_a_connection_is_found_out
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def forked(self: object) -> tuple[int, bytes]:
-        return 9, note(9)
+        return 99, note(99)  # longer than any that this daemon has
 
-    monkeypatch.setattr("astrid.daemon.service.Service._fresh_checkpoint", forked)
-    monkeypatch.setattr("astrid.daemon.books.Books.consistency", lambda *_: no_path())
     async with daemon_in(tmp_path) as daemon:
+        async with connect(daemon.home, authenticate=False):
+            pass  # from here on there is a checkpoint to be greeted with
+        monkeypatch.setattr("astrid.daemon.service.Service._fresh_checkpoint", forked)
+        monkeypatch.setattr("astrid.daemon.books.Books.consistency", lambda *_: no_path())
         with pytest.raises(ChainError) as caught:
             async with connect(daemon.home):
                 pass
