@@ -3,8 +3,9 @@
     python -m tests.crash                        all of it; an interrupted sweep goes on where it was
     python -m tests.crash --every 10             every tenth point
     python -m tests.crash --faults kill,power    only these faults
+    python -m tests.crash --plays sleep          only the session that falls asleep and is woken
     python -m tests.crash --random 1000 --seed 7 --faults late,term,int
-    python -m tests.crash --point power@sync:17  one case, again
+    python -m tests.crash --point power@sync:17  one case, again; power@sleep/sync:17, of a session that sleeps
 
 First a session without a fault is counted.  Progress goes to the standard error output, the line of figures at the end
 to the standard output; ``--json`` prints one object instead.  Exits with 1 if anything failed, and each failure is said
@@ -32,10 +33,11 @@ from pathlib import Path
 import apsw
 
 from astrid.errors import AstridError
-from tests.crash.faults import Fault, Point, parse_point
+from tests.crash.faults import Fault, Play, Point, parse_point
 from tests.crash.plan import Memory, Options, plan, sources
 from tests.crash.sweep import Verdict, count_stops, run_case
 from tests.crash.trap import works
+from tests.crash.vendor import WHY_NOT
 
 MEMORY = Path(".crash/sweep.jsonl")
 PROGRESS_SECONDS = 10.0
@@ -97,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--random", type=int, default=Options.random, metavar="COUNT", help="points drawn at random")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="what they are drawn from")
     parser.add_argument("--faults", type=_faults, default=tuple(Fault), metavar="A,B", help=f"of {', '.join(Fault)}")
+    parser.add_argument("--plays", type=_plays, default=tuple(Play), metavar="A,B", help=f"of {', '.join(Play)}")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="cases at once (%(default)s)")
     parser.add_argument("--folder", type=Path, help="where cases play; no system folder, since no tool may write there")
     parser.add_argument("--point", type=parse_point, metavar="POINT", help="play this one case, such as power@sync:17")
@@ -108,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _faults(text: str) -> tuple[Fault, ...]:
     return tuple(Fault(name) for name in text.split(","))
+
+
+def _plays(text: str) -> tuple[Play, ...]:
+    return tuple(Play(name) for name in text.split(","))
 
 
 @contextmanager
@@ -130,20 +137,21 @@ def _one(point: Point, folder: Path) -> int:
 
 def _sweep(args: argparse.Namespace, folder: Path) -> int:
     began = time.monotonic()
-    options = Options(args.every, args.random, args.seed, args.faults)
-    header = {"every": args.every, "random": args.random, "seed": args.seed, "faults": list(args.faults)}
-    memory = Memory.recall(args.memory, {**header, "sources": sources(), "counts": None})
-    if memory.counts is None:
-        daemon, client, complaints = count_stops(folder)
+    options = Options(args.every, args.random, args.seed, args.faults, args.plays)
+    memory = Memory.recall(args.memory, {**options.header, "sources": sources(), "counts": None})
+    stops = memory.stops
+    if stops is None:
+        stops, complaints = count_stops(folder)
         if complaints:
             sys.stderr.write(f"crash sweep: without any fault: {complaints}\n")
             return 1
-        memory.counted(daemon, client)
-    daemon, client = memory.counts or ({}, {})
-    said = ", ".join(f"{count} {kind}" for kind, count in daemon.items())
-    sys.stderr.write(f"crash sweep: the session has {sum(daemon.values())} fault points: {said}\n")
-    sys.stderr.write(f"crash sweep: the command line has {sum(client.values())}\n")
-    points = plan(daemon, client, options)
+        memory.counted(stops)
+    said = ", ".join(f"{count} {kind}" for kind, count in stops.daemon.items())
+    sys.stderr.write(f"crash sweep: the session has {sum(stops.daemon.values())} fault points: {said}\n")
+    sys.stderr.write(f"crash sweep: the command line has {sum(stops.client.values())}\n")
+    sleeps = sum(stops.sleep.values()) - sum(stops.before.values())
+    sys.stderr.write(f"crash sweep: a session that sleeps has {sleeps} {f'({WHY_NOT})' if WHY_NOT else ''}\n")
+    points = plan(stops, options)
     figures = Figures()
     for entry in memory.done.values():
         figures.take(entry)

@@ -1,8 +1,9 @@
 """What happens at a stop: the daemon is killed, its write is torn, the power goes, the disk is full or broken, or a
 signal comes.
 
-A fault strikes at one stop, named by its kind and number (``write:17``), and the same name is the same place in the
-session each time, as far as threads and processes take turns alike.
+A fault strikes at one stop, named by its kind and number (``write:17``; in the play of a session that sleeps,
+``sleep/write:17``), and the same name is the same place in the session each time, as far as threads and processes take
+turns alike.
 
     kill    the daemon is killed before the call happens
     late    the call happens, and the daemon is killed a moment later, wherever it is by then
@@ -52,6 +53,13 @@ class Fault(enum.StrEnum):
     CLI_INT = "cli-int"
 
 
+class Play(enum.StrEnum):
+    """Which session is struck."""
+
+    LIFE = "life"  # all that one can come to that follows a script
+    SLEEP = "sleep"  # one that falls asleep and is woken
+
+
 OF_CLIENT = frozenset({Fault.CLI_KILL, Fault.CLI_TERM, Fault.CLI_INT})
 DEADLY = frozenset({Fault.KILL, Fault.LATE, Fault.TORN, Fault.POWER, Fault.CLI_KILL})
 SIGNALS = {
@@ -65,14 +73,16 @@ SUITS = {Fault.TORN: {Kind.WRITE}, Fault.FULL: {Kind.WRITE}, Fault.BROKEN: {Kind
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One case: what strikes where.  Written ``power@sync:3``."""
+    """One case: what strikes where.  Written ``power@sync:3``, or ``power@sleep/sync:3``."""
 
     fault: Fault
     kind: Kind
     number: int
+    play: Play = Play.LIFE
 
     def __str__(self) -> str:
-        return f"{self.fault}@{self.kind}:{self.number}"
+        where = "" if self.play is Play.LIFE else f"{self.play}/"
+        return f"{self.fault}@{where}{self.kind}:{self.number}"
 
 
 def parse_point(text: str) -> Point:
@@ -82,8 +92,11 @@ def parse_point(text: str) -> Point:
         ValueError: it names none.
     """
     fault, _, place = text.partition("@")
-    kind, _, number = place.partition(":")
-    point = Point(Fault(fault), Kind(kind), int(number))
+    play, _, stop = place.rpartition("/")
+    kind, _, number = stop.partition(":")
+    point = Point(Fault(fault), Kind(kind), int(number), Play(play or Play.LIFE))
+    if point.play is Play.SLEEP and point.fault in OF_CLIENT:
+        raise ValueError(f"no command line is struck in the play `{point.play}`")
     if point.kind not in SUITS.get(point.fault, set(Kind)):
         raise ValueError(f"`{point.fault}` does not happen at a {point.kind}")
     return point

@@ -137,7 +137,7 @@ class Person:
     """Somebody with the command line's key and the user's."""
 
     def __init__(self, scene: Scene, client: Client, told: Told) -> None:
-        self._scene = scene
+        self.scene = scene
         self._client = client
         self.told = told
 
@@ -148,40 +148,55 @@ class Person:
         self.told.granted.add(block)
         return block
 
-    async def open(self, model: str, *, interactive: bool = True) -> str:
-        """A new session that is listened to."""
+    async def open(self, model: str, *, interactive: bool = True, there: bool = True) -> str:
+        """A new session that is listened to; ``there``: by somebody who answers what it asks."""
         asked = p.CreateSession(
-            workspace=str(self._scene.workspace),
+            workspace=str(self.scene.workspace),
             mode="safe",
             model=model,
             options=p.SessionOptions(budget_micros=str(BUDGET), interactive=interactive),
         )
         info = cast("r.SessionInfo", await self._client.call("createSession", asked))
         self.told.sessions.add(parse_id("session", info.session_id))
-        await self._client.subscribe(info.session_id, interactive=interactive)
+        await self._client.subscribe(info.session_id, interactive=interactive and there)
         return info.session_id
 
-    async def say(self, session: str, text: str) -> None:
-        """The first words of a session, signed."""
-        statement = PromptStatement(self._scene.aud, parse_id("session", session), 1, text.encode())
+    async def say(self, session: str, text: str, *, turn: int = 1) -> None:
+        """Words to a session, signed."""
+        statement = PromptStatement(self.scene.aud, parse_id("session", session), turn, text.encode())
         prompt = p.PromptSignature(signer=USER.public, signature=sign_prompt(statement, USER))
-        await self._client.call("sendInput", p.SendInput(session_id=session, turn=1, input=text, prompt=prompt))
+        await self._client.call("sendInput", p.SendInput(session_id=session, turn=turn, input=text, prompt=prompt))
+
+    async def leave(self, session: str) -> None:
+        """Listen to a session no more."""
+        await self._client.call("unsubscribeEvents", p.OfSession(session_id=session))
+
+    async def listen(self, session: str) -> None:
+        """Listen to it again."""
+        await self._client.subscribe(session)
+
+    async def state(self, session: str) -> str:
+        """What a session is doing, as it is listed."""
+        listed = cast("r.Sessions", await self._client.call("listSessions", p.ListSessions()))
+        return next(one.state for one in listed.sessions if one.session_id == session)
 
     async def answer(self, question: str, verdict: Verdict) -> str:
         """Answer; what became of that."""
-        signing = Signing(self._scene.aud, verdict)
-        settled = await answer_question(self._client, signing, self._scene.home, question)
+        signing = Signing(self.scene.aud, verdict)
+        settled = await answer_question(self._client, signing, self.scene.home, question)
         if settled.outcome == "settled":
             self.told.verdicts[parse_id("question", question)] = verdict
         return settled.outcome
 
-    async def follow(self, session: str, verdicts: list[Verdict]) -> str:
-        """Watch a turn, answering what is asked; how it ended, or the question to which there is no answer (yet)."""
+    async def follow(self, session: str, verdicts: list[Verdict], *, there: bool = True) -> str:
+        """Watch a turn, answering what is asked; how it ended, or the question to which there is no answer (yet).  If
+        nobody is ``there``, the turn goes on without one.
+        """
         while True:
             event = await self._client.next_event(session)
             self._hear(event)
             match event:
-                case ApprovalNeeded():
+                case ApprovalNeeded() if there:
                     if not verdicts:
                         return event.question_id
                     await self.answer(event.question_id, verdicts.pop(0))
@@ -222,25 +237,25 @@ class Person:
 
     async def revoke(self, block: bytes) -> None:
         """Take a grant back."""
-        await self._client.call("tokensRevoke", p.TokensRevoke(statement=revocation(self._scene.aud, block)))
+        await self._client.call("tokensRevoke", p.TokensRevoke(statement=revocation(self.scene.aud, block)))
         self.told.revoked.add(block)
 
     # --- the play
 
     async def live(self, told: Told) -> None:
         """All that a session can come to, once."""
-        granted = await self.add(self._scene.grant())
-        session = await self.open(self._scene.life)
+        granted = await self.add(self.scene.grant())
+        session = await self.open(self.scene.life)
         await self.say(session, "go")
         waiting = await self.follow(session, [Verdict.ONCE, Verdict.DENY, Verdict.ONCE, Verdict.WORKSPACE])
         await self.end(session)
-        session = await self.open(self._scene.alone)
+        session = await self.open(self.scene.alone)
         await self.say(session, "go")
         await self.follow(session, [Verdict.ONCE])
         await self.end(session)
         if waiting.startswith("question:"):
             await self.answer(waiting, Verdict.ONCE)  # late
-        session = await self.open(self._scene.alone)
+        session = await self.open(self.scene.alone)
         await self.say(session, "go")
         await self.follow(session, [])  # and this one nobody answers
         await self.revoke(granted)
@@ -248,8 +263,8 @@ class Person:
 
     async def work(self) -> None:
         """A small task, on a grant of its own: it goes on."""
-        await self.add(self._scene.grant())
-        session = await self.open(self._scene.again, interactive=False)
+        await self.add(self.scene.grant())
+        session = await self.open(self.scene.again, interactive=False)
         await self.say(session, "go on")
         ended = await self.follow(session, [])
         if ended != "end_turn":
@@ -275,13 +290,13 @@ class Person:
             if await self._is_refused(block):
                 found.refused.add(block)
         try:
-            session = await self.open(self._scene.again, interactive=False)
+            session = await self.open(self.scene.again, interactive=False)
             found.reopened = True
         except AstridError as error:
             if error.code not in ("token.no-grant", "token.revoked"):
                 raise
-            await self.add(self._scene.grant())
-            session = await self.open(self._scene.again, interactive=False)
+            await self.add(self.scene.grant())
+            session = await self.open(self.scene.again, interactive=False)
         await self.say(session, "again")
         found.turn = await self.follow(session, [])
         await self.end(session)

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.crash.faults import OF_CLIENT, SUITS, Fault, Point
+import msgspec
+
+from tests.crash.faults import OF_CLIENT, SUITS, Fault, Play, Point
 from tests.crash.scene import SOURCE
 from tests.crash.trap import Kind
 
@@ -35,6 +37,25 @@ Counts = Mapping[Kind, int]
 
 
 @dataclass(frozen=True)
+class Stops:
+    """How many stops each play has; of the one of a session that sleeps, also how many before it is to."""
+
+    daemon: Counts = field(default_factory=dict[Kind, int])
+    client: Counts = field(default_factory=dict[Kind, int])
+    sleep: Counts = field(default_factory=dict[Kind, int])
+    before: Counts = field(default_factory=dict[Kind, int])
+
+    def numbers(self, fault: Fault, play: Play, kind: Kind) -> range:
+        """The stops of one kind that a fault can strike."""
+        if play is Play.SLEEP:
+            # What comes before is like the other play.
+            last = 0 if fault in OF_CLIENT else self.sleep.get(kind, 0)
+            return range(self.before.get(kind, 0) + 1, last + 1)
+        counts = self.client if fault in OF_CLIENT else self.daemon
+        return range(1, counts.get(kind, 0) + 1)
+
+
+@dataclass(frozen=True)
 class Options:
     """What is asked for."""
 
@@ -42,26 +63,36 @@ class Options:
     random: int = 150
     seed: int = 0
     faults: tuple[Fault, ...] = tuple(Fault)
+    plays: tuple[Play, ...] = tuple(Play)
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """The same, as it is read back from a file."""
+        return msgspec.json.decode(msgspec.json.encode(self))
 
 
-def plan(daemon: Counts, client: Counts, options: Options) -> list[Point]:
+def plan(stops: Stops, options: Options) -> list[Point]:
     """Every point; shuffled, so that a sweep that was broken off has seen something of everything."""
     points: list[Point] = []
     for fault, stride in STRIDES.items():
         if fault in options.faults:
-            counts = client if fault in OF_CLIENT else daemon
             points += [
-                Point(fault, kind, number)
+                Point(fault, kind, number, play)
+                for play in options.plays
                 for kind in Kind
                 if kind in KINDS.get(fault, SUITS.get(fault, tuple(Kind)))
-                for number in range(1, counts.get(kind, 0) + 1, stride * options.every)
+                for number in stops.numbers(fault, play, kind)[:: stride * options.every]
             ]
     drawn = random.Random(options.seed)  # noqa: S311 - for variety, not for secrets
-    all_stops = [(kind, number) for kind in Kind for number in range(1, daemon.get(kind, 0) + 1)]
     for fault in AT_RANDOM:
-        if fault in options.faults and all_stops:
-            count = min(len(all_stops), options.random // len(AT_RANDOM))
-            points += [Point(fault, kind, number) for kind, number in drawn.sample(all_stops, count)]
+        if fault in options.faults:
+            all_points = [
+                Point(fault, kind, number, play)
+                for play in options.plays
+                for kind in Kind
+                for number in stops.numbers(fault, play, kind)
+            ]
+            points += drawn.sample(all_points, min(len(all_points), options.random // len(AT_RANDOM)))
     drawn.shuffle(points)
     return points
 
@@ -98,17 +129,14 @@ class Memory:
         return memory
 
     @property
-    def counts(self) -> tuple[Counts, Counts] | None:
+    def stops(self) -> Stops | None:
         """How many stops there were, if they were counted."""
         known = self.header.get("counts")
-        if known is None:
-            return None
-        daemon, client = ({Kind(kind): number for kind, number in counts.items()} for counts in known)
-        return daemon, client
+        return None if known is None else msgspec.convert(known, Stops)
 
-    def counted(self, daemon: Counts, client: Counts) -> None:
+    def counted(self, stops: Stops) -> None:
         """Remember how many stops there are."""
-        self.header = {**self.header, "counts": [dict(daemon), dict(client)]}
+        self.header = {**self.header, "counts": msgspec.to_builtins(stops)}
         self.path.write_text(f"{json.dumps(self.header)}\n")
 
     def add(self, entry: dict[str, Any]) -> None:

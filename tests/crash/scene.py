@@ -12,6 +12,7 @@ from typing import Any
 
 import astrid
 from tests.crash.trap import Trap
+from tests.crash.vendor import KEY
 from tests.fakes.daemon_home import grant_workspace
 from tests.fakes.processes import Assurance, Mode, Place
 
@@ -24,6 +25,7 @@ _RUN = (
 MODULES = {"daemon": "astrid.daemon", "command line": "astrid.frontends.cli"}
 PRICE = {"input_usd_per_million": "3", "output_usd_per_million": "15"}
 PURSE = 50_000_000  # of the grants, in micro-dollars
+MARKS = ("once", "never", "late", "alone", "nap", "dream")
 
 
 def product(module: str, *arguments: str) -> list[str]:
@@ -59,11 +61,10 @@ ALONE: list[Json] = [
 # After the restart the same commands are asked for again, and nobody is there to say yes.
 AGAIN: list[Json] = [
     {"model": {"name": "again", "price": PRICE}},
-    {"text": "again", "tool_calls": [leaves("once"), leaves("never"), leaves("late"), leaves("alone")]},
+    {"text": "again", "tool_calls": [*map(leaves, MARKS)]},
     {"text": "look", "tool_calls": [call("read_file", file_path="a.txt")]},
     {"text": "done"},
 ]
-MARKS = ("once", "never", "late", "alone")
 
 
 class Scene:
@@ -83,6 +84,10 @@ class Scene:
         """What the user signs for the workspace, anew."""
         return grant_workspace(self.home, self.aud, self.workspace, mode, assurance=Assurance.PLAIN)
 
+    def talks_to(self, vendor: str) -> None:
+        """Sessions may use the model at this address, and sleep as soon as they can."""
+        self.home.config.write_text(f'[model]\napi_url = "{vendor}"\n[runtime]\nidle_secs = 1\n')
+
     def daemon(self, *, stops: bool) -> Trap:
         """A daemon of this home."""
         return self.start("daemon", "run", stops=stops)
@@ -93,7 +98,7 @@ class Scene:
         with self._out.open("ab") as out:
             return Trap(
                 product(module, *arguments),
-                {**env, "ASTRID_HOME": str(self.home.root)},
+                {**env, **KEY, "ASTRID_HOME": str(self.home.root)},
                 cwd=str(self.workspace),
                 out=out.fileno(),
                 stops=stops,

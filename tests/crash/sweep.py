@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,11 +21,14 @@ from astrid.core.records import Kind as Record
 from astrid.errors import AstridError
 from astrid.frontends.cli import DENIED, INTERRUPTED
 from astrid.runtime.verify import Result, Trust, verify_home
-from tests.crash.faults import DEADLY, OF_CLIENT, SIGNALS, Fault, Point, Striker
+from tests.crash.faults import DEADLY, OF_CLIENT, SIGNALS, Fault, Play, Point, Striker
 from tests.crash.judge import Case, leftovers, read_entries
 from tests.crash.person import Found, Person, Told, meet
-from tests.crash.scene import Scene
+from tests.crash.plan import Stops
+from tests.crash.scene import MARKS, Scene
+from tests.crash.sleeper import SAID, sleep_and_wake
 from tests.crash.trap import GONE_SECONDS, Kind, Pass, Trap, Watch
+from tests.crash.vendor import WHY_NOT, vendor
 
 STOP_SECONDS = 60.0
 # What is broken may be noticed only by the next who comes, and then all parts are put up again.
@@ -33,8 +36,16 @@ UNSETTLED = frozenset({"daemon.gone", "daemon.busy", "daemon.restarted", "sessio
 TRIES = 3
 RIVALS = 16  # in every so manieth case another daemon tries to serve the same home
 BAD_DISK = (Fault.FULL, Fault.BROKEN)  # the daemon lives on
-COVERED = {"once": 1, "never": 0, "late": 0, "alone": 1}
-RARE = frozenset({Record.COALESCED, Record.CLOCK, Record.DEFERRED})  # and no session comes to these by itself
+# What is there when nothing was struck: how often each command was run, and the files.
+COVERED = {
+    Play.LIFE: ({"once": 1, "alone": 1}, {"a.txt": "replaced\n", "b.txt": "written\n"}),
+    Play.SLEEP: ({"nap": 1}, {"a.txt": "hello\nworld\n"}),
+}
+# No session comes to these by itself, or none that plays this.
+RARE = {
+    Play.LIFE: frozenset({Record.COALESCED, Record.CLOCK, Record.DEFERRED}),
+    Play.SLEEP: frozenset({Record.COALESCED, Record.CLOCK, Record.DENIED, Record.REVOKED}),
+}
 # It may be through before it looks, and before it has begun it is as any Python program.
 _CODES = {
     Fault.CLI_KILL: {-signal.SIGKILL},
@@ -48,9 +59,11 @@ class Verdict:
     """What came of a case.  ``reached`` is false where the session had fewer stops than the point's number."""
 
     point: Point | None
+    play: Play = Play.LIFE
     reached: bool = False
     complaints: list[str] = field(default_factory=list)
     counts: dict[Kind, int] = field(default_factory=dict)
+    begun: dict[Kind, int] = field(default_factory=dict)  # how many stops there were before the session was to sleep
     restarts: int = 0
     told: Told = field(default_factory=Told)
     where: str = ""  # the call that was struck
@@ -60,7 +73,12 @@ class Verdict:
 def run_case(point: Point | None, folder: Path, *, keep: bool = False) -> Verdict:
     """Play one case in a fresh folder below ``folder``, which is taken away unless something is wrong with it."""
     play = _client if point is not None and point.fault in OF_CLIENT else _play
-    return _played(play, Verdict(point), folder, keep=keep)
+    return _played(play, Verdict(point, play=Play.LIFE if point is None else point.play), folder, keep=keep)
+
+
+def run_sleeper(folder: Path) -> Verdict:
+    """A session that sleeps, without a fault."""
+    return _played(_play, Verdict(None, play=Play.SLEEP), folder)
 
 
 def run_client(folder: Path) -> Verdict:
@@ -68,11 +86,16 @@ def run_client(folder: Path) -> Verdict:
     return _played(_client, Verdict(None), folder)
 
 
-def count_stops(folder: Path) -> tuple[dict[Kind, int], dict[Kind, int], list[str]]:
-    """How many stops a daemon and a command line have without a fault, and whatever is wrong even so."""
+def count_stops(folder: Path) -> tuple[Stops, list[str]]:
+    """How many stops each play has without a fault, and whatever is wrong even so."""
     run_case(None, folder)  # it may have to write what Python compiles, which the others find
     daemon, client = run_case(None, folder), run_client(folder)
-    return daemon.counts, client.counts, [*daemon.complaints, *client.complaints]
+    complaints = [*daemon.complaints, *client.complaints]
+    if WHY_NOT:
+        return Stops(daemon.counts, client.counts), complaints
+    run_sleeper(folder)
+    asleep = run_sleeper(folder)
+    return Stops(daemon.counts, client.counts, asleep.counts, asleep.begun), [*complaints, *asleep.complaints]
 
 
 def _played(play: Callable[[Scene, Verdict], None], verdict: Verdict, folder: Path, *, keep: bool = False) -> Verdict:
@@ -89,6 +112,13 @@ def _played(play: Callable[[Scene, Verdict], None], verdict: Verdict, folder: Pa
 
 def _play(scene: Scene, verdict: Verdict) -> None:
     """Fill in ``verdict``."""
+    with vendor(SAID) if verdict.play is Play.SLEEP else nullcontext() as address:
+        if address is not None:
+            scene.talks_to(address)
+        _struck(scene, verdict)
+
+
+def _struck(scene: Scene, verdict: Verdict) -> None:
     point = verdict.point
     striker = Striker(point, scene.place.root, scene.home.root)
     with served(scene.daemon(stops=True), striker) as trap:
@@ -145,9 +175,10 @@ def _afterwards(scene: Scene, verdict: Verdict) -> None:
         verdict.case = Case(scene, entries, verdict.told, found, marks)
         verdict.complaints += verdict.case.complaints()
         if verdict.point is None and verdict.told.through:
-            missing = set(Record) - {entry.kind for entry in entries} - RARE
+            missing = set(Record) - {entry.kind for entry in entries} - RARE[verdict.play]
             verdict.complaints += [f"the play has no {kind.name}" for kind in missing]
-            if marks != COVERED or scene.written() != {"a.txt": "replaced\n", "b.txt": "written\n"}:
+            ran, written = COVERED[verdict.play]
+            if marks != {**dict.fromkeys(MARKS, 0), **ran} or scene.written() != written:
                 verdict.complaints.append(f"the play did not do what it is for: {marks}, {scene.written()}")
     if "Traceback" in scene.said:
         verdict.complaints.append(f"it printed: {scene.said}")
@@ -170,8 +201,15 @@ def _live(scene: Scene, trap: Trap, striker: Striker, verdict: Verdict) -> int:
     """The play, up to the end of the daemon; what that exited with."""
     alive = _alive(trap)
     told = verdict.told
+
+    async def play(person: Person) -> None:
+        if verdict.play is Play.SLEEP:
+            await sleep_and_wake(person, told, lambda: verdict.begun.update(trap.counts))
+        else:
+            await person.live(told)
+
     try:
-        trio.run(meet, scene, alive, told, lambda person: person.live(told))
+        trio.run(meet, scene, alive, told, play)
     except trio.TooSlowError:
         verdict.complaints.append("the play hangs")
     if striker.struck is not None and verdict.point is not None and verdict.point.fault in BAD_DISK and alive():

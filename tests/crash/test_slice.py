@@ -10,15 +10,17 @@ import pytest
 
 from astrid.core.answers import Verdict as Said
 from astrid.core.records import Kind as Record
-from tests.crash.faults import Fault
+from tests.crash.faults import Fault, Point
 from tests.crash.judge import Case, leftovers
-from tests.crash.plan import Options, plan
-from tests.crash.sweep import Verdict, run_case, run_client
+from tests.crash.plan import Options, Stops, plan
+from tests.crash.sweep import Verdict, run_case, run_client, run_sleeper
 from tests.crash.trap import Kind, works
+from tests.crash.vendor import WHY_NOT as NO_VENDOR
 
 SEED = 20260101
 LONGER = {Fault.LATE, Fault.CLI_TERM}  # each is like another one here; the whole sweep has them too
 WHY_NOT = works()
+needs_vendor = pytest.mark.skipif(bool(NO_VENDOR), reason=NO_VENDOR)
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
 
@@ -38,6 +40,11 @@ def client(folder: Path) -> Verdict:
     return run_client(folder)
 
 
+@pytest.fixture(scope="module")
+def asleep(folder: Path) -> Verdict:
+    return run_sleeper(folder)
+
+
 def test_without_a_fault_everything_holds_and_the_session_comes_to_every_kind_of_stop(calm: Verdict) -> None:
     assert calm.complaints == []
     assert calm.told.through
@@ -49,11 +56,30 @@ def test_without_a_fault_a_command_line_does_its_task(client: Verdict) -> None:
     assert client.counts[Kind.SEND] > 0
 
 
-@pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in LONGER])
-def test_what_must_hold_holds_after(fault: Fault, calm: Verdict, client: Verdict, folder: Path) -> None:
-    point = plan(calm.counts, client.counts, Options(seed=SEED, faults=(fault,)))[0]
+def holds_after(point: Point, folder: Path) -> None:
     verdict = run_case(point, folder)
     assert verdict.complaints == [], f"python -m tests.crash --point {point} ({verdict.where})"
+
+
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in LONGER])
+def test_what_must_hold_holds_after(fault: Fault, calm: Verdict, client: Verdict, folder: Path) -> None:
+    holds_after(plan(Stops(calm.counts, client.counts), Options(seed=SEED, faults=(fault,)))[0], folder)
+
+
+@needs_vendor
+def test_without_a_fault_a_session_falls_asleep_is_answered_and_wakes(asleep: Verdict) -> None:
+    assert asleep.complaints == []
+    assert asleep.told.through
+    assert all(asleep.counts[kind] > asleep.begun[kind] for kind in Kind), (asleep.counts, asleep.begun)
+
+
+@needs_vendor
+@pytest.mark.parametrize("fault", [Fault.KILL, Fault.POWER, Fault.FULL])
+def test_what_must_hold_holds_after_a_session_was_struck_on_its_way_to_sleep_or_back(
+    fault: Fault, asleep: Verdict, folder: Path
+) -> None:
+    stops = Stops(sleep=asleep.counts, before=asleep.begun)
+    holds_after(plan(stops, Options(seed=SEED, faults=(fault,)))[0], folder)
 
 
 # ---- each thing that is looked for is seen

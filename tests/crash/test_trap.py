@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.faults import Fault, Point, Striker, parse_point
-from tests.crash.plan import Memory, Options, plan
+from tests.crash.faults import OF_CLIENT, Fault, Play, Point, Striker, parse_point
+from tests.crash.plan import Memory, Options, Stops, plan
 from tests.crash.platter import Platter
 from tests.crash.sweep import served
 from tests.crash.trap import Kind, Pass, Stop, Trap, works
@@ -163,31 +163,45 @@ def test_a_point_is_named_as_it_is_read() -> None:
     for fault in Fault:
         point = Point(fault, Kind.SYNC if fault in (Fault.BROKEN, Fault.POWER) else Kind.WRITE, 7)
         assert parse_point(str(point)) == point
-    for wrong in ("torn@sync:1", "full@send:2", "broken@write:1", "kill@write", "kill@write:x", "die@write:1"):
+        asleep = Point(fault, point.kind, 7, Play.SLEEP)
+        if fault not in OF_CLIENT:
+            assert parse_point(str(asleep)) == asleep
+    in_no_play = ("cli-int@sleep/send:1", "kill@nap/write:1")
+    no_points = ("torn@sync:1", "full@send:2", "broken@write:1", "kill@write", "kill@write:x", "die@write:1")
+    for wrong in (*in_no_play, *no_points):
         with pytest.raises(ValueError, match=r"."):
             parse_point(wrong)
 
 
 def test_a_sweep_goes_on_where_it_was_and_begins_anew_for_other_options(tmp_path: Path) -> None:
     path = tmp_path / "memory"
-    header = {"seed": 1, "counts": None}
+    header = {**Options(seed=1).header, "counts": None}
     memory = Memory.recall(path, header)
-    memory.counted({Kind.WRITE: 3}, {Kind.SEND: 2})
+    stops = Stops({Kind.WRITE: 3}, {Kind.SEND: 2}, {Kind.SYNC: 4}, {Kind.SYNC: 1})
+    memory.counted(stops)
     memory.add({"point": "kill@write:1", "complaints": []})
     with path.open("a") as file:
         file.write('{"point": "kill@wr')  # it was killed while it wrote that
     again = Memory.recall(path, header)
-    assert again.counts == ({Kind.WRITE: 3}, {Kind.SEND: 2})
+    assert again.stops == stops
     assert set(again.done) == {"kill@write:1"}
-    other = Memory.recall(path, {"seed": 2, "counts": None})
-    assert (other.counts, other.done) == (None, {})
+    other = Memory.recall(path, {**Options(seed=2).header, "counts": None})
+    assert (other.stops, other.done) == (None, {})
 
 
 def test_a_plan_visits_every_point_once_and_is_the_same_for_the_same_seed() -> None:
     counts = {Kind.WRITE: 5, Kind.SYNC: 3, Kind.SEND: 4}
+    stops = Stops(counts, {Kind.SEND: 2}, {Kind.WRITE: 6, Kind.SYNC: 2}, {Kind.WRITE: 4})
     options = Options(random=6, seed=3)
-    points = plan(counts, {Kind.SEND: 2}, options)
-    assert points == plan(counts, {Kind.SEND: 2}, options)
+    points = plan(stops, options)
+    assert points == plan(stops, options)
     assert len(points) == len(set(points))
-    killed = {(point.kind, point.number) for point in points if point.fault is Fault.KILL}
+    killed = {(point.kind, point.number) for point in points if point.fault is Fault.KILL and point.play is Play.LIFE}
     assert killed == {(kind, number) for kind, count in counts.items() for number in range(1, count + 1)}
+
+
+def test_of_a_session_that_sleeps_every_point_from_there_on_is_visited() -> None:
+    stops = Stops({}, {Kind.SEND: 2}, {Kind.WRITE: 6, Kind.SYNC: 2}, {Kind.WRITE: 4})
+    points = plan(stops, Options(faults=(Fault.KILL, Fault.CLI_KILL)))
+    asleep = {str(point) for point in points if point.play is Play.SLEEP}
+    assert asleep == {f"kill@sleep/{stop}" for stop in ("write:5", "write:6", "sync:1", "sync:2")}

@@ -49,7 +49,7 @@ class AnthropicServer:
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0  # that are open
     stalled: trio.Event = field(default_factory=trio.Event)
-    left: trio.Event = field(default_factory=trio.Event)  # a client went away before its answer was over
+    left: trio.Event = field(default_factory=trio.Event)  # a client went away before it had its answer
     url: str = ""
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -70,7 +70,7 @@ class AnthropicServer:
             async with stream:
                 while await self._exchange(stream):
                     pass
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, h11.RemoteProtocolError):  # in the midst of an answer, or of a request
             self.left.set()
         finally:
             self.connections -= 1
