@@ -123,6 +123,8 @@ class Acts:
                 await self._misbehave(act)
             case "say":
                 await self._say(act.a)
+            case "rouse":
+                await self._rouse(act.a)
             case "wait":
                 await trio.sleep(30)
             case "cancel":
@@ -193,6 +195,17 @@ class Acts:
         said = await self._ask(Input(session=session, turn=turn, text=text, signer=signer, signature=signature))
         if isinstance(said, Taken):
             self._turns[session] = turn
+
+    async def _rouse(self, which: int) -> None:
+        """Say something to one that sleeps."""
+        lines = cast("tuple[SessionLine, ...]", await self._ask(ListSessions()) or ())
+        ours = list(self._sessions.values())
+        asleep = [line for line in lines if line.state == "asleep" and line.session in ours]
+        if asleep:
+            line = asleep[which % len(asleep)]
+            self._turns[line.session] = line.turns  # a turn that did not begin is not counted
+            self._life.note("rouse")
+            await self._say(ours.index(line.session))
 
     async def stop_turns(self) -> None:
         """People have had enough."""

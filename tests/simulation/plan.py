@@ -35,12 +35,16 @@ PEOPLE = (
     *("deny", "once", "session", "workspace", "always", "sleep", "late", "twice", "yes-no", "no-yes"),
     *("forged", "other", "shown", "wider", "relabelled", "replay", "expired"),
 )
-KILLED = ("audit", "approvals", "interceptor", "gateway", "host", "model", "session")
+KILLED = ("audit", "approvals", "interceptor", "gateway", "host", "model", "session", "archive")
 JUMPS_S = (30, -30, 3_600, -3_600, 90_000, -90_000, 700_000, -700_000)
 ACTS = (
     *("open", "rogue", "say", "wait", "cancel", "attend", "end", "family", "grant", "revoke", "checkpoint"),
     *("clock", "kill", "forge", "again", "stop"),
 )
+IDLE_S = (300, 15, 4)  # how long a session does nothing before it goes to sleep
+ASLEEP = ("", "revoke", "grant", "clock", "kill", "end", "again", "cancel", "attend", "family", "checkpoint")
+ON_THE_WAY = ("", "archive", "gateway", "interceptor", "audit", "crash", "cancel", "end", "revoke", "rouse", "host")
+"""What happens to one that sleeps, and while it is being woken; some of it are actors that are killed."""
 MODES = ("autonomous", "guided", "safe")
 GRANTS = ("plain", "clean", "uses", "purse", "short", "none")
 POLICIES = ("", "asks", "blocks")
@@ -127,6 +131,7 @@ class Plan(Plain, frozen=True):
     workspace_micros: int
     policy: str
     wait_s: int  # how long a session waits for a person
+    idle_s: int  # how long a session does nothing before it goes to sleep
     strict: bool  # whether each message travels as bytes
     grant: str
     talks: tuple[Talk, ...]
@@ -146,13 +151,14 @@ def draw_plan(pick: Picker, seed: int) -> Plan:
     """A plan of what ``pick`` picks; ``seed`` is for the scheduler and for entropy."""
     talks = tuple(_talk(pick) for _ in range(1 + pick.below(3)))
     boots = 1 + pick.below(3)
-    return Plan(
+    plan = Plan(
         seed=seed,
         session_micros=_of(pick, (200_000, 60_000, 20_000)),
         action_micros=_of(pick, (50_000, 9_000)),
         workspace_micros=_of(pick, (10**9, 120_000, 30_000)),
         policy=_of(pick, POLICIES),
         wait_s=_of(pick, (20, 60)),
+        idle_s=_of(pick, IDLE_S),
         strict=_one_in(pick, 6),
         grant=_of(pick, GRANTS) if _one_in(pick, 2) else "plain",
         talks=talks,
@@ -162,6 +168,38 @@ def draw_plan(pick: Picker, seed: int) -> Plan:
         disk=_faults(pick, DISK_FAULTS, rare=pick.below(3) > 0),
         boots=tuple(_boot(pick, len(talks), last=number == boots - 1) for number in range(boots)),
     )
+    return _sleepy(pick, plan) if _one_in(pick, 2) else plan
+
+
+def _sleepy(pick: Picker, plan: Plan) -> Plan:
+    """The same life, but that whoever is idle sleeps soon, and is woken again and again."""
+    return msgspec.structs.replace(
+        plan,
+        idle_s=_of(pick, IDLE_S[1:]),
+        talks=tuple(msgspec.structs.replace(talk, scripted=False) for talk in plan.talks),
+        boots=tuple(
+            msgspec.structs.replace(
+                boot,
+                acts=(*boot.acts, *(act for _ in range(1 + pick.below(4)) for act in _nap(pick))),
+                at_step=boot.at_step if _one_in(pick, 3) else 0,
+            )
+            for boot in plan.boots
+        ),
+    )
+
+
+def _nap(pick: Picker) -> list[Act]:
+    """Time to fall asleep, something meanwhile, a word to one that sleeps, and something on its way back."""
+    acts = [Act(_of(pick, (7_000, 25_000, 90_000)), "rouse", 0, 0)]
+    meanwhile, then = _of(pick, ASLEEP), _of(pick, ON_THE_WAY)
+    if meanwhile:
+        acts = [Act(acts[0].after_ms, meanwhile, pick.below(64), pick.below(64)), Act(200, "rouse", pick.below(64), 0)]
+    if then:
+        # A waking takes a few milliseconds.
+        soon = _of(pick, (0, 1, 2, 3, 4, 6, 9))
+        what = "kill" if then in KILLED else then
+        acts.append(Act(soon, what, KILLED.index(then) if what == "kill" else pick.below(64), pick.below(64)))
+    return acts
 
 
 def _talk(pick: Picker) -> Talk:

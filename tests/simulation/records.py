@@ -53,6 +53,7 @@ class Records:
         self.lived: set[bytes] = set()  # sessions of which a proposal was decided
         self.started: set[bytes] = set()
         self.moment = Moment(install, set(), set())
+        self.rows: Counter[bytes] = Counter()  # of each session's journal
         self.spent: Counter[bytes] = Counter()
         self.reserved: Counter[bytes] = Counter()
         self.used: Counter[bytes] = Counter()
@@ -93,6 +94,8 @@ class Records:
                 self.questions[body.qid] = body
             case Kind.SETTLED:
                 self._settled(frame.time_ns, body, beside(0))
+            case Kind.JOURNAL:
+                self._rows(frame.session, body)
             case Kind.REVOKED:
                 self.moment.revoked.add(body.target)
             case Kind.GRANTED:
@@ -187,6 +190,11 @@ class Records:
         if ref in self.ends or (how != "outcome" and ref in self.by_ref):
             self._wrong("I5", f"call {ref} ends twice: {self.ends.get(ref, 'permitted')} and {how}")
         self.ends[ref] = how
+
+    def _rows(self, session: bytes, body: Any) -> None:
+        if body.first != self.rows[session] + 1:
+            self._wrong("I4", f"a journal goes on at row {body.first} after {self.rows[session]}")
+        self.rows[session] += body.count
 
     # --- questions
 

@@ -93,14 +93,19 @@ class Start:
             self.life.say(f"act {act.what} {act.a} {act.b}")
             if act.what == "stop":
                 return
+            if act.what == "crash":
+                await self._crash_here()
             await self.acts.do(act)
         if self.boot.end == "halt":
             return
         await self._wait_idle(system)
         if self.boot.end == "crash":
-            self.crash()
-            await trio.sleep_forever()
+            await self._crash_here()
         await probe(self, self.acts)
+
+    async def _crash_here(self) -> None:
+        self.crash()
+        await trio.sleep_forever()
 
     # --- what is looked at
 
@@ -170,6 +175,8 @@ class Start:
         lines = cast("tuple[SessionLine, ...]", answer)
         if running := [line.session.hex()[:8] for line in lines if line.state == "running"]:
             return f"turns of {running}"
+        if self.world.dormitory.waking:
+            return f"the waking of {[session.hex()[:8] for session in self.world.dormitory.waking]}"
         return f"{len(self.life.records.open_permits())} calls" if self.life.records.open_permits() else ""
 
     # --- what breaks

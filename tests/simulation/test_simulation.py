@@ -71,8 +71,9 @@ def test_the_lives_are_no_quiet_ones(lives: list[tuple[Life, Result]]) -> None:
         faults.update(result.faults)
     assert set(Kind) - set(records) <= {Kind.COSIGNED}
     expected = {f"disk:{fault}" for fault in plans.DISK_FAULTS if fault}
-    expected |= {"crash", "clock", "kill", "forge", "revoke", "woke"}
+    expected |= {"crash", "clock", "kill", "forge", "revoke", "kill:archive"}
     assert expected - set(faults) == set()
+    assert faults["woke"] > len(SEEDS) // 2
     assert sum(result.sessions for _, result in lives) > 2 * len(SEEDS)
     assert sum(result.effects for _, result in lives) > len(SEEDS)
 

@@ -7,14 +7,14 @@ Source: architecture 10 (I1, I2, I5); protocol N4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 from blake3 import blake3
 
 from astrid.core.call import Call
-from astrid.core.conversation import Text, ToolResult, decode_request
+from astrid.core.conversation import AnyPart, Text, ToolResult, decode_request
 from astrid.core.gate_messages import Execute, Propose
 from astrid.core.records import Kind
 from astrid.errors import InputError
@@ -49,6 +49,7 @@ class Watch:
         self._say = say
         self._keys: dict[int, bytes] = {}  # of principals, by the number of their ref
         self._tainted: set[bytes] = set()  # sessions that have seen untrusted text
+        self._said: dict[bytes, list[str]] = {}  # what people said to each session, as its model was last shown it
 
     @property
     def records(self) -> Records:
@@ -64,6 +65,7 @@ class Watch:
         self.dead = False
         self._keys.clear()
         self._tainted.clear()
+        self._said.clear()
         self.executed.clear()
 
     def wrong(self, invariant: str, what: str) -> None:
@@ -139,10 +141,24 @@ class Watch:
             return
         self.stolen += [token for token in message.tokens if token not in self.stolen]
         whose = sender.path.encode()
-        if message.tool == "model" and _shows_untrusted(message.args):
-            self._tainted.add(whose)
+        if message.tool == "model":
+            self._remembers(whose, message.args)
         if whose in self._tainted and not message.tainted:
             self.wrong("I6", f"`{message.tool}` is proposed as if no untrusted text were in view")
+
+    def _remembers(self, whose: bytes, request: bytes) -> None:
+        """A session's conversation only grows, also while it sleeps."""
+        try:
+            parts = [part for message in decode_request(request).messages for part in message.parts]
+        except InputError:  # a model called the tool that it is itself
+            return
+        if _shows_untrusted(parts):
+            self._tainted.add(whose)
+        said = [part.text for part in parts if isinstance(part, Text) and part.text.startswith("talk ")]
+        before = self._said.get(whose, [])
+        if said[: len(before)] != before:
+            self.wrong("I4", f"a session was told {before}, and goes on from {said}")
+        self._said[whose] = said
 
     # --- the world
 
@@ -167,12 +183,8 @@ def _is_of(permitted: Permitted, raw: bytes) -> bool:
     return permitted.body.host_kind == "model" and permitted.body.bytes_.length == len(raw)
 
 
-def _shows_untrusted(request: bytes) -> bool:
+def _shows_untrusted(parts: Sequence[AnyPart]) -> bool:
     """Whether a model is shown what a third party's tool said, or what somebody unknown said."""
-    try:
-        parts = [part for message in decode_request(request).messages for part in message.parts]
-    except InputError:  # a model called the tool that it is itself
-        return False
     said = any(isinstance(part, Text) and " unsigned" in part.text for part in parts)
     return said or any(isinstance(part, ToolResult) and "UNTRUSTED" in part.content for part in parts)
 

@@ -41,7 +41,6 @@ from tests.simulation.people import INSTALL, ROOT_PATH, WORKSPACE
 from tests.simulation.plan import Plan
 
 T = TypeVar("T")
-IDLE_S = (1, 2, 300)  # how long a session does nothing before it goes to sleep
 IDENTITY = Identity(INSTALL, log_keys(INSTALL), roots_of(INSTALL, epoch=EPOCH), RUNTIME, HOLDER)
 _POLICIES = {
     "": PolicyConfig(),
@@ -113,7 +112,7 @@ class SimWorld(World):
         self.disk = disk
         self.store = disk
         self.identity = IDENTITY
-        idle = RuntimeTable(idle_secs=IDLE_S[plan.seed % len(IDLE_S)])
+        idle = RuntimeTable(idle_secs=plan.idle_s)
         config = Config(security=SecurityTable(approval_timeout_secs=plan.wait_s), runtime=idle)
         self.loaded = Loaded(config, (_POLICIES[plan.policy],), ())
         self.config = config
