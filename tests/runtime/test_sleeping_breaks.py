@@ -9,7 +9,7 @@ import pytest
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from astrid.core.records import Kind
-from astrid.messages.gateway import Input
+from astrid.messages.gateway import EndSession, Input
 from astrid.runtime.gateway import Gateway
 from astrid.runtime.sleeping import Asked, Step
 from astrid.runtime.verify import Result, Trust, verify_home
@@ -124,3 +124,31 @@ async def test_after_a_start_of_the_daemon_those_that_slept_are_gone_and_the_log
         assert runtime.world.facts.rows[session] > 0
         assert runtime.world.facts.quota.knows(session)
     assert verify_home(runtime.world.home.root, Trust(), is_own=True).result is Result.SOUND
+
+
+async def test_one_that_is_ended_while_the_gate_lets_it_go_is_ended_and_does_not_sleep(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as runtime:
+        session = await opened(runtime)
+        await talk(runtime)
+        post = Gateway._post
+        ended: list[bytes] = []
+
+        def ending(self: Gateway, path: str, message: Any, waiting: Any) -> None:
+            post(self, path, message, waiting)
+            if isinstance(waiting, Asked) and waiting.step is Step.RELEASE and not ended:
+                ended.append(waiting.session)
+                self.ctx.post(runtime.gateway, EndSession(session=session, reason="asked"))
+
+        monkeypatch.setattr(Gateway, "_post", ending)
+        runtime.world.hub.unsubscribe(runtime.events)
+        await pass_time(mock_clock)
+
+        async def is_gone() -> bool:
+            return await line(runtime, session) is None
+
+        await until(is_gone)
+        assert ended == [session]
+        assert (children(runtime), len(runtime.world.dormitory)) == ([], 0)
+        assert not runtime.world.facts.quota.knows(session)

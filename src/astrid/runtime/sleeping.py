@@ -108,8 +108,8 @@ class Sleeping:
 
     def _released(self, session: bytes, answer: Message, ctx: Context) -> None:
         live = self._roster.get(session)
-        if live is None or live.stage is not Stage.DROWSY:
-            return
+        if live is None or live.stage is not Stage.DROWSY or live.ending is not None:
+            return  # it is over, or soon will be: whoever is ended for good does not sleep
         if isinstance(answer, Done):
             live.stage = Stage.LEAVING
             self._opener.close(live)
