@@ -37,6 +37,33 @@ async def test_whoever_does_not_finish_the_handshake_is_cut_off(autojump_clock: 
         assert made.left == [made.connection]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100 + b"\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 9999],
+    ids=["plain", "noise", "long"],
+)
+async def test_what_is_no_websocket_is_let_go_of_at_once(
+    autojump_clock: MockClock, tmp_path: Path, said: bytes
+) -> None:
+    async with bench(tmp_path) as (made, stream):
+        began = trio.current_time()
+        await stream.send_all(said)
+        await settled(lambda: bool(made.left), every=1)
+        assert made.left == [made.connection]
+        assert trio.current_time() - began < c.HANDSHAKE_SECONDS / 2
+
+
+async def test_whoever_hangs_up_before_the_handshake_is_let_go_of_at_once(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as (made, stream):
+        began = trio.current_time()
+        await stream.aclose()
+        await settled(lambda: bool(made.left), every=1)
+        assert made.left == [made.connection]
+        assert trio.current_time() - began < c.HANDSHAKE_SECONDS / 2
+
+
 async def test_a_stranger_is_heard_for_so_long_and_no_longer(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with bench(tmp_path) as (_, stream), trio.open_nursery() as nursery:
         began = trio.current_time()

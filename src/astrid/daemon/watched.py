@@ -1,4 +1,4 @@
-"""A stream that tells when the other end has closed it, to whoever waits for something else meanwhile.
+"""A stream that tells when either end has closed it, to whoever waits for something else meanwhile.
 
 Source: trio's ``Stream``.
 """
@@ -38,4 +38,5 @@ class Watched(trio.abc.Stream):
 
     async def aclose(self) -> None:
         """Close what lies under it."""
+        self._ended()  # a library that closes what it cannot read, tells nobody who waits for what it would have read
         await self._stream.aclose()
