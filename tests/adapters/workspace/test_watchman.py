@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -203,14 +204,19 @@ def is_running(pid: str) -> bool:
 def test_a_watchman_that_hears_nothing_any_more_hinders_nobody(tmp_path: Path, number: signal.Signals) -> None:
     folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     before = children()
+
+    def write() -> None:
+        for _ in range(2000):  # far more than a pipe holds
+            with disposed(folder, b"draft"):
+                pass
+
     try:
-        with watchman():
+        # In a thread: a writer that is held up fails this test, and goes on when the watchman is ended.
+        with ThreadPoolExecutor(1) as threads, watchman():
             [pid] = children() - before
             os.kill(int(pid), number)
             if number is signal.SIGKILL:
                 wait_until(lambda: not is_running(pid), "it is gone")
-            for _ in range(2000):  # far more than a pipe holds
-                with disposed(folder, b"draft"):
-                    pass
+            threads.submit(write).result(PLENTY)
     finally:
         os.close(folder)
