@@ -103,6 +103,8 @@ def test_the_tree_of_actors_is_the_daemons_in_order_with_its_strategies() -> Non
     assert drawing.splitlines()[0].startswith(f"root                      {spec.strategy}:")
     children = CHILD.findall(drawing)
     assert [name for name, _ in children] == [child.id for child in spec.children]
+    stated = [says.partition(".")[0] for _, says in children]
+    assert (stated.count("permanent"), sum(says.startswith("one_for_one") for says in stated)) == (3, 2)
     for (_, says), child in zip(children, spec.children, strict=True):
         if says.startswith("permanent"):
             assert isinstance(child, ChildSpec)

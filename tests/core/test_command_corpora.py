@@ -65,7 +65,7 @@ def test_every_line_that_is_decided_otherwise_than_labelled_is_written_down_with
 UTTERLY = re.compile(r"\bsudo\b|\brm +-\S+ +(?:/|~|\$HOME)(?:\s|$)")
 
 
-def test_no_line_labelled_dangerous_runs_unasked_and_the_worst_do_not_run_at_all() -> None:
+def test_the_worst_of_what_is_labelled_dangerous_does_not_even_lead_to_a_question() -> None:
     lines = [item["command"] for item in load("shell_dcg_labelled.json")["items"] if item["expected"] == "deny"]
     worst = [line for line in lines if UTTERLY.search(line)]
     assert len(worst) > 10
@@ -100,4 +100,4 @@ def test_bash_runs_no_command_of_a_collected_injection_that_was_not_found_in_it(
         assert [call for call in calls if not any(matches(item.argv, call) for item in segments)] == [], line
         seen["run"] += 1
         seen["more than one"] += len(calls) > 1
-    assert min(seen.values()) > 20, seen
+    assert min(seen["refused"], seen["run"], seen["more than one"]) > 20, seen

@@ -40,10 +40,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_test_and_every_machine_in_the_folder_is_a_target() -> None:
     found = {target.name for target in find_targets()}
+    looked = 0
     for path in FOLDER.glob("*.py"):
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                looked += 1
                 assert f"{path.stem}.{node.name}" in found
+    assert looked > 30
 
 
 def test_targets_are_named_by_file_or_by_name() -> None:

@@ -137,7 +137,9 @@ async def test_recorded_cached_input_counts_as_input(server: AnthropicServer) ->
 
 
 def test_every_recording_names_its_source_and_its_licence() -> None:
-    for path in VECTORS.glob("*.json"):
+    paths = list(VECTORS.glob("*.json"))
+    assert {path.stem for path in paths} == {name.rpartition("-")[0] for name, _ in RECORDED}
+    for path in paths:
         recording = json.loads(path.read_text())
         assert recording["source"]
         assert recording["licence"] in ("MIT", "Apache-2.0")
