@@ -108,7 +108,7 @@ class Noise(Story):
 
     def send_gone(self, data: st.DataObject, sender: int, ref: int) -> Sequence[object]:
         """A host dies and stays dead for a while; of others there is nothing that could die like one."""
-        return self.bench.do(self.gate.host_gone(sender))
+        return self.bench.host_gone(sender)
 
 
 Lives.TestCase.settings = settings(stateful_step_count=60)

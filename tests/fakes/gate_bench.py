@@ -87,6 +87,7 @@ class Bench:
         self.synced = 0
         self.effects: list[Effect] = []
         self.proposals = 0
+        self.offers: dict[str, tuple[int, int]] = {}  # where each tool runs, and in which incarnation
         for name, (made, host) in TOOLS.items():
             self.install(made, host)
             assert name == made.name
@@ -97,6 +98,7 @@ class Bench:
 
     def install(self, made: ToolSpec, host: int, *, incarnation: int = 1) -> None:
         self.facts.tools["box", made.name] = Tool("box", made, made.tooldef(), host, incarnation)
+        self.offers[made.name] = host, incarnation
 
     def register(self, ref: int, key: bytes, *, limits: Limits = RICH, asks: bool = True) -> None:
         self.facts.principals[ref] = Principal(
@@ -105,10 +107,14 @@ class Bench:
 
     def restart(self, host: int = FILES) -> None:
         """The host died and is up again: one incarnation later, its tools on offer."""
-        self.do(self.gate.host_gone(host))
+        self.host_gone(host)
         for made, at in TOOLS.values():
             if at == host:
                 self.install(made, host, incarnation=2)
+
+    def host_gone(self, host: int) -> list[Effect]:
+        self.offers = {name: offer for name, offer in self.offers.items() if offer[0] != host}
+        return self.do(self.gate.host_gone(host))
 
     # --- what happens
 

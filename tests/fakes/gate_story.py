@@ -1,8 +1,8 @@
 """The gate in any order of events: what was promised of each call holds after every one of them.
 
 The machine plays everybody around the gate: principals that propose and give up, hosts that answer, lie, die and come
-back, a log that is slow or fails, a person, a clock, and whoever revokes.  The model is the log itself and a list of
-what each principal was told.
+back, a log that is slow or fails, a person, a clock, and whoever revokes.  The model is the log itself, what each
+principal said and was told, and what was revoked; the gate is not asked whether it may do what it does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from astrid.core.decide import Limits
 from astrid.core.gate_messages import Durable, Propose, Record, Send
 from astrid.core.gate_state import Stage
 from astrid.core.records import Kind, PermitRecord, is_sealed
-from astrid.core.tokens import Scope, Token
+from astrid.core.tokens import Block, Scope, Token
 from tests.fakes.authority import CHILD_KEY, DAY, NOW, SESSION, SESSION_KEY, WORKSPACE, pass_on, token
 from tests.fakes.gate_bench import (
     CHILD,
@@ -37,6 +37,7 @@ from tests.fakes.gate_bench import (
     body,
     preparation,
 )
+from tests.fakes.naive_chain import read, revocable
 
 LIMITS = Limits(60, 300, 400)
 FEW = token(holder=SESSION_KEY.public, session=SESSION, scope=Scope.SESSION, uses=4, purse=120)
@@ -83,7 +84,9 @@ class Story(RuleBasedStateMachine):
         self.seen = 0  # of the effects
         self.given_up: set[tuple[int, int]] = set()
         self.silenced: set[tuple[int, int]] = set()  # given up while the gate still had it in hand
-        self.made: list[tuple[int, int]] = []
+        self.made: dict[tuple[int, int], Propose] = {}
+        self.chains: dict[bytes, list[tuple[bytes, Block]]] = {}  # of everything presented, by the id of the last block
+        self.revoked: set[bytes] = set()
         self.executed: set[int] = set()
         self.booked = 0  # of the log
         self.permits: dict[int, PermitRecord] = {}
@@ -109,7 +112,9 @@ class Story(RuleBasedStateMachine):
     def say(self, sender: int, message: Propose) -> None:
         self.bench.proposals += 1
         message = msgspec.structs.replace(message, proposal=self.bench.proposals)
-        self.made.append((sender, message.proposal))
+        self.made[sender, message.proposal] = message
+        for chain in [read(raw) for raw in message.tokens if raw != b"junk"]:
+            self.chains[chain[-1][0]] = chain
         self.bench.do(self.gate.propose(sender, message))
 
     def life_goes_on(self, data: st.DataObject) -> None:
@@ -175,7 +180,7 @@ class Story(RuleBasedStateMachine):
 
     def give_up(self, data: st.DataObject) -> None:
         if self.made:
-            sender, number = data.draw(st.sampled_from(self.made))
+            sender, number = data.draw(st.sampled_from(tuple(self.made)))
             self.gives_up({(sender, number)})
             self.bench.cancel(number, sender=sender)
 
@@ -230,6 +235,7 @@ class Story(RuleBasedStateMachine):
 
     def revocation(self, data: st.DataObject) -> None:
         what = data.draw(st.sampled_from((FEW.id, CHILDS.id, CHILD_KEY.public)))
+        self.revoked.add(what)
         self.bench.facts.revoked.add(what)
         self.bench.do(self.gate.withdraw_revoked())
 
@@ -294,15 +300,20 @@ class Story(RuleBasedStateMachine):
             self.executed.add(execute.permit_seq)
             pending = self.gate.pending[execute.ref]
             assert pending.stage is Stage.RUNNING
-            assert not pending.cancelled
+            said = self.made[pending.sender, pending.proposal.proposal]
+            assert (pending.sender, said.proposal) not in self.given_up
             assert pending.sender in self.bench.facts.principals
             assert self.gate.suspended + self.gate.clock_trouble == ""
-            assert not self.bench.facts.is_revoked(pending.permit.token)
-            assert pending.permit.token.holder == permit.principal == KEYS[pending.sender]
-            assert pending.permit.token.leaf.tainted_ok or not permit.tainted
+            chain = self.chains[permit.token]
+            leaf = chain[-1][1]
+            assert chain in [read(raw) for raw in said.tokens if raw != b"junk"], "it rests on what was not presented"
+            assert self.revoked.isdisjoint(revocable(chain))
+            assert leaf.holder == permit.principal == KEYS[pending.sender]
+            assert leaf.tainted_ok or not said.tainted
+            assert self.bench.offers[said.tool] == (one.to, execute.incarnation)
             tool = self.bench.facts.tools[pending.tool.toolbox, pending.tool.spec.name]
             assert (tool.host, tool.incarnation, tool.tooldef) == (one.to, execute.incarnation, permit.tooldef)
-            assert self.bench.facts.standing or pending.permit.token.leaf.scope == Scope.ONCE
+            assert self.bench.facts.standing or leaf.scope == Scope.ONCE
 
     @invariant()
     def a_denied_call_goes_no_further_and_a_permitted_one_ends_once(self) -> None:
@@ -346,6 +357,8 @@ class Story(RuleBasedStateMachine):
             permit = self.permits.setdefault(one.ref, one)
             for key in {row.block for row in permit.charges} | {b"session" + SESSION, b"workspace" + WORKSPACE}:
                 if isinstance(one, PermitRecord):
+                    ids = [identity for identity, _ in self.chains[permit.token]]
+                    assert {row.block: row.micros for row in permit.charges} == dict.fromkeys(ids, permit.micros)
                     assert self.spent[key] + self.reserved[key] + permit.micros <= CAPS.get(key, permit.micros)
                     self.reserved[key] += permit.micros
                 else:

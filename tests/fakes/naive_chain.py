@@ -14,6 +14,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
+import msgspec
+
 from astrid.core.blocks import Block, Grant
 from astrid.core.canon import Domain, digest
 from astrid.core.patterns import parse_resource
@@ -149,6 +151,17 @@ def allowed(grant: Grant, *, issuing: bool = False) -> int:
                 place += 1
     permissions = grant.issuable if issuing else grant.perms
     return sum(bits << bit * _ROW for bit in range(16) if permissions >> bit & 1)
+
+
+def read(raw: bytes) -> list[tuple[bytes, Block]]:
+    """The id and the block of each link of a chain that was honestly made, first to last."""
+    links = msgspec.msgpack.decode(raw, type=list[tuple[bytes, bytes]])
+    return [(digest(Domain.BLOCK, payload), msgspec.msgpack.decode(payload, type=Block)) for payload, _ in links]
+
+
+def revocable(chain: Sequence[tuple[bytes, Block]]) -> set[bytes]:
+    """N2 c: whatever must not be revoked for the chain to live."""
+    return {name for identity, block in chain for name in (identity, block.issuer, block.holder)}
 
 
 # --- what a block allows, field by field
