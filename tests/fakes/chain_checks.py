@@ -15,7 +15,7 @@ from tests.fakes.authority import ROOTS
 from tests.fakes.chain_bytes import edited, loosely_signed, respelt
 from tests.fakes.chain_uses import Point, permits
 from tests.fakes.chains import Family, raw
-from tests.fakes.naive_chain import Made, excess
+from tests.fakes.naive_chain import Made, excess, read, revocable
 
 
 def verified(data: bytes) -> Token | None:
@@ -37,7 +37,8 @@ def checked_growth(family: Family) -> tuple[tuple[Made, ...], Token] | None:
         assert broken, "no rule is broken, and it is refused"
         return None
     assert not broken, f"accepted, and breaks: {broken}"
-    assert found.blocks == tuple(made.block for made in chain)
+    assert list(zip(found.ids, found.blocks, strict=True)) == read(raw(chain))
+    assert (found.raw, found.epoch, found.names) == (raw(chain), ROOTS.epoch, revocable(read(raw(chain))))
     for above, below in pairwise(chain):
         assert not excess(above.block, below.block)
     return chain, found
