@@ -157,12 +157,14 @@ NETWORKS = (
     *"172.16.0.0 172.31.255.255 192.0.0.0 192.0.2.0 192.88.99.0 192.168.0.0 198.18.0.0 198.51.100.0".split(),
     *"203.0.113.0 224.0.0.0 240.0.0.0 255.255.255.255 8.8.8.8 1.1.1.1".split(),
 )
+HANDS_OUT_SECRETS = {IPv4Address(text) for text in "100.100.100.200 168.63.129.16 169.254.169.254".split()}
 PREFIXES = (
     *":: ::ffff:0:0 ::ffff:0:0:0 64:ff9b:: 64:ff9b:1:: 100::".split(),
     *"100:0:0:1:: 2001:: 2001:1:: 2001:20:: 2001:db8:: 2002::".split(),
     *"2620:4f:8000:: 3fff:: 5f00:: fc00:: fd00:ec2:: fe80:: fec0:: ff00:: 2606:4700:: 2a00::".split(),
 )
-v4 = st.integers(0, 2**32 - 1) | st.tuples(st.sampled_from(NETWORKS), st.integers(-2, 300)).map(
+beside = st.just(0) | st.integers(-2, 300)
+v4 = st.integers(0, 2**32 - 1) | st.tuples(st.sampled_from(NETWORKS), beside).map(
     lambda drawn: (int(IPv4Address(drawn[0])) + drawn[1]) % 2**32
 )
 
@@ -182,6 +184,7 @@ def v6(draw: st.DrawFn) -> IPv6Address:
 @given(v4.map(IPv4Address))
 def test_an_address_that_is_public_is_public_to_the_registry(address: IPv4Address) -> None:
     assert not is_public(address) or (address.is_global and not address.is_multicast)
+    assert address not in HANDS_OUT_SECRETS or classify_address(address) is AddressClass.METADATA
 
 
 @given(v6())
@@ -199,6 +202,5 @@ def test_an_address_that_hides_another_is_no_more_public_than_that(address: IPv6
         assert not address.is_multicast
         assert not address.is_private or inner  # NAT64 is listed as global, and is as public as what it leads to
         assert address.is_global or inner
-    for found in inner:
-        if classify_address(found) is AddressClass.METADATA:
-            assert classify_address(address) is AddressClass.METADATA
+    if HANDS_OUT_SECRETS.intersection(inner):
+        assert classify_address(address) is AddressClass.METADATA
