@@ -141,6 +141,9 @@ long. Before that, all of them are run on a copy without any bug, and have to pa
 
 {count} bugs{alone}.
 
+Nothing here is left to the crash sweep (`python -m tests.crash`) or to `python -m fuzz.million_chains`: whether these
+two would notice a bug is not judged, since a whole run of either takes too long to be made for each one.
+
 | | the bug | in | plausible, because | breaks | found by |
 |---|---|---|---|---|---|
 {rows}
