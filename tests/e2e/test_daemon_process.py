@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,6 @@ pytestmark = [
 ]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process as somebody else")
 NOBODY = 65534
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path)
-    yield made
-    made.stop()
 
 
 def start(place: Place, *arguments: str) -> subprocess.CompletedProcess[str]:

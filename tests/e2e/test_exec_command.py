@@ -20,13 +20,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path)
-    yield made
-    made.stop()
-
-
 def test_a_task_that_runs_without_a_refusal_exits_with_0_and_its_answer_alone_is_printed(place: Place) -> None:
     model = place.script({"text": "Let me look.", "tool_calls": [READ]}, {"text": "It says hello."})
     done = place.exec("what does a.txt say?", "--model", model)

@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,6 @@ with_vendor = pytest.mark.skipif(
 )
 MODEL = "anthropic/claude-haiku-4-5"
 KEY = "sk-CANARY-of-the-vendor"
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path)
-    yield made
-    made.stop()
 
 
 # --- what a repository brings along
