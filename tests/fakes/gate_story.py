@@ -310,7 +310,7 @@ class Story(RuleBasedStateMachine):
             assert self.revoked.isdisjoint(revocable(chain))
             assert leaf.holder == permit.principal == KEYS[pending.sender]
             assert leaf.tainted_ok or not said.tainted
-            assert self.bench.offers[said.tool] == (one.to, execute.incarnation)
+            assert self.bench.offers.get(said.tool) == (one.to, execute.incarnation)
             tool = self.bench.facts.tools[pending.tool.toolbox, pending.tool.spec.name]
             assert (tool.host, tool.incarnation, tool.tooldef) == (one.to, execute.incarnation, permit.tooldef)
             assert self.bench.facts.standing or leaf.scope == Scope.ONCE
