@@ -112,6 +112,8 @@ def test_bash_runs_nothing_that_was_not_found_in_the_line(line: str) -> None:
     for argv, value in zip(run.calls, run.values, strict=True):
         fitting = [segment for segment in found.segments if segment.argv and matches(segment.argv, argv)]
         assert fitting, f"{argv} is not among {[segment.argv for segment in found.segments]}"
+        if all(segment.argv[0].literal is not None for segment in fitting):
+            assert blocked_by(found, frozenset({argv[0].rpartition("/")[2]})), f"{argv[0]} runs, and is not blocked"
         if all(item.argv for item in found.segments) and "export" not in program_names(found):
             # Nobody but the command itself has set A: it is what one of the segments says.
             assert any(value in told(segment.assignments) for segment in found.segments), (argv, value)
