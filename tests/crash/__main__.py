@@ -120,6 +120,8 @@ def _plays(text: str) -> tuple[Play, ...]:
 @contextmanager
 def _folder(wanted: Path | None) -> Iterator[Path]:
     """Where cases play; taken away again if nothing is left in it."""
+    if wanted is not None:
+        wanted.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="crash", dir=wanted))
     try:
         yield folder
