@@ -105,6 +105,16 @@ def test_a_signal_while_nothing_is_connected_ends_the_daemon_at_once_and_a_secon
     assert json.loads(place.astrid("audit", "verify", "--json").stdout)["result"] == "sound"
 
 
+def test_however_often_it_is_told_to_stop_it_has_stopped_in_order(place: Place) -> None:
+    with place.daemon() as daemon:
+        while daemon.poll() is None:  # up to its very end, and not only while it listens
+            daemon.send_signal(signal.SIGTERM)
+            daemon.send_signal(signal.SIGINT)
+        assert daemon.returncode == 0
+    found = json.loads(place.astrid("audit", "verify", "--json").stdout)
+    assert (found["result"], found["records"]) == ("sound", found["signed"])
+
+
 def test_nothing_of_the_daemon_can_be_read_by_another_process_of_the_user_and_it_leaves_no_core(place: Place) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux shows limits below /proc")

@@ -93,6 +93,7 @@ def _run(options: argparse.Namespace) -> int:
         ephemeral=options.ephemeral,
         grace_seconds=options.grace_period,
         verbose=options.verbose,
+        alone=True,
         demo_tools=options.demo_tools,
     )
     collector.settle()

@@ -38,11 +38,12 @@ HURRIED = ("root/connections", "root/sessions", "root/tools")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How a daemon is to run."""
+    """How a daemon is to run.  ``alone``: its process ends with it."""
 
     ephemeral: bool = False
     grace_seconds: float = 30.0
     verbose: bool = False
+    alone: bool = False
     demo_tools: bool = False  # sessions also get ``demo_pay``
 
 
@@ -167,7 +168,8 @@ class Daemon:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # A process that dies of a signal while it ends says by its exit code that it did not stop in order.
+                signal.signal(number, signal.SIG_IGN if self._options.alone else handler)
 
     def _stop(self) -> None:
         self._signals += 1
