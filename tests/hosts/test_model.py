@@ -117,8 +117,25 @@ async def test_more_than_was_reserved_is_paid_all_the_same() -> None:
     assert spent > CALL.max_micros
 
 
+async def test_what_the_vendor_cached_is_paid_at_the_rates_for_it() -> None:
+    rates = msgspec.structs.replace(
+        PRICE, cache_write_micros_per_million=3_750_000, cache_read_micros_per_million=300_000
+    )
+    fake = model(Usage(input_tokens=1, output_tokens=2, cache_write_tokens=40, cache_read_tokens=500), END)
+    fake.price = rates
+    _, spent, _ = await run(fake)
+    assert spent == cost(rates, 1, 2, cache_write_tokens=40, cache_read_tokens=500)
+
+
 @pytest.mark.parametrize(
-    "usage", [(), (Usage(input_tokens=-5, output_tokens=1),), (Usage(input_tokens=1, output_tokens=-1),)]
+    "usage",
+    [
+        (),
+        (Usage(input_tokens=-5, output_tokens=1),),
+        (Usage(input_tokens=1, output_tokens=-1),),
+        (Usage(input_tokens=1, output_tokens=1, cache_write_tokens=-1),),
+        (Usage(input_tokens=1, output_tokens=1, cache_read_tokens=-1),),
+    ],
 )
 async def test_without_a_figure_that_can_be_one_the_worst_case_is_paid(usage: Sequence[Usage]) -> None:
     events, spent, _ = await run(model(TextDelta(text="hi"), *usage, END))

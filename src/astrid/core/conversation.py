@@ -100,10 +100,21 @@ class ToolCallReady(StreamEvent, frozen=True, tag="tool_call"):
 
 
 class Usage(StreamEvent, frozen=True, tag="usage"):
-    """What the vendor counted; a later one replaces an earlier one.  Cached input counts as input here."""
+    """What the vendor counted; a later one replaces an earlier one.
+
+    Input is counted in three parts that share nothing: what the vendor read anew, what it put into its cache, and what
+    it took from there.
+    """
 
     input_tokens: int
     output_tokens: int
+    cache_write_tokens: int = 0
+    cache_read_tokens: int = 0
+
+    @property
+    def context_tokens(self) -> int:
+        """All input: what the model had in view."""
+        return self.input_tokens + self.cache_write_tokens + self.cache_read_tokens
 
 
 class Done(StreamEvent, frozen=True, tag="done"):

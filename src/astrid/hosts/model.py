@@ -98,7 +98,7 @@ class ModelServer:
                 report(encode_event(event))
                 if isinstance(event, Usage):
                     # A count below zero is none: it is neither believed as a bill nor told to anybody.
-                    usage = event if min(event.input_tokens, event.output_tokens) >= 0 else None
+                    usage = event if min(_counts(event)) >= 0 else None
                 elif not isinstance(event, ReasoningDelta):
                     _collect(events, event)
         if not events or not isinstance(events[-1], Done):
@@ -111,7 +111,17 @@ class ModelServer:
         """What the answer cost: as counted by the vendor, or in full where that figure is none."""
         if usage is None:
             return call.max_micros
-        return cost(self._model.price, usage.input_tokens, usage.output_tokens)
+        return cost(
+            self._model.price,
+            usage.input_tokens,
+            usage.output_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+        )
+
+
+def _counts(usage: Usage) -> tuple[int, ...]:
+    return usage.input_tokens, usage.output_tokens, usage.cache_write_tokens, usage.cache_read_tokens
 
 
 def _collect(events: list[AnyStreamEvent], event: AnyStreamEvent) -> None:

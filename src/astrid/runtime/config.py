@@ -48,13 +48,18 @@ class PriceTable(ConfigTable, frozen=True):
 
     input_usd_per_million: Usd
     output_usd_per_million: Usd
+    cache_write_usd_per_million: Usd = ""
+    cache_read_usd_per_million: Usd = ""
     context_window: _Positive = 100_000
 
     def price(self) -> Price:
         """The price in whole micro-dollars."""
+        write, read = self.cache_write_usd_per_million, self.cache_read_usd_per_million
         return Price(
             input_micros_per_million=usd(self.input_usd_per_million, 0),
             output_micros_per_million=usd(self.output_usd_per_million, 0),
+            cache_write_micros_per_million=usd(write, 0) if write else None,
+            cache_read_micros_per_million=usd(read, 0) if read else None,
         )
 
 

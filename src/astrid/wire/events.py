@@ -115,12 +115,17 @@ class Deferred(Event, frozen=True, kw_only=True, tag="deferred"):
 
 
 class Usage(Event, frozen=True, kw_only=True, tag="usage"):
-    """What a model call took, and how full the context is."""
+    """What a model call took, and how full the context is.
+
+    Input that the vendor put into its cache, or took from there, is counted apart from ``input_tokens``.
+    """
 
     context_tokens: Safe
     max_context_tokens: Safe
     input_tokens: Safe
     output_tokens: Safe
+    cache_write_tokens: Safe = 0
+    cache_read_tokens: Safe = 0
 
 
 class SessionSaved(Event, frozen=True, kw_only=True, tag="session_saved"):

@@ -102,14 +102,15 @@ class Teller:
 
     def usage(self, counted: Counted) -> AnyEvent:
         """What a model call took."""
-        taken, given = min(counted.input_tokens, MAX_SAFE_INT), min(counted.output_tokens, MAX_SAFE_INT)
         return Usage(
             session_id=self._id,
             seq=0,
-            context_tokens=taken,
+            context_tokens=min(counted.context_tokens, MAX_SAFE_INT),
             max_context_tokens=self._context_tokens,
-            input_tokens=taken,
-            output_tokens=given,
+            input_tokens=min(counted.input_tokens, MAX_SAFE_INT),
+            output_tokens=min(counted.output_tokens, MAX_SAFE_INT),
+            cache_write_tokens=min(counted.cache_write_tokens, MAX_SAFE_INT),
+            cache_read_tokens=min(counted.cache_read_tokens, MAX_SAFE_INT),
         )
 
     def error(self, code: str, message: str, advice: str = "") -> AnyEvent:

@@ -130,10 +130,11 @@ async def test_recorded_parallel_calls_come_in_order(server: AnthropicServer) ->
     ]
 
 
-async def test_recorded_cached_input_counts_as_input(server: AnthropicServer) -> None:
+async def test_recorded_cached_input_is_counted_apart_from_what_was_read_anew(server: AnthropicServer) -> None:
     server.replies.append(Reply((dict(RECORDED)["anthropic_cache_real_api-1"],)))
     usages = [event for event in await listen(model_at(server)) if isinstance(event, Usage)]
-    assert usages[-1] == Usage(input_tokens=3 + 418 + 1111, output_tokens=33)
+    assert usages[-1] == Usage(input_tokens=3, output_tokens=33, cache_write_tokens=418, cache_read_tokens=1111)
+    assert usages[-1].context_tokens == 3 + 418 + 1111
 
 
 def test_every_recording_names_its_source_and_its_licence() -> None:

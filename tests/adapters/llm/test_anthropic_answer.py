@@ -98,7 +98,7 @@ def test_names_are_given_back_and_unknown_ones_are_left_alone() -> None:
     assert [event.name for event in read(events) if isinstance(event, ToolCallReady)] == ["look"]
 
 
-def test_cached_input_is_input_and_a_later_figure_never_lowers_an_earlier() -> None:
+def test_cached_input_has_counts_of_its_own_and_a_later_figure_never_lowers_an_earlier() -> None:
     cached = {
         "input_tokens": 3,
         "cache_creation_input_tokens": 418,
@@ -110,10 +110,11 @@ def test_cached_input_is_input_and_a_later_figure_never_lowers_an_earlier() -> N
         ending("end_turn", output_tokens=2, input_tokens=1),
         ending(None, output_tokens=30),
     ]
+    counted = {"input_tokens": 3, "cache_write_tokens": 418, "cache_read_tokens": 1111}
     assert read(events) == [
-        Usage(input_tokens=1532, output_tokens=9),
-        Usage(input_tokens=1532, output_tokens=9),
-        Usage(input_tokens=1532, output_tokens=30),
+        Usage(output_tokens=9, **counted),
+        Usage(output_tokens=9, **counted),
+        Usage(output_tokens=30, **counted),
     ]
 
 

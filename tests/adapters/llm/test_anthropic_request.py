@@ -52,7 +52,8 @@ def test_the_body_holds_what_the_request_holds() -> None:
     assert body == {
         "model": "claude-m",
         "max_tokens": 9,
-        "system": "be useful",
+        "system": [{"type": "text", "text": "be useful", "cache_control": {"type": "ephemeral"}}],
+        "cache_control": {"type": "ephemeral"},
         "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
         "tools": [
             {"name": "server_x3A_tool", "description": "d", "input_schema": {"type": "object"}},

@@ -55,7 +55,22 @@ def test_a_known_model_has_its_name_and_price(name: str) -> None:
 @pytest.mark.parametrize("given", ["claude-opus-5", "anthropic/claude-opus-5"])
 def test_a_price_of_the_users_goes_first(given: str) -> None:
     pytest.importorskip("anthropic", reason="the extra is not installed")
-    assert resolve_model("claude-opus-5", api_key="sk-x", prices={given: PRICE}).price == PRICE
+    price = Price(
+        input_micros_per_million=4,
+        output_micros_per_million=9,
+        cache_write_micros_per_million=7,
+        cache_read_micros_per_million=1,
+    )
+    assert resolve_model("claude-opus-5", api_key="sk-x", prices={given: price}).price == price
+
+
+def test_what_goes_into_the_cache_costs_more_even_if_the_user_gave_no_price_for_it() -> None:
+    pytest.importorskip("anthropic", reason="the extra is not installed")
+    price = Price(input_micros_per_million=1_000_001, output_micros_per_million=2)
+    assert resolve_model("claude-opus-5", api_key="sk-x", prices={"claude-opus-5": price}).price == Price(
+        input_micros_per_million=1_000_001, output_micros_per_million=2, cache_write_micros_per_million=1_250_002
+    )
+    assert PRICES["claude-opus-5"].input_rates == (5_000_000, 6_250_000, 500_000)
 
 
 def test_an_answer_costs_more_than_a_question_in_every_built_in_price() -> None:

@@ -230,13 +230,14 @@ class AnswerReader:
         return block
 
     def _count(self, tokens: _Tokens) -> Usage:
-        """What the vendor has counted so far; cached input is input."""
-        cached = (tokens.cache_creation_input_tokens or 0) + (tokens.cache_read_input_tokens or 0)
+        """What the vendor has counted so far."""
         before = self.usage or Usage(input_tokens=0, output_tokens=0)
         # SAFETY: the figures are running totals, and a later one must not be able to lower the bill.
         self.usage = Usage(
-            input_tokens=max(before.input_tokens, (tokens.input_tokens or 0) + cached),
+            input_tokens=max(before.input_tokens, tokens.input_tokens or 0),
             output_tokens=max(before.output_tokens, tokens.output_tokens or 0),
+            cache_write_tokens=max(before.cache_write_tokens, tokens.cache_creation_input_tokens or 0),
+            cache_read_tokens=max(before.cache_read_tokens, tokens.cache_read_input_tokens or 0),
         )
         return self.usage
 

@@ -3,7 +3,9 @@
 A tool may be called what the vendor does not allow (``server:tool``): ``legal_name`` spells any name in the vendor's
 alphabet, and the names in an answer are looked up among those that were offered.
 
-Never: asks for the vendor's own tools, for caching or for thinking.  Where a model thinks all the same, its thoughts
+What does not change from call to call is marked for the vendor's cache, for five minutes.
+
+Never: asks for the vendor's own tools or for thinking.  Where a model thinks all the same, its thoughts
 are shown and not sent back, which the vendor allows as long as no fixed amount of thinking was asked for.
 
 Source: vendor's documentation (Messages, tool use, thinking); the first Astrid (names with a colon).
@@ -24,6 +26,7 @@ MAX_NAME_CHARS = 64
 NO_OUTPUT = "(no output)"  # the vendor refuses an error without text
 UNPARSED = "unparsed_arguments"
 
+_CACHED = {"type": "ephemeral"}
 _ILLEGAL = re.compile(rb"[^A-Za-z0-9_-]|_(?=x[0-9A-F]{2})")
 
 
@@ -52,9 +55,11 @@ def request_body(request: ModelRequest) -> tuple[dict[str, object], dict[str, st
         "max_tokens": request.max_tokens,
         "messages": [_message(message) for message in request.messages],
         "stream": True,
+        "cache_control": _CACHED,  # up to the end of the last message, and from there on at the next call
     }
     if request.system.strip():
-        body["system"] = request.system
+        # Tools and prompt come first and stay: whatever becomes of the messages, these are found again.
+        body["system"] = [{"type": "text", "text": request.system, "cache_control": _CACHED}]
     if request.tools:
         body["tools"] = [
             {"name": legal_name(tool.name), "description": tool.description, "input_schema": _schema(tool.schema)}

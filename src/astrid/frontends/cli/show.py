@@ -62,7 +62,7 @@ class Tally(msgspec.Struct):
             case Deferred():
                 self.deferred += 1
             case Usage():
-                self.input_tokens += event.input_tokens
+                self.input_tokens += event.input_tokens + event.cache_write_tokens + event.cache_read_tokens
                 self.output_tokens += event.output_tokens
             case TurnComplete():
                 self.stop_reason, self.code = event.stop_reason, event.code or ""

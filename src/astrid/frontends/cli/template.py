@@ -17,6 +17,8 @@ TEMPLATE = """\
 # [models."provider/name"]
 # input_usd_per_million = "3.00"
 # output_usd_per_million = "15.00"
+# cache_write_usd_per_million = ""   # empty: a quarter more than input
+# cache_read_usd_per_million = ""    # empty: the same as input
 # context_window = 100000
 
 [budget]
