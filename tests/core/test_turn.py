@@ -171,6 +171,28 @@ def test_an_answer_without_calls_ends_with_the_models_own_reason(stop: str, reas
     assert session.answer(Text(text="hi"), stop=stop)[-1] == Finished(reason=reason, code="")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("arguments", ["{}", '{"a":1}', "{", ""])
+def test_a_call_at_which_an_answer_was_cut_off_is_never_proposed(arguments: str) -> None:
+    session = Session()
+    session.begin()
+    session.answer(use("look", 0), use("look", 1, arguments), Text(text=" "), stop="max_tokens")
+    [whole] = session.proposed()
+    assert whole.tool_use_id == "id0"
+    session.tell(answered(whole))
+    assert session.results() == (
+        ToolResult(id="id0", content="done", is_error=False),
+        ToolResult(id="id1", content=texts.CUT_OFF, is_error=True),
+    )
+    assert session.of(ProposeModel), "the model is asked to make it again"
+
+
+def test_calls_before_a_text_that_was_cut_off_are_whole() -> None:
+    session = Session()
+    session.begin()
+    session.answer(use("look"), Text(text="and now I will"), stop="max_tokens")
+    assert [call.tool_use_id for call in session.proposed()] == ["id0"]
+
+
 def test_an_empty_answer_ends_the_turn_and_leaves_no_message() -> None:
     session = Session()
     session.begin()

@@ -171,8 +171,11 @@ def _take_answer(plan: _Plan, message: ModelAnswered) -> None:
     if spoken := [part.text for part in parts if isinstance(part, Text)]:
         plan.effects.append(Say(text="\n\n".join(spoken), label=said_under))
     if isinstance(turn.phase, Calling):
+        cut = parts[-1] if message.stop_reason == "max_tokens" else None
         for place, call in enumerate(turn.phase.calls):
-            if objection := _objection(turn, place, call.use):
+            # SAFETY: an answer that was cut off may end in half a call, and half of one can look whole: one without any
+            # argument, or a shorter command.
+            if objection := texts.CUT_OFF if call.use is cut else _objection(turn, place, call.use):
                 plan.result(call.use.id, objection)
         _go_on(plan)
     else:

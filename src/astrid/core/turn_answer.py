@@ -24,6 +24,7 @@ _LEGAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 BAD_ARGUMENTS = "This call was not run: its arguments are not one JSON object that has a single meaning."
 TOO_MANY_CALLS = "This call was not run: there were too many calls in one answer."
+CUT_OFF = "This call was not run: the answer was cut off, so the call may not be whole. Make it again in fewer words."
 STOPPED_BEFORE = "This call was not run: the turn was stopped before it began."
 STOPPED_DURING = "The turn was stopped while this call was under way. It may have taken effect."
 OUTCOME_UNKNOWN = (
