@@ -12,7 +12,9 @@ from astrid.core import turn_answer
 from astrid.core.conversation import (
     AnyStreamEvent,
     Done,
+    Reasoning,
     ReasoningDelta,
+    ReasoningReady,
     Text,
     TextDelta,
     ToolCallReady,
@@ -22,9 +24,14 @@ from astrid.core.conversation import (
 from astrid.core.turn_answer import answer_parts, is_json_object, result_text, sound_parts
 
 
-def test_an_answer_is_its_texts_and_calls_in_order_without_the_reasoning() -> None:
+def thought(text: str) -> Reasoning:
+    return Reasoning(model="p/m", text=text, proof="signed", withheld=False)
+
+
+def test_an_answer_is_its_texts_calls_and_signed_reasoning_in_order() -> None:
     events: list[AnyStreamEvent] = [
         ReasoningDelta(text="hm"),
+        ReasoningReady(model="p/m", text="hm", proof="signed", withheld=False),
         TextDelta(text="a"),
         TextDelta(text="b"),
         ToolCallReady(id="1", name="x", arguments="{}"),
@@ -34,12 +41,22 @@ def test_an_answer_is_its_texts_and_calls_in_order_without_the_reasoning() -> No
         Done(stop_reason="tool_use"),
     ]
     assert answer_parts(events) == (
+        thought("hm"),
         Text(text="ab"),
         ToolUse(id="1", name="x", arguments="{}"),
         ToolUse(id="2", name="y", arguments="{}"),
         Text(text="c"),
     )
     assert answer_parts([]) == ()
+
+
+def test_reasoning_stays_as_it_came_and_goes_if_nothing_came_of_it() -> None:
+    use = ToolUse(id="a", name="x", arguments="{}")
+    assert sound_parts((thought(" "), use), frozenset(), 100) == (thought(" "), use)
+    assert sound_parts((thought("x"), Text(text=" ")), frozenset(), 100) == ()
+    assert sound_parts((Text(text="y"), thought("x")), frozenset(), 100) == (Text(text="y"),)
+    assert sound_parts((thought("x" * 100), use), frozenset(), 100) is None
+    assert sound_parts((thought("\ud800"), use), frozenset(), 100) is None
 
 
 PART = st.one_of(

@@ -47,7 +47,20 @@ class ToolResult(Part, frozen=True, tag="tool_result"):
     is_error: bool
 
 
-AnyPart = Text | ToolUse | ToolResult
+class Reasoning(Part, frozen=True, tag="reasoning"):
+    """What a model thought before it went on, to be given back to it as it came.
+
+    ``proof`` is the vendor's own: its signature on the text or, where the text is ``withheld``, what stands for it.
+    Nobody but ``model`` has a use for it.
+    """
+
+    model: str  # provider/model
+    text: str
+    proof: str
+    withheld: bool
+
+
+AnyPart = Text | ToolUse | ToolResult | Reasoning
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,6 +104,15 @@ class ReasoningDelta(StreamEvent, frozen=True, tag="reasoning_delta"):
     text: str
 
 
+class ReasoningReady(StreamEvent, frozen=True, tag="reasoning"):
+    """One complete piece of reasoning that the vendor wants back; fields as in ``Reasoning``."""
+
+    model: str
+    text: str
+    proof: str
+    withheld: bool
+
+
 class ToolCallReady(StreamEvent, frozen=True, tag="tool_call"):
     """One complete tool call; ``arguments`` as in ``ToolUse``.  Calls come in the order the model made them."""
 
@@ -123,7 +145,7 @@ class Done(StreamEvent, frozen=True, tag="done"):
     stop_reason: StopReason
 
 
-AnyStreamEvent = TextDelta | ReasoningDelta | ToolCallReady | Usage | Done
+AnyStreamEvent = TextDelta | ReasoningDelta | ReasoningReady | ToolCallReady | Usage | Done
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _request_decoder = msgspec.json.Decoder(ModelRequest)

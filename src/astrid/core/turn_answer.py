@@ -13,8 +13,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from typing import assert_never
 
-from astrid.core.conversation import AnyStreamEvent, Text, TextDelta, ToolCallReady, ToolUse
+from astrid.core.conversation import (
+    AnyStreamEvent,
+    Reasoning,
+    ReasoningReady,
+    Text,
+    TextDelta,
+    ToolCallReady,
+    ToolUse,
+)
 from astrid.core.json_scan import scan_json
 from astrid.core.turn_messages import AnswerPart
 from astrid.errors import CanonError
@@ -39,17 +48,19 @@ CUT = "\n[cut by the runtime after {kept} of {total} bytes]"
 
 
 def answer_parts(events: Iterable[AnyStreamEvent]) -> tuple[AnswerPart, ...]:
-    """The parts of the answer that was streamed as ``events``: texts and calls in their order, reasoning left out."""
+    """The parts of the answer that was streamed as ``events``, in their order: texts, calls, and of the reasoning what
+    the vendor wants back.
+    """
     parts: list[AnswerPart] = []
     pieces: list[str] = []
     for event in events:
         if isinstance(event, TextDelta):
             pieces.append(event.text)
-        elif isinstance(event, ToolCallReady):
+        elif isinstance(event, ToolCallReady | ReasoningReady):
             if pieces:
                 parts.append(Text(text="".join(pieces)))
                 pieces = []
-            parts.append(ToolUse(id=event.id, name=event.name, arguments=event.arguments))
+            parts.append(_part(event))
     if pieces:
         parts.append(Text(text="".join(pieces)))
     return tuple(parts)
@@ -61,6 +72,7 @@ def sound_parts(
     """``parts`` as they may enter a conversation, or ``None`` if they are too long or no Unicode text.
 
     Blank texts are left out: vendors refuse them.  A call whose id is unusable, or was used before, gets a fresh one.
+    Reasoning stays as it came, and goes if nothing came of it.
     """
     strings = [text for part in parts for text in _strings(part)]
     if not all(map(is_unicode, strings)) or sum(len(text.encode()) for text in strings) > max_bytes:
@@ -68,13 +80,15 @@ def sound_parts(
     seen = set(taken_ids)
     kept: list[AnswerPart] = []
     for part in parts:
-        if isinstance(part, Text):
-            if part.text.strip():
+        if not isinstance(part, ToolUse):
+            if isinstance(part, Reasoning) or part.text.strip():
                 kept.append(part)
             continue
         unique = part.id if _LEGAL_ID.fullmatch(part.id) and part.id not in seen else _fresh_id(seen)
         seen.add(unique)
         kept.append(ToolUse(id=unique, name=part.name, arguments=part.arguments))
+    while kept and isinstance(kept[-1], Reasoning):
+        kept.pop()
     return tuple(kept)
 
 
@@ -107,8 +121,22 @@ def result_text(content: bytes, max_bytes: int) -> str:
     return kept + CUT.format(kept=max_bytes, total=len(content))
 
 
+def _part(event: ToolCallReady | ReasoningReady) -> AnswerPart:
+    if isinstance(event, ToolCallReady):
+        return ToolUse(id=event.id, name=event.name, arguments=event.arguments)
+    return Reasoning(model=event.model, text=event.text, proof=event.proof, withheld=event.withheld)
+
+
 def _strings(part: AnswerPart) -> tuple[str, ...]:
-    return (part.text,) if isinstance(part, Text) else (part.id, part.name, part.arguments)
+    match part:
+        case Text():
+            return (part.text,)
+        case ToolUse():
+            return (part.id, part.name, part.arguments)
+        case Reasoning():
+            return (part.model, part.text, part.proof)
+        case _:
+            assert_never(part)
 
 
 def _fresh_id(seen: AbstractSet[str]) -> str:

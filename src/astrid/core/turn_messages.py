@@ -16,13 +16,22 @@ from typing import Literal
 
 import msgspec
 
-from astrid.core.conversation import AnyStreamEvent, ModelRequest, StopReason, Text, ToolDefinition, ToolUse, Usage
+from astrid.core.conversation import (
+    AnyStreamEvent,
+    ModelRequest,
+    Reasoning,
+    StopReason,
+    Text,
+    ToolDefinition,
+    ToolUse,
+    Usage,
+)
 from astrid.core.ids import QuestionId
 from astrid.core.labels import RUNTIME, Label
 from astrid.core.risk import EffectClass
 from astrid.errors import CanonError
 
-AnswerPart = Text | ToolUse
+AnswerPart = Text | ToolUse | Reasoning
 EndReason = Literal["end_turn", "max_tokens", "stop_sequence", "refusal", "cancelled", "limit", "failed"]
 
 

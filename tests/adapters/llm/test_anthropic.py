@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -20,15 +21,18 @@ from astrid.core.conversation import (
     Done,
     Message,
     ModelRequest,
+    Reasoning,
     ReasoningDelta,
     Text,
     TextDelta,
     ToolCallReady,
     ToolDefinition,
+    ToolResult,
+    ToolUse,
     Usage,
 )
 from astrid.core.money import Price
-from astrid.core.turn_answer import answer_parts
+from astrid.core.turn_answer import answer_parts, sound_parts
 from astrid.errors import ConfigError, ModelError
 from tests.fakes.anthropic_server import AnthropicServer, Reply, cut, fault, message_events, sse
 
@@ -112,11 +116,27 @@ async def test_recorded_thoughts_are_reasoning_and_never_text(server: AnthropicS
     server.replies.append(Reply((body,)))
     events = await listen(model_at(server))
     thoughts = "".join(event.text for event in events if isinstance(event, ReasoningDelta))
-    (said,) = answer_parts(events)
+    kept, said = answer_parts(events)
     assert thoughts.startswith("This is a straightforward question about pedestrian safety")
+    assert isinstance(kept, Reasoning)
+    assert kept.text == thoughts
     assert isinstance(said, Text)
     assert said.text.endswith("Always prioritize safety over speed when crossing streets.")
     assert events[-2:] == [Usage(input_tokens=43, output_tokens=282), Done(stop_reason="end_turn")]
+
+
+async def test_a_recorded_thought_is_given_back_to_the_vendor_byte_for_byte(server: AnthropicServer) -> None:
+    exchange = json.loads((VECTORS / "anthropic_tool_with_thinking.json").read_text())["interactions"]
+    server.replies += [Reply((dict(RECORDED)[f"anthropic_tool_with_thinking-{number}"],)) for number in range(2)]
+    model = model_at(server)
+    parts = sound_parts(answer_parts(await listen(model)), frozenset(), 10**6)
+    assert parts is not None
+    call_id = next(part.id for part in parts if isinstance(part, ToolUse))
+    answered = ToolResult(id=call_id, content="Mexico", is_error=False)
+    conversation = (Message(role="assistant", parts=parts), Message(role="user", parts=(answered,)))
+    again = msgspec.structs.replace(REQUEST, messages=REQUEST.messages + conversation)
+    assert isinstance((await listen(model, again))[-1], Done)
+    assert server.seen[1].body["messages"][-2] == exchange[1]["request"]["messages"][1]
 
 
 async def test_recorded_parallel_calls_come_in_order(server: AnthropicServer) -> None:

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrid.adapters.llm.anthropic_answer import AnswerReader, vendor_fault
-from astrid.core.conversation import AnyStreamEvent, Done, ReasoningDelta, TextDelta, ToolCallReady, Usage
+from astrid.core.conversation import (
+    AnyStreamEvent,
+    Done,
+    ReasoningDelta,
+    ReasoningReady,
+    TextDelta,
+    ToolCallReady,
+    Usage,
+)
 from astrid.errors import ModelError
 from tests.fakes.anthropic_server import block_events
 
@@ -24,7 +32,7 @@ def ending(reason: str | None = "end_turn", **usage: Any) -> dict[str, Any]:
 
 
 def read(events: Iterable[dict[str, Any]], names: dict[str, str] | None = None) -> list[AnyStreamEvent]:
-    reader = AnswerReader(names or {})
+    reader = AnswerReader("anthropic/claude-m", names or {})
     return [event for data in events for event in reader.read(json.dumps(data).encode())]
 
 
@@ -38,11 +46,25 @@ def test_text_and_reasoning_are_told_apart() -> None:
     assert read([START, *thoughts, *text, ending(), STOP]) == [
         Usage(input_tokens=10, output_tokens=1),
         ReasoningDelta(text="hm so"),
+        ReasoningReady(model="anthropic/claude-m", text="hm so", proof="s", withheld=False),
         TextDelta(text="answe"),
         TextDelta(text="r"),
         Usage(input_tokens=10, output_tokens=1),
         Done(stop_reason="end_turn"),
     ]
+
+
+def test_what_is_withheld_of_the_reasoning_is_kept_for_the_vendor_and_shown_to_nobody() -> None:
+    opening = {"type": "content_block_start", "index": 0, "content_block": {"type": "redacted_thinking", "data": "x=="}}
+    events = read([START, opening, {"type": "content_block_stop", "index": 0}])
+    assert events[1:] == [ReasoningReady(model="anthropic/claude-m", text="", proof="x==", withheld=True)]
+
+
+def test_reasoning_without_a_signature_is_shown_and_not_kept() -> None:
+    thoughts = block_events(0, {"type": "thinking", "thinking": "hm so", "signature": ""})
+    events = read([START, *thoughts])
+    assert ReasoningDelta(text="hm so") in events
+    assert not [event for event in events if isinstance(event, ReasoningReady)]
 
 
 def test_text_in_the_opening_of_a_block_is_text() -> None:
@@ -193,7 +215,7 @@ def test_a_known_event_in_the_wrong_place_or_shape_is_an_error(events: list[dict
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"type":"\xff"}', b"[" * 3000])
 def test_bytes_that_are_no_event_are_an_error(data: bytes) -> None:
     with pytest.raises(ModelError) as caught:
-        AnswerReader({}).read(data)
+        AnswerReader("anthropic/claude-m", {}).read(data)
     assert caught.value.code == "model.bad-answer"
 
 

@@ -9,7 +9,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from astrid.adapters.llm.anthropic_request import NO_OUTPUT, UNPARSED, legal_name, request_body
-from astrid.core.conversation import AnyPart, Message, ModelRequest, Role, Text, ToolDefinition, ToolResult, ToolUse
+from astrid.core.conversation import (
+    AnyPart,
+    Message,
+    ModelRequest,
+    Reasoning,
+    Role,
+    Text,
+    ToolDefinition,
+    ToolResult,
+    ToolUse,
+)
 from astrid.errors import ModelError
 from tests.fakes.anthropic_server import vendor_complaint
 
@@ -82,6 +92,26 @@ def test_a_call_and_its_result_go_back_under_one_id() -> None:
     assert messages[2]["content"] == [
         {"type": "tool_result", "tool_use_id": "call_x3A_1", "content": "out"},
         {"type": "text", "text": "by the way"},
+    ]
+
+
+def test_reasoning_goes_back_as_it_came_to_the_model_that_had_it_and_to_no_other() -> None:
+    def thought(model: str, text: str, *, withheld: bool = False) -> Reasoning:
+        return Reasoning(model=model, text=text, proof="sig+/=", withheld=withheld)
+
+    parts = (
+        thought("anthropic/claude-m", " \n so\u2028 "),
+        thought("anthropic/claude-m", "", withheld=True),
+        thought("anthropic/claude-n", "not mine"),
+        Text(text="well"),
+    )
+    body, _ = request_body(request(HELLO, ("assistant", parts), ("user", (Text(text="go on"),))))
+    messages = body["messages"]
+    assert isinstance(messages, list)
+    assert messages[1]["content"] == [
+        {"type": "thinking", "thinking": " \n so\u2028 ", "signature": "sig+/="},
+        {"type": "redacted_thinking", "data": "sig+/="},
+        {"type": "text", "text": "well"},
     ]
 
 

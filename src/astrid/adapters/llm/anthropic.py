@@ -106,7 +106,7 @@ class AnthropicModel:
                 "model.wrong-model", f"`{request.model}` was asked for, and this is `{self.name}`", effect="none"
             )
         body, names = request_body(request)
-        reader = AnswerReader(names, self._redact)
+        reader = AnswerReader(self.name, names, self._redact)
         with trio.move_on_after(CALL_SECONDS) as scope:
             async with AsyncExitStack() as stack:
                 response = await self._send(stack, body)

@@ -4,7 +4,8 @@ Each is decoded into a type of our own that holds no more than is used.  Unknown
 over, as the vendor asks; a known one in the wrong place or shape is an error, never a guess.
 
 Invariants:
-  The pieces of one call are gathered under its own index; calls are handed on complete, in the order of their index.
+  The pieces of one call, or of one thought, are gathered under its own index; both are handed on complete, in the order
+  of their index.
   A later usage never counts less than an earlier one.
   ``Done`` comes once, last, and only after every block and a stop reason.
 
@@ -23,6 +24,7 @@ from astrid.core.conversation import (
     AnyStreamEvent,
     Done,
     ReasoningDelta,
+    ReasoningReady,
     StopReason,
     TextDelta,
     ToolCallReady,
@@ -70,6 +72,8 @@ class _Block(msgspec.Struct, frozen=True):
     name: str = ""
     text: str = ""
     thinking: str = ""
+    signature: str = ""
+    data: str = ""  # in place of thinking that is withheld
     input: msgspec.Raw = msgspec.Raw(b"{}")
 
 
@@ -82,6 +86,7 @@ class _Delta(msgspec.Struct, frozen=True):
     type: str
     text: str = ""
     thinking: str = ""
+    signature: str = ""
     partial_json: str = ""
 
 
@@ -118,7 +123,9 @@ _T = TypeVar("_T")
 class _OpenBlock:
     def __init__(self, block: _Block) -> None:
         self.block = block
-        self.pieces: list[str] = []
+        self.pieces: list[str] = []  # of the arguments
+        self.thoughts: list[str] = [block.thinking]
+        self.signature: list[str] = [block.signature]
         self.closed = False
 
     @property
@@ -126,21 +133,30 @@ class _OpenBlock:
         # A call without arguments has no pieces, or empty ones; the object then stands in the block itself.
         return "".join(self.pieces) or bytes(self.block.input).decode()
 
+    def reasoning(self, model: str) -> list[AnyStreamEvent]:
+        """What of it the vendor wants back; without its proof it would not take it."""
+        withheld = self.block.type == "redacted_thinking"
+        proof = self.block.data if withheld else "".join(self.signature)
+        text = "".join(self.thoughts)
+        return [ReasoningReady(model=model, text=text, proof=proof, withheld=withheld)] if proof else []
+
 
 _KINDS = frozenset(
     ("content_block_start", "content_block_delta", "content_block_stop", "message_delta", "message_stop")
 )
-_BLOCKS = frozenset(("text", "thinking", "tool_use"))
-_DELTAS = frozenset(("text_delta", "thinking_delta", "input_json_delta"))
+_THOUGHT = frozenset(("thinking", "redacted_thinking"))
+_BLOCKS = frozenset(("text", "tool_use", *_THOUGHT))
+_DELTAS = frozenset(("text_delta", "thinking_delta", "signature_delta", "input_json_delta"))
 
 
 class AnswerReader:
     """Turns the events of one answer into ours."""
 
-    def __init__(self, names: dict[str, str], redact: Callable[[str], str] = str) -> None:
-        """``names`` are our names of the tools by the vendor's; ``redact`` takes out of a complaint what must not be
-        kept.
+    def __init__(self, model: str, names: dict[str, str], redact: Callable[[str], str] = str) -> None:
+        """``model`` is who answers; ``names`` are our names of the tools by the vendor's; ``redact`` takes out of a
+        complaint what must not be kept.
         """
+        self._model = model
         self._names = names
         self._redact = redact
         self._blocks: dict[int, _OpenBlock] = {}  # begun and not handed on, in the order of their index
@@ -196,8 +212,9 @@ class AnswerReader:
         if block.block.type not in _BLOCKS or self._decode(_Head, event.delta).type not in _DELTAS:
             return []
         delta = self._decode(_Delta, event.delta)
-        if delta.partial_json:
-            block.pieces.append(delta.partial_json)
+        block.pieces.append(delta.partial_json)
+        block.thoughts.append(delta.thinking)
+        block.signature.append(delta.signature)
         return _visible(delta)
 
     def _stop(self, index: int) -> list[AnyStreamEvent]:
@@ -208,6 +225,8 @@ class AnswerReader:
             if first.block.type == "tool_use":
                 name = self._names.get(first.block.name, first.block.name)
                 ready.append(ToolCallReady(id=first.block.id, name=name, arguments=first.arguments))
+            elif first.block.type in _THOUGHT:
+                ready += first.reasoning(self._model)
         return ready
 
     def _end(self, event: _MessageDelta) -> list[AnyStreamEvent]:

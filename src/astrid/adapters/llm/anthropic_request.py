@@ -5,8 +5,9 @@ alphabet, and the names in an answer are looked up among those that were offered
 
 What does not change from call to call is marked for the vendor's cache, for five minutes.
 
-Never: asks for the vendor's own tools or for thinking.  Where a model thinks all the same, its thoughts
-are shown and not sent back, which the vendor allows as long as no fixed amount of thinking was asked for.
+What a model thought goes back to it as it came, with the vendor's signature on it.
+
+Never: asks for the vendor's own tools.
 
 Source: vendor's documentation (Messages, tool use, thinking); the first Astrid (names with a colon).
 """
@@ -19,7 +20,7 @@ from typing import assert_never
 
 import msgspec
 
-from astrid.core.conversation import AnyPart, Message, ModelRequest, Text, ToolResult, ToolUse
+from astrid.core.conversation import AnyPart, Message, ModelRequest, Reasoning, Text, ToolResult, ToolUse
 from astrid.errors import ModelError
 
 MAX_NAME_CHARS = 64
@@ -53,7 +54,7 @@ def request_body(request: ModelRequest) -> tuple[dict[str, object], dict[str, st
     body: dict[str, object] = {
         "model": request.model.partition("/")[2],
         "max_tokens": request.max_tokens,
-        "messages": [_message(message) for message in request.messages],
+        "messages": [_message(message, request.model) for message in request.messages],
         "stream": True,
         "cache_control": _CACHED,  # up to the end of the last message, and from there on at the next call
     }
@@ -68,16 +69,22 @@ def request_body(request: ModelRequest) -> tuple[dict[str, object], dict[str, st
     return body, names
 
 
-def _message(message: Message) -> dict[str, object]:
-    blocks = [block for part in message.parts if (block := _block(part)) is not None]
+def _message(message: Message, model: str) -> dict[str, object]:
+    blocks = [block for part in message.parts if (block := _block(part, model)) is not None]
     if not blocks:
         raise _unsayable("a message holds no text and no call")
     blocks.sort(key=lambda block: block["type"] != "tool_result")  # results come first; the sort keeps their order
     return {"role": message.role, "content": blocks}
 
 
-def _block(part: AnyPart) -> dict[str, object] | None:
+def _block(part: AnyPart, model: str) -> dict[str, object] | None:
     match part:
+        case Reasoning() if part.model != model:
+            return None  # the vendor would refuse what another one signed
+        case Reasoning(withheld=True):
+            return {"type": "redacted_thinking", "data": part.proof}
+        case Reasoning():
+            return {"type": "thinking", "thinking": part.text, "signature": part.proof}
         case Text():
             return {"type": "text", "text": part.text} if part.text.strip() else None
         case ToolUse():
