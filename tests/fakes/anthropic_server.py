@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -51,6 +51,7 @@ class AnthropicServer:
     stalled: trio.Event = field(default_factory=trio.Event)
     left: trio.Event = field(default_factory=trio.Event)  # a client went away before it had its answer
     url: str = ""
+    complain: Callable[[dict[str, Any]], str] | None = None  # another vendor's; none is Anthropic's
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -96,7 +97,7 @@ class AnthropicServer:
         headers = {name.decode().lower(): value.decode() for name, value in request.headers}
         self.seen.append(Seen(request.method.decode(), request.target.decode(), headers, json.loads(body)))
         reply = self.replies.popleft()
-        if reply.status == 200 and (complaint := vendor_complaint(self.seen[-1].body)):
+        if reply.status == 200 and (complaint := (self.complain or vendor_complaint)(self.seen[-1].body)):
             reply = fault(400, "invalid_request_error", complaint)
         head = [("content-type", reply.content_type), ("transfer-encoding", "chunked"), *reply.headers]
         sends = [wire.send(h11.Response(status_code=reply.status, headers=head)) or b""]

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from astrid.adapters.llm import anthropic as adapter
+from astrid.adapters.llm import connection
 from astrid.adapters.llm.anthropic import AnthropicModel
 from astrid.core.conversation import (
     AnyStreamEvent,
@@ -327,14 +327,14 @@ async def test_an_answer_that_is_no_stream_is_an_error(server: AnthropicServer) 
 
 
 async def test_an_event_without_end_is_an_error(server: AnthropicServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "MAX_EVENT_BYTES", 100)
+    monkeypatch.setattr(connection, "MAX_EVENT_BYTES", 100)
     server.replies.append(Reply((sse([START]), b"data: ", *(b"x" * 60,) * 3), ending="stall"))
     error = await failure(model_at(server))
     assert (error.code, error.effect) == ("model.stream-broken", "done")
 
 
 async def test_an_answer_without_end_is_an_error(server: AnthropicServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "MAX_ANSWER_BYTES", 500)
+    monkeypatch.setattr(connection, "MAX_ANSWER_BYTES", 500)
     server.replies.append(Reply((sse([START]), *(sse([{"type": "ping"}]),) * 30), ending="stall"))
     assert (await failure(model_at(server))).code == "model.stream-broken"
 
@@ -385,7 +385,7 @@ async def test_neither_silence_nor_an_endless_call_is_waited_for(
     limit: str,
     seconds: float,
 ) -> None:
-    monkeypatch.setattr(adapter, limit, seconds)
+    monkeypatch.setattr(connection, limit, seconds)
     server.replies.append(Reply((sse([START]),), ending="stall"))
     with pytest.RaisesGroup(
         pytest.RaisesExc(ModelError, check=lambda error: error.code == "model.timeout" and error.effect == "done")
@@ -406,7 +406,7 @@ async def test_a_server_that_never_answers_is_not_waited_for(
     async def let_time_pass() -> None:
         await asked.wait()
         await trio.testing.wait_all_tasks_blocked()
-        mock_clock.jump(adapter.SILENCE_SECONDS + 1)
+        mock_clock.jump(connection.SILENCE_SECONDS + 1)
 
     listeners = await nursery.start(trio.serve_tcp, say_nothing, 0)
     url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrid.adapters.llm.anthropic_answer import AnswerReader, vendor_fault
+from astrid.adapters.llm.anthropic_answer import AnswerReader
+from astrid.adapters.llm.faults import vendor_fault
 from astrid.core.conversation import (
     AnyStreamEvent,
     Done,

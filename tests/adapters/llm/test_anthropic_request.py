@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from astrid.adapters.llm.anthropic_request import NO_OUTPUT, UNPARSED, legal_name, request_body
+from astrid.adapters.llm.anthropic_request import request_body
+from astrid.adapters.llm.names import NO_OUTPUT, UNPARSED, legal_name
 from astrid.core.conversation import (
     AnyPart,
     Message,

@@ -30,6 +30,7 @@ from astrid.core.money import Price
 from astrid.errors import ModelError
 from astrid.ports import Model
 from tests.fakes.anthropic_server import AnthropicServer, Reply, cut, fault, message_events, sse
+from tests.fakes.openai_answers import answer_chunks, chunk_stream, openai_complaint
 
 PRICE = Price(input_micros_per_million=3_000_000, output_micros_per_million=15_000_000)
 TEXT = "Let me look at the café \N{LINE SEPARATOR} first."
@@ -65,6 +66,10 @@ class Bench(Protocol):
 
     def failing(self) -> Model: ...
 
+    def reason(self, answer: Answer) -> str:
+        """Why it stops, as far as its protocol tells."""
+        ...
+
     async def wait_left(self) -> None:
         """Until whoever answered knows that nobody listens any more."""
         ...
@@ -84,6 +89,9 @@ class ScriptedBench:
     def failing(self) -> Model:
         lines = ['{"model": {"name": "m"}}', '{"text": "x", "expect": {"last_text_contains": "not said"}}']
         return ScriptedModel(load_script("\n".join(lines), "contract"))
+
+    def reason(self, answer: Answer) -> str:
+        return answer.stop_reason
 
     async def wait_left(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -114,19 +122,42 @@ class AnthropicBench:
         self._server.replies.append(fault(529, "overloaded_error", "too much"))
         return self._ready()
 
+    def reason(self, answer: Answer) -> str:
+        return answer.stop_reason
+
     async def wait_left(self) -> None:
         await self._server.wait_alone()
 
 
-@pytest.fixture(params=["scripted", "anthropic"])
+FINISH = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_calls", "refusal": "content_filter"}
+
+
+class OpenAIBench(AnthropicBench):
+    def _ready(self) -> Model:
+        from astrid.adapters.llm.openai import OpenAIModel
+
+        return OpenAIModel("openai", "m", price=PRICE, api_key="sk-test", base_url=f"{self._server.url}/v1")
+
+    def model(self, *answers: Answer) -> Model:
+        for answer in answers:
+            calls = [(use_id, name.replace(":", "_x3A_"), json.dumps(given)) for use_id, name, given in answer.calls]
+            chunks = answer_chunks(answer.text, calls, answer.usage, FINISH.get(answer.stop_reason, "stop"))
+            self._server.replies.append(Reply(cut(chunk_stream(chunks), 64), ending="whole"))
+        return self._ready()
+
+    def reason(self, answer: Answer) -> str:
+        return "end_turn" if answer.stop_reason == "stop_sequence" else answer.stop_reason  # one word for both
+
+
+@pytest.fixture(params=["scripted", "anthropic", "openai"])
 async def bench(request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncIterator[Bench]:
     if request.param == "scripted":
         yield ScriptedBench()
         return
     pytest.importorskip("anthropic", reason="the extra is not installed")
-    server = AnthropicServer()
+    server = AnthropicServer() if request.param == "anthropic" else AnthropicServer(complain=openai_complaint)
     await nursery.start(server.run)
-    yield AnthropicBench(server)
+    yield AnthropicBench(server) if request.param == "anthropic" else OpenAIBench(server)
     await server.wait_alone()
 
 
@@ -153,7 +184,7 @@ async def listen(model: Model, request: ModelRequest) -> list[AnyStreamEvent]:
 async def test_a_model_has_a_name_with_its_provider_and_a_price(bench: Bench) -> None:
     model = bench.model()
     provider, _, name = model.name.partition("/")
-    assert provider in ("scripted", "anthropic")
+    assert provider in ("scripted", "anthropic", "openai")
     assert name
     assert model.price == PRICE
     assert model.scripted is (provider == "scripted")
@@ -193,7 +224,7 @@ async def test_the_last_usage_is_what_was_counted(bench: Bench) -> None:
 async def test_done_comes_once_and_last_with_the_reason(bench: Bench, answer: Answer) -> None:
     model = bench.model(answer)
     events = await listen(model, ask(model))
-    assert [event for event in events if isinstance(event, Done)] == [Done(stop_reason=answer.stop_reason)]  # type: ignore[arg-type]
+    assert [event for event in events if isinstance(event, Done)] == [Done(stop_reason=bench.reason(answer))]  # type: ignore[arg-type]
     assert isinstance(events[-1], Done)
     assert isinstance(events[-2], Usage)
 

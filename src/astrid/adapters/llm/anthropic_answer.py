@@ -20,6 +20,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from astrid.adapters.llm.faults import broken, vendor_fault
 from astrid.core.conversation import (
     AnyStreamEvent,
     Done,
@@ -198,6 +199,14 @@ class AnswerReader:
             return self._end(self._decode(_MessageDelta, data))
         return self._finish()
 
+    def end(self) -> list[AnyStreamEvent]:
+        """None: an answer ends by a word of the vendor's.
+
+        Raises:
+            ModelError: always.
+        """
+        raise broken("the answer stopped before its end", self.effect)
+
     def _start(self, event: _BlockStart) -> list[AnyStreamEvent]:
         if event.index <= self._last_index:
             raise self._broken("a block that begins twice, or out of order")
@@ -278,25 +287,3 @@ def _visible(piece: _Block | _Delta) -> list[AnyStreamEvent]:
     if piece.thinking:
         events.append(ReasoningDelta(text=piece.thinking))
     return events
-
-
-def vendor_fault(kind: str, message: str, effect: Effect, *, retry_after: float | None = None) -> ModelError:
-    """The error for a fault that the vendor names ``kind``."""
-    said = f"the vendor answered `{ascii(message)[1:-1][:300]}`"
-    if kind == "rate_limit_error":
-        return ModelError(
-            "model.rate-limited",
-            said,
-            effect=effect,
-            advice="wait and try again, or ask the vendor for a higher limit",
-            retry_after=retry_after,
-        )
-    if kind == "overloaded_error":
-        return ModelError("model.overloaded", said, effect=effect, advice="try again later", retry_after=retry_after)
-    if kind in ("authentication_error", "permission_error", "billing_error"):
-        return ModelError("model.auth", said, effect=effect, advice="check the key and the account it belongs to")
-    if kind in ("invalid_request_error", "not_found_error", "request_too_large"):
-        return ModelError("model.bad-request", said, effect=effect, advice="check the model's name and the limits")
-    if kind == "timeout_error":
-        return ModelError("model.timeout", said, effect=effect, advice="try again")
-    return ModelError("model.unavailable", said, effect=effect, advice="try again later", retry_after=retry_after)

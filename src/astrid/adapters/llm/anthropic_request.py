@@ -1,8 +1,5 @@
 """A ``ModelRequest`` as the body of a request to Anthropic's Messages API.  Pure.
 
-A tool may be called what the vendor does not allow (``server:tool``): ``legal_name`` spells any name in the vendor's
-alphabet, and the names in an answer are looked up among those that were offered.
-
 What does not change from call to call is marked for the vendor's cache, for five minutes.
 
 What a model thought goes back to it as it came, with the vendor's signature on it.
@@ -14,32 +11,12 @@ Source: vendor's documentation (Messages, tool use, thinking); the first Astrid 
 
 from __future__ import annotations
 
-import hashlib
-import re
 from typing import assert_never
 
-import msgspec
-
+from astrid.adapters.llm.names import NO_OUTPUT, legal_name, offered_names, schema_object, unsayable, written_arguments
 from astrid.core.conversation import AnyPart, Message, ModelRequest, Reasoning, Text, ToolResult, ToolUse
-from astrid.errors import ModelError
-
-MAX_NAME_CHARS = 64
-NO_OUTPUT = "(no output)"  # the vendor refuses an error without text
-UNPARSED = "unparsed_arguments"
 
 _CACHED = {"type": "ephemeral"}
-_ILLEGAL = re.compile(rb"[^A-Za-z0-9_-]|_(?=x[0-9A-F]{2})")
-
-
-def legal_name(name: str) -> str:
-    """``name`` in the vendor's alphabet, at most 64 characters.
-
-    No two names become alike, unless one is so long that it is cut; what was cut is told apart by a digest.
-    """
-    spelled = _ILLEGAL.sub(lambda match: b"_x%02X_" % match[0][0], name.encode()).decode()
-    if len(spelled) <= MAX_NAME_CHARS:
-        return spelled or "_"
-    return f"{spelled[: MAX_NAME_CHARS - 17]}_{hashlib.blake2s(name.encode(), digest_size=8).hexdigest()}"
 
 
 def request_body(request: ModelRequest) -> tuple[dict[str, object], dict[str, str]]:
@@ -48,9 +25,7 @@ def request_body(request: ModelRequest) -> tuple[dict[str, object], dict[str, st
     Raises:
         ModelError: the request cannot be said in the vendor's terms; nothing was sent.
     """
-    names = {legal_name(tool.name): tool.name for tool in request.tools}
-    if len(names) < len(request.tools):
-        raise _unsayable("two tools have the same name")
+    names = offered_names(request)
     body: dict[str, object] = {
         "model": request.model.partition("/")[2],
         "max_tokens": request.max_tokens,
@@ -63,7 +38,7 @@ def request_body(request: ModelRequest) -> tuple[dict[str, object], dict[str, st
         body["system"] = [{"type": "text", "text": request.system, "cache_control": _CACHED}]
     if request.tools:
         body["tools"] = [
-            {"name": legal_name(tool.name), "description": tool.description, "input_schema": _schema(tool.schema)}
+            {"name": legal_name(tool.name), "description": tool.description, "input_schema": schema_object(tool.schema)}
             for tool in request.tools
         ]
     return body, names
@@ -72,7 +47,7 @@ def request_body(request: ModelRequest) -> tuple[dict[str, object], dict[str, st
 def _message(message: Message, model: str) -> dict[str, object]:
     blocks = [block for part in message.parts if (block := _block(part, model)) is not None]
     if not blocks:
-        raise _unsayable("a message holds no text and no call")
+        raise unsayable("a message holds no text and no call")
     blocks.sort(key=lambda block: block["type"] != "tool_result")  # results come first; the sort keeps their order
     return {"role": message.role, "content": blocks}
 
@@ -89,29 +64,15 @@ def _block(part: AnyPart, model: str) -> dict[str, object] | None:
             return {"type": "text", "text": part.text} if part.text.strip() else None
         case ToolUse():
             name = legal_name(part.name)
-            return {"type": "tool_use", "id": legal_name(part.id), "name": name, "input": _arguments(part.arguments)}
+            return {
+                "type": "tool_use",
+                "id": legal_name(part.id),
+                "name": name,
+                "input": written_arguments(part.arguments),
+            }
         case ToolResult():
             content = NO_OUTPUT if part.is_error and not part.content.strip() else part.content
             result: dict[str, object] = {"type": "tool_result", "tool_use_id": legal_name(part.id), "content": content}
             return {**result, "is_error": True} if part.is_error else result
         case _:
             assert_never(part)
-
-
-def _arguments(text: str) -> dict[str, object]:
-    """What the model wrote, as the object the vendor wants to see again; anything else is quoted inside one."""
-    try:
-        return msgspec.json.decode(text, type=dict[str, object])
-    except (msgspec.MsgspecError, RecursionError):
-        return {UNPARSED: text}
-
-
-def _schema(text: str) -> dict[str, object]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, object])
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise _unsayable("the schema of a tool is not a JSON object") from error
-
-
-def _unsayable(message: str) -> ModelError:
-    return ModelError("model.bad-request", message, effect="none")
