@@ -14,7 +14,7 @@ import pytest
 
 from astrid.core.policy import PolicyConfig
 from astrid.errors import ConfigError
-from astrid.runtime.config import Config, Loaded, PriceTable, Usd, load_config, usd
+from astrid.runtime.config import Config, Loaded, PriceTable, ProviderTable, Usd, load_config, usd
 from tests.architecture.source import ROOT
 
 PAGE = ROOT / "docs" / "configuration.md"
@@ -53,8 +53,8 @@ def documented() -> dict[str, str | None]:
 def defined(shape: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for field in msgspec.structs.fields(shape):
         key = f"{prefix}{field.name}"
-        if field.name == "models":
-            yield from defined(PriceTable, f"{key}.*.")
+        if field.name in ("models", "providers"):
+            yield from defined({"models": PriceTable, "providers": ProviderTable}[field.name], f"{key}.*.")
         elif isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             yield from defined(field.type, f"{key}.")
         else:
@@ -233,3 +233,30 @@ def test_the_machines_file_belongs_to_root_and_the_users_to_the_user(files: tupl
     load(files, "", "")
     os.chown(files[1], 65534, 65534)
     assert refused(files).code == "file.owner"
+
+
+def test_a_model_is_free_only_if_the_user_says_so(files: tuple[Path, Path]) -> None:
+    free = load(files, '[models."ollama/m"]\nfree = true\n').config.models["ollama/m"].price()
+    assert (free.input_rates, free.output_micros_per_million) == ((0, 0, 0), 0)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "",
+        'input_usd_per_million = "1"',
+        'output_usd_per_million = "1"',
+        'free = true\ninput_usd_per_million = "1"\noutput_usd_per_million = "2"',
+        'free = true\noutput_usd_per_million = "2"',
+    ],
+)
+def test_a_model_with_half_a_price_or_with_one_though_it_is_free_starts_nothing(
+    files: tuple[Path, Path], keys: str
+) -> None:
+    assert refused(files, f'[models."p/m"]\n{keys}\n').code == "config.invalid"
+
+
+def test_a_provider_has_an_address(files: tuple[Path, Path]) -> None:
+    table = load(files, '[providers.mine]\nbase_url = "https://m/v1"\nkey_variable = "MINE"\n').config.providers
+    assert (table["mine"].base_url, table["mine"].key_variable) == ("https://m/v1", "MINE")
+    assert refused(files, '[providers.mine]\nkey_variable = "MINE"\n').code == "config.invalid"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from astrid.adapters.llm.catalogue import resolve_model
+from astrid.adapters.llm.catalogue import Provider, resolve_model
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.core.canon import MAX_U64, Digest, Domain, digest, encode
 from astrid.core.decide import Limits
@@ -107,9 +107,13 @@ class Catalogue:
             prices: dict[str, Price] = {key: table.price() for key, table in self._config.models.items()}
             found = resolve_model(
                 name,
-                api_key=os.environ.get("ANTHROPIC_API_KEY", ""),
+                keys=os.environ,
                 base_url=self._config.model.api_url or None,
                 prices=prices,
+                providers={
+                    name: Provider(base_url=table.base_url, key_variable=table.key_variable)
+                    for name, table in self._config.providers.items()
+                },
             )
             table = self._config.models.get(found.name)
             window = table.context_window if table is not None else 200_000

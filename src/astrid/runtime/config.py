@@ -44,16 +44,33 @@ class ModelTable(ConfigTable, frozen=True):
 
 
 class PriceTable(ConfigTable, frozen=True):
-    """``[models."provider/name"]``: what a model costs, in dollars per million tokens, and how much it can take in."""
+    """``[models."provider/name"]``: what a model costs, in dollars per million tokens or nothing, and how much it can
+    take in.
+    """
 
-    input_usd_per_million: Usd
-    output_usd_per_million: Usd
+    input_usd_per_million: Usd = ""
+    output_usd_per_million: Usd = ""
+    free: bool = False
     cache_write_usd_per_million: Usd = ""
     cache_read_usd_per_million: Usd = ""
     context_window: _Positive = 100_000
 
     def price(self) -> Price:
-        """The price in whole micro-dollars."""
+        """The price in whole micro-dollars.
+
+        Raises:
+            InputError: there is none, or an amount that is none.
+        """
+        given = (self.input_usd_per_million, self.output_usd_per_million)
+        # SAFETY: what nobody gave a price for is not free; a budget would hold anything.
+        if self.free == any(one != "" for one in given) or (not self.free and "" in given):
+            raise InputError(
+                "money.no-price",
+                "a model has two prices, for input and for output, or it is free",
+                advice="give both in dollars per million tokens, or say free = true and neither",
+            )
+        if self.free:
+            return Price(input_micros_per_million=0, output_micros_per_million=0)
         write, read = self.cache_write_usd_per_million, self.cache_read_usd_per_million
         return Price(
             input_micros_per_million=usd(self.input_usd_per_million, 0),
@@ -61,6 +78,13 @@ class PriceTable(ConfigTable, frozen=True):
             cache_write_micros_per_million=usd(write, 0) if write else None,
             cache_read_micros_per_million=usd(read, 0) if read else None,
         )
+
+
+class ProviderTable(ConfigTable, frozen=True):
+    """``[providers.NAME]``: an OpenAI-compatible server; ``key_variable`` is the one that holds its key, if any."""
+
+    base_url: str
+    key_variable: str = ""
 
 
 class SecurityTable(ConfigTable, frozen=True):
@@ -98,6 +122,7 @@ class Config(ConfigTable, frozen=True):
 
     model: ModelTable = ModelTable()
     models: dict[str, PriceTable] = {}
+    providers: dict[str, ProviderTable] = {}
     security: SecurityTable = SecurityTable()
     budget: BudgetTable = BudgetTable()
     workspace: WorkspaceTable = WorkspaceTable()

@@ -14,7 +14,7 @@ from astrid.errors import ConfigError
 from astrid.frontends.cli import init
 from astrid.frontends.cli.template import TEMPLATE
 from astrid.home import open_home
-from astrid.runtime.config import Config, PriceTable, load_config
+from astrid.runtime.config import Config, PriceTable, ProviderTable, load_config
 
 NOWHERE = Path("/nonexistent/config.toml")
 SWITCHED_ON = re.sub(r"^# (?=[a-z_]+ = |\[)", "", TEMPLATE, flags=re.MULTILINE)
@@ -30,8 +30,9 @@ def keys_of(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 def defined(shape: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[str]:
     for field in msgspec.structs.fields(shape):
-        if field.name == "models":
-            yield from defined(PriceTable, "models.*.")
+        if field.name in ("models", "providers"):
+            table, name = {"models": (PriceTable, "provider/name"), "providers": (ProviderTable, "name")}[field.name]
+            yield from defined(table, f"{field.name}.{name}.")
         elif isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             yield from defined(field.type, f"{prefix}{field.name}.")
         else:
@@ -50,13 +51,13 @@ def test_the_written_configuration_is_valid_and_changes_nothing(tmp_path: Path) 
 
 def test_every_key_of_the_template_is_one_and_shows_its_default(tmp_path: Path) -> None:
     config = load(tmp_path, SWITCHED_ON)
-    assert msgspec.structs.replace(config, models={}) == Config()
+    assert msgspec.structs.replace(config, models={}, providers={}) == Config()
     assert set(config.models) == {"provider/name"}
 
 
 def test_no_key_of_the_configuration_is_missing_from_the_template() -> None:
     tables = tomllib.loads(SWITCHED_ON)
-    assert sorted(keys_of(tables)) == sorted(key.replace("*", "provider/name") for key in defined())
+    assert sorted(keys_of(tables)) == sorted(defined())
 
 
 def test_a_key_that_is_missing_from_the_template_would_be_seen() -> None:

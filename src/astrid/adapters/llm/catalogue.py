@@ -1,6 +1,10 @@
 """Which models there are, by name, and what they cost.
 
     anthropic/claude-...   or claude-...   a model of Anthropic's
+    openai/...  zai/...                    a model of these vendors
+    ollama/...  lmstudio/...  vllm/...  llamacpp/...   a model that a server on this machine has, where it listens by
+                                           default
+    NAME/...                               a model of an OpenAI-compatible server that the configuration names
     scripted:FILE                          answers read from a script
 
 Never: guesses a price.  A model without one could not be held to a budget, so it is refused until the user gives one.
@@ -19,6 +23,8 @@ from pathlib import Path
 import msgspec
 
 from astrid.adapters.llm.anthropic import PROVIDER, AnthropicModel
+from astrid.adapters.llm.openai import PLAIN, OpenAIModel
+from astrid.adapters.llm.openai_request import Dialect
 from astrid.adapters.llm.script import MAX_SCRIPT_BYTES, Script, load_script
 from astrid.adapters.llm.scripted import ScriptedModel
 from astrid.core.money import Price, parse_usd
@@ -26,7 +32,36 @@ from astrid.errors import ConfigError
 from astrid.ports import Model
 
 SCRIPTED = "scripted:"
+ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
 
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """An OpenAI-compatible server: where it is, which variable holds its key, if it wants one, how it speaks."""
+
+    base_url: str
+    key_variable: str = ""
+    dialect: Dialect = PLAIN
+
+
+# Addresses as the vendors' pages have them in November 2026; those of local servers are their defaults.
+PROVIDERS: Mapping[str, Provider] = {
+    "openai": Provider(
+        base_url="https://api.openai.com/v1",
+        key_variable="OPENAI_API_KEY",
+        dialect=Dialect(max_tokens="max_completion_tokens"),
+    ),
+    "zai": Provider(
+        base_url="https://api.z.ai/api/paas/v4",
+        key_variable="ZAI_API_KEY",
+        dialect=Dialect(always={"thinking": {"type": "enabled", "clear_thinking": False}}, wants_reasoning=True),
+    ),
+    "ollama": Provider(base_url="http://127.0.0.1:11434/v1"),
+    "lmstudio": Provider(base_url="http://127.0.0.1:1234/v1"),
+    "vllm": Provider(base_url="http://127.0.0.1:8000/v1"),
+    "llamacpp": Provider(base_url="http://127.0.0.1:8080/v1"),
+}
+
+_SERVED = re.compile(r"([a-z][a-z0-9-]{0,31})/([A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127})")
 _NAME_TEXT = "name a script that is a file of UTF-8 text, one JSON object a line"
 _CLAUDE = re.compile(r"(?:anthropic/)?(claude-[a-z0-9.-]{1,64})")
 
@@ -68,40 +103,68 @@ _NEWEST = [next(f"{PROVIDER}/{name}" for name in PRICES if kind in name) for kin
 
 
 def resolve_model(
-    name: str, *, api_key: str | None = None, base_url: str | None = None, prices: Mapping[str, Price] | None = None
+    name: str,
+    *,
+    keys: Mapping[str, str] | None = None,
+    base_url: str | None = None,
+    prices: Mapping[str, Price] | None = None,
+    providers: Mapping[str, Provider] | None = None,
 ) -> Model:
     """The model called ``name``, ready to be called.  Reads the file of a script.
 
-    ``prices`` (by the vendor's name of a model, with or without the provider) go before the built-in ones.
+    ``keys`` holds keys by the variable that they come from, ``base_url`` is where Anthropic's models are.  ``prices``
+    (by name, with or without the provider) go before the built-in ones, ``providers`` before the built-in ones too.
 
     Raises:
         ConfigError: an unknown name, a model without a price or a key, or a script that cannot be read.
     """
     if name.startswith(SCRIPTED):
         return ScriptedModel(_read_script(Path(name.removeprefix(SCRIPTED))))
+    held, given = keys or {}, prices or {}
     match = _CLAUDE.fullmatch(name)
-    if match is None:
+    if match is not None:
+        model = match[1]
+        price = given.get(f"{PROVIDER}/{model}") or given.get(model) or PRICES.get(model)
+        if price is None:
+            raise _price_unknown(f"{PROVIDER}/{model}")
+        key = held.get(ANTHROPIC_KEY, "")
+        if not key:
+            raise _key_missing(f"{PROVIDER}/{model}", ANTHROPIC_KEY)
+        return AnthropicModel(model, price=_with_cache(price), api_key=key, base_url=base_url)
+    served = _SERVED.fullmatch(name)
+    provider = {**PROVIDERS, **(providers or {})}.get(served[1]) if served is not None else None
+    if served is None or provider is None:
         raise ConfigError(
             "model.unknown",
             f"there is no model `{name[:100]}`",
-            advice=f"name one of Anthropic's, such as {', '.join(_NEWEST)}, or {SCRIPTED}FILE",
+            advice=f"name one of Anthropic's, such as {', '.join(_NEWEST)}, one of another provider "
+            f"({', '.join(PROVIDERS)}), or {SCRIPTED}FILE",
         )
-    model = match[1]
-    given = prices or {}
-    price = given.get(f"{PROVIDER}/{model}") or given.get(model) or PRICES.get(model)
+    price = given.get(name)
     if price is None:
-        raise ConfigError(
-            "model.price-unknown",
-            f"what `{model}` costs is not known, so no budget could hold it",
-            advice=f'give input_usd_per_million and output_usd_per_million in [models."{PROVIDER}/{model}"]',
-        )
-    if not api_key:
-        raise ConfigError(
-            "model.key-missing",
-            f"there is no key for `{PROVIDER}/{model}`",
-            advice="set ANTHROPIC_API_KEY, and stop the daemon (`astrid daemon stop`): the next one takes it over",
-        )
-    return AnthropicModel(model, price=_with_cache(price), api_key=api_key, base_url=base_url)
+        raise _price_unknown(name)
+    key = held.get(provider.key_variable, "")
+    if provider.key_variable and not key:
+        raise _key_missing(name, provider.key_variable)
+    return OpenAIModel(
+        served[1], served[2], price=price, base_url=provider.base_url, api_key=key, dialect=provider.dialect
+    )
+
+
+def _price_unknown(name: str) -> ConfigError:
+    return ConfigError(
+        "model.price-unknown",
+        f"what `{name}` costs is not known, so no budget could hold it",
+        advice=f'give input_usd_per_million and output_usd_per_million in [models."{name}"], or say free = true there',
+    )
+
+
+def _key_missing(name: str, variable: str) -> ConfigError:
+    return ConfigError(
+        "model.key-missing",
+        f"there is no key for `{name}`",
+        advice=f"set {variable}, and stop the daemon (`astrid daemon stop`): the next one takes it over",
+    )
 
 
 def _read_script(path: Path) -> Script:

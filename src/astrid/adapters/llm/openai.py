@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -53,8 +54,14 @@ class OpenAIModel:
         machine needs no ``api_key``.
 
         Raises:
-            ConfigError: the key or the address cannot be used.
+            ConfigError: the client is not installed, or the key or the address cannot be used.
         """
+        if find_spec("httpx2") is None:  # said now, and not in the middle of a session
+            raise ConfigError(
+                "model.extra-missing",
+                "the HTTP client for models is not installed",
+                advice="install it with `pip install 'astrid[openai]'`",
+            )
         url = checked_url(base_url)
         if not is_here(url) and not api_key:
             raise ConfigError(

@@ -17,9 +17,15 @@ TEMPLATE = """\
 # [models."provider/name"]
 # input_usd_per_million = "3.00"
 # output_usd_per_million = "15.00"
+# free = false                   # true in place of both prices
 # cache_write_usd_per_million = ""   # empty: a quarter more than input
 # cache_read_usd_per_million = ""    # empty: the same as input
 # context_window = 100000
+
+# An OpenAI-compatible server, and the variable that holds its key; its models are called name/...
+# [providers.name]
+# base_url = "http://127.0.0.1:9000/v1"
+# key_variable = ""
 
 [budget]
 # session_max_usd = "100.00"
