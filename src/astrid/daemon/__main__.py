@@ -17,11 +17,19 @@ from astrid.errors import AstridError, plain
 from astrid.home import home_folder, open_home
 
 USAGE_EXIT = 2
+INTERRUPTED_EXIT = 130
 GRACE_SECONDS = 30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; what the process exits with."""
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT  # before a daemon was up, which takes it as a word to stop
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     from astrid.daemon.process import check_environment, harden
     from astrid.daemon.report import complain
 
