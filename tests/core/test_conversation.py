@@ -155,3 +155,8 @@ def test_a_lone_surrogate_is_refused_and_stops_nothing_else() -> None:
         with pytest.raises(CanonError) as refused:
             make(TextDelta(text=half))
         assert refused.value.code == "canon.surrogate"
+
+
+def test_what_a_model_had_in_view_is_all_input_however_the_vendor_came_by_it() -> None:
+    counted = Usage(input_tokens=3, output_tokens=9, cache_write_tokens=418, cache_read_tokens=1111)
+    assert counted.context_tokens == 3 + 418 + 1111
