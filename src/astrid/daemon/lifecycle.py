@@ -157,10 +157,17 @@ class Daemon:
 
     @contextmanager
     def _signalled(self) -> Iterator[None]:
-        """SIGINT and SIGTERM stop the daemon in order; each again makes it hurry."""
+        """SIGINT and SIGTERM stop the daemon in order; a second one makes it hurry, and a third has nothing to add."""
         token = trio.lowlevel.current_trio_token()
 
-        def take(_number: int, _frame: FrameType | None) -> None:
+        taken: list[int] = []
+
+        def take(number: int, _frame: FrameType | None) -> None:
+            # A handler of Python's can be interrupted by the next signal: in a flood they would nest without end.
+            taken.append(number)
+            if len(taken) > 1:
+                for one in before:
+                    signal.signal(one, signal.SIG_IGN)
             token.run_sync_soon(self._stop)
 
         before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
