@@ -154,7 +154,8 @@ async def bench(request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncI
     if request.param == "scripted":
         yield ScriptedBench()
         return
-    pytest.importorskip("anthropic", reason="the extra is not installed")
+    needed = "anthropic" if request.param == "anthropic" else "httpx2"
+    pytest.importorskip(needed, reason="the extra is not installed")
     server = AnthropicServer() if request.param == "anthropic" else AnthropicServer(complain=openai_complaint)
     await nursery.start(server.run)
     yield AnthropicBench(server) if request.param == "anthropic" else OpenAIBench(server)

@@ -12,8 +12,7 @@ Source: the vendor's SDK; the first Astrid (no timeout, retry-after ignored).
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +20,7 @@ from astrid.adapters.llm.anthropic_answer import AnswerReader
 from astrid.adapters.llm.anthropic_request import request_body
 from astrid.adapters.llm.connection import answer_events, checked_url, http_client, never_sent, one_call
 from astrid.adapters.llm.faults import broken, status_fault, timed_out, unreached
+from astrid.adapters.llm.vendor import VendorModel
 from astrid.core.conversation import AnyStreamEvent, ModelRequest
 from astrid.core.money import Price
 from astrid.errors import ConfigError, Effect, ModelError
@@ -32,10 +32,9 @@ PROVIDER = "anthropic"
 BASE_URL = "https://api.anthropic.com"
 
 _Opening = AbstractAsyncContextManager["anthropic.AsyncAPIResponse[Any]"]
-_KEY = re.compile(r"[\x21-\x7e]{1,512}")
 
 
-class AnthropicModel:
+class AnthropicModel(VendorModel):
     """The ``Model`` port over the vendor's Messages API."""
 
     def __init__(self, model: str, *, price: Price, api_key: str, base_url: str | None = None) -> None:
@@ -44,50 +43,11 @@ class AnthropicModel:
         Raises:
             ConfigError: the library is not installed, or the key or the address cannot be used.
         """
-        if not _KEY.fullmatch(api_key):
-            raise ConfigError(
-                "model.key-malformed",
-                "the key for anthropic is empty, or holds a character that no key has",
-                advice="give it as the vendor's console shows it, in one line",
-            )
-        self._model = model
-        self._price = price
+        super().__init__(f"{PROVIDER}/{model}", price=price, api_key=api_key)
         self._client = _client(api_key, checked_url(base_url or BASE_URL))
-        # SAFETY: what a vendor complains of is recorded; one that repeats the key it was sent must not bring it there.
-        # A closure, so that nothing that prints this object prints the key.
-        self._redact: Callable[[str], str] = lambda text: text.replace(api_key, "(the key)")
-
-    @property
-    def name(self) -> str:
-        """``anthropic/<model>``."""
-        return f"{PROVIDER}/{self._model}"
-
-    @property
-    def price(self) -> Price:
-        """What tokens cost."""
-        return self._price
-
-    @property
-    def scripted(self) -> bool:
-        """Never."""
-        return False
-
-    def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[AnyStreamEvent]]:
-        """Send ``request``; its answer as it comes.
-
-        Raises:
-            ModelError: ``model.rate-limited`` and ``model.overloaded`` (with the field ``retry_after``, in seconds or
-                ``None``), ``model.auth``, ``model.bad-request``, ``model.unavailable``, ``model.timeout``,
-                ``model.stream-broken``, ``model.bad-answer`` or ``model.wrong-model``.
-        """
-        return self._stream(request)
 
     @asynccontextmanager
     async def _stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[AnyStreamEvent], None]:
-        if request.model != self.name:
-            raise ModelError(
-                "model.wrong-model", f"`{request.model}` was asked for, and this is `{self.name}`", effect="none"
-            )
         body, names = request_body(request)
         reader = AnswerReader(self.name, names, self._redact)
         async with one_call(reader) as stack:

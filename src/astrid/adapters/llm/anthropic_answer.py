@@ -21,6 +21,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from astrid.adapters.llm.faults import broken, vendor_fault
+from astrid.adapters.llm.vendor import Reader
 from astrid.core.conversation import (
     AnyStreamEvent,
     Done,
@@ -31,7 +32,6 @@ from astrid.core.conversation import (
     ToolCallReady,
     Usage,
 )
-from astrid.errors import Effect, ModelError
 
 # ``max_tokens`` stands for an answer that was cut off, by whatever limit.  ``pause_turn`` belongs to tools that the
 # vendor runs; none is ever offered.
@@ -150,26 +150,15 @@ _BLOCKS = frozenset(("text", "tool_use", *_THOUGHT))
 _DELTAS = frozenset(("text_delta", "thinking_delta", "signature_delta", "input_json_delta"))
 
 
-class AnswerReader:
+class AnswerReader(Reader):
     """Turns the events of one answer into ours."""
 
     def __init__(self, model: str, names: dict[str, str], redact: Callable[[str], str] = str) -> None:
-        """``model`` is who answers; ``names`` are our names of the tools by the vendor's; ``redact`` takes out of a
-        complaint what must not be kept.
-        """
-        self._model = model
-        self._names = names
-        self._redact = redact
+        """See ``Reader``."""
+        super().__init__(model, names, redact)
         self._blocks: dict[int, _OpenBlock] = {}  # begun and not handed on, in the order of their index
         self._last_index = -1
         self._stop_reason: StopReason | None = None
-        self.usage: Usage | None = None
-        self.done = False
-
-    @property
-    def effect(self) -> Effect:
-        """What a failure at this point means: a bill is certain once the vendor has counted something."""
-        return "maybe" if self.usage is None else "done"
 
     def read(self, data: bytes) -> list[AnyStreamEvent]:
         """The events that the vendor's event ``data`` brings.
@@ -274,9 +263,6 @@ class AnswerReader:
             return msgspec.json.decode(data, type=shape)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self._broken("an event that cannot be read") from error
-
-    def _broken(self, what: str) -> ModelError:
-        return ModelError("model.bad-answer", f"the vendor sent {what}", effect=self.effect)
 
 
 def _visible(piece: _Block | _Delta) -> list[AnyStreamEvent]:

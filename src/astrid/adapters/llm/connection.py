@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import trio
 
 from astrid.adapters.llm.faults import broken, timed_out
 from astrid.adapters.llm.sse import EventDecoder
+from astrid.adapters.llm.vendor import Reader
 from astrid.core.conversation import AnyStreamEvent
-from astrid.errors import ConfigError, Effect
+from astrid.errors import ConfigError
 
 if TYPE_CHECKING:
     import httpx2
@@ -30,28 +31,6 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 _HERE = frozenset(("localhost", "127.0.0.1", "::1"))
-
-
-class Reader(Protocol):
-    """Turns what a vendor sends into our events."""
-
-    @property
-    def done(self) -> bool:
-        """Whether the answer is over."""
-        ...
-
-    @property
-    def effect(self) -> Effect:
-        """What a failure at this point means."""
-        ...
-
-    def read(self, data: bytes) -> list[AnyStreamEvent]:
-        """The events that one of the vendor's brings."""
-        ...
-
-    def end(self) -> list[AnyStreamEvent]:
-        """The events that the end of the stream brings."""
-        ...
 
 
 @asynccontextmanager

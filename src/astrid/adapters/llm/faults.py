@@ -40,6 +40,8 @@ def vendor_fault(kind: str, message: str, effect: Effect, *, retry_after: float 
 def status_fault(status: int, said: str, retry_after: str | None) -> ModelError:
     """What an answer with an error status means.  Below 500 the vendor says that it did nothing, and bills nothing."""
     wait = seconds_to_wait(retry_after)
+    if status < 300:  # whatever it means, the vendor took the request, and may bill it
+        return ModelError("model.bad-answer", f"the vendor answered with status {status}", effect="maybe")
     if status == 429:
         return vendor_fault("rate_limit_error", said, "none", retry_after=wait)
     if status == 529:

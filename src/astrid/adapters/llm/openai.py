@@ -11,9 +11,8 @@ Source: the vendor's documentation (chat completions); recorded exchanges (tests
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,7 @@ from astrid.adapters.llm.connection import (
 from astrid.adapters.llm.faults import broken, status_fault, timed_out, unreached
 from astrid.adapters.llm.openai_answer import ChunkReader, complaint_in
 from astrid.adapters.llm.openai_request import Dialect, request_body
+from astrid.adapters.llm.vendor import VendorModel
 from astrid.core.conversation import AnyStreamEvent, ModelRequest
 from astrid.core.money import Price
 from astrid.errors import ConfigError, Effect, ModelError
@@ -41,10 +41,9 @@ if TYPE_CHECKING:
 
 MAX_COMPLAINT_BYTES = 64 * 1024
 PLAIN = Dialect()
-_KEY = re.compile(r"[\x21-\x7e]{1,512}")
 
 
-class OpenAIModel:
+class OpenAIModel(VendorModel):
     """The ``Model`` port over a chat completion."""
 
     def __init__(
@@ -63,60 +62,18 @@ class OpenAIModel:
                 advice="install it with `pip install 'astrid[openai]'`",
             )
         url = checked_url(base_url)
-        if not is_here(url) and not api_key:
-            raise ConfigError(
-                "model.key-missing", f"there is no key for `{provider}/{model}`", advice="give one, or a local address"
-            )
-        if api_key and not _KEY.fullmatch(api_key):
-            raise ConfigError(
-                "model.key-malformed",
-                f"the key for {provider} holds a character that no key has",
-                advice="give it as the vendor's console shows it, in one line",
-            )
-        self._name = f"{provider}/{model}"
-        self._price = price
+        super().__init__(f"{provider}/{model}", price=price, api_key=api_key, wants_key=not is_here(url))
         self._url = f"{url.rstrip('/')}/chat/completions"
         self._dialect = dialect
-        # SAFETY: closures, so that nothing that prints this object prints the key; and a vendor that repeats the key it
-        # was sent must not bring it into a record.
-        self._redact: Callable[[str], str] = lambda text: text.replace(api_key, "(the key)") if api_key else text
+        # A closure, so that nothing that prints this object prints the key.
         self._headers: Callable[[], dict[str, str]] = lambda: {
             "Accept-Encoding": "identity",  # what is compressed has no bound
             "Content-Type": "application/json",
             **({"Authorization": f"Bearer {api_key}"} if api_key else {}),
         }
 
-    @property
-    def name(self) -> str:
-        """``provider/model``."""
-        return self._name
-
-    @property
-    def price(self) -> Price:
-        """What tokens cost."""
-        return self._price
-
-    @property
-    def scripted(self) -> bool:
-        """Never."""
-        return False
-
-    def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[AnyStreamEvent]]:
-        """Send ``request``; its answer as it comes.
-
-        Raises:
-            ModelError: ``model.rate-limited`` and ``model.overloaded`` (with the field ``retry_after``, in seconds or
-                ``None``), ``model.auth``, ``model.bad-request``, ``model.unavailable``, ``model.timeout``,
-                ``model.stream-broken``, ``model.bad-answer`` or ``model.wrong-model``.
-        """
-        return self._stream(request)
-
     @asynccontextmanager
     async def _stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[AnyStreamEvent], None]:
-        if request.model != self.name:
-            raise ModelError(
-                "model.wrong-model", f"`{request.model}` was asked for, and this is `{self.name}`", effect="none"
-            )
         body, names = request_body(request, self._dialect)
         try:
             data = msgspec.json.encode(body)

@@ -24,6 +24,7 @@ from typing import Annotated
 import msgspec
 
 from astrid.adapters.llm.faults import broken, vendor_fault
+from astrid.adapters.llm.vendor import Reader
 from astrid.core.conversation import (
     AnyStreamEvent,
     Done,
@@ -34,7 +35,7 @@ from astrid.core.conversation import (
     ToolCallReady,
     Usage,
 )
-from astrid.errors import Effect, ModelError
+from astrid.errors import ModelError
 
 END = b"[DONE]"
 MAX_CALLS = 1024
@@ -118,28 +119,16 @@ class _OpenCall:
         self.pieces: list[str] = []
 
 
-class ChunkReader:
+class ChunkReader(Reader):
     """Turns the chunks of one answer into our events."""
 
     def __init__(self, model: str, names: dict[str, str], redact: Callable[[str], str] = str) -> None:
-        """``model`` is who answers; ``names`` are our names of the tools by the vendor's; ``redact`` takes out of a
-        complaint what must not be kept.
-        """
-        self._model = model
-        self._names = names
-        self._redact = redact
+        """See ``Reader``."""
+        super().__init__(model, names, redact)
         self._calls: dict[int, _OpenCall] = {}
         self._thoughts: list[str] = []
         self._stop_reason: StopReason | None = None
         self._refused = False
-        self._begun = False
-        self.usage: Usage | None = None
-        self.done = False
-
-    @property
-    def effect(self) -> Effect:
-        """What a failure at this point means: a bill is certain once the vendor has counted something."""
-        return "maybe" if self.usage is None else "done"
 
     def read(self, data: bytes) -> list[AnyStreamEvent]:
         """The events that the chunk ``data`` brings.
@@ -250,9 +239,6 @@ class ChunkReader:
             fault = _Fault(message=fault)
         kind = f"{fault.type or ''} {fault.code or ''}"
         return vendor_fault(_kind_of(kind), self._redact(fault.message), self.effect)
-
-    def _broken(self, what: str) -> ModelError:
-        return ModelError("model.bad-answer", f"the vendor sent {what}", effect=self.effect)
 
 
 def complaint_in(data: bytes) -> str:
