@@ -80,6 +80,11 @@ def matches(words: tuple[Word, ...], argv: tuple[str, ...]) -> bool:
     return fits and matches(words[1:], argv[1:])
 
 
+def is_one_word(name: str) -> bool:
+    """Whether the name of a program can be an entry of the blocked commands: an entry is split at white space."""
+    return name.split() == [name]
+
+
 def parsed(line: str) -> CommandLine | None:
     try:
         return parse_command(line)
@@ -112,8 +117,9 @@ def test_bash_runs_nothing_that_was_not_found_in_the_line(line: str) -> None:
     for argv, value in zip(run.calls, run.values, strict=True):
         fitting = [segment for segment in found.segments if segment.argv and matches(segment.argv, argv)]
         assert fitting, f"{argv} is not among {[segment.argv for segment in found.segments]}"
-        if all(segment.argv[0].literal is not None for segment in fitting):
-            assert blocked_by(found, frozenset({argv[0].rpartition("/")[2]})), f"{argv[0]} runs, and is not blocked"
+        name = argv[0].rpartition("/")[2]
+        if is_one_word(name) and all(segment.argv[0].literal is not None for segment in fitting):
+            assert blocked_by(found, frozenset({name})), f"{argv[0]} runs, and is not blocked"
         if all(item.argv for item in found.segments) and "export" not in program_names(found):
             # Nobody but the command itself has set A: it is what one of the segments says.
             assert any(value in told(segment.assignments) for segment in found.segments), (argv, value)
@@ -154,7 +160,5 @@ def test_a_line_is_parsed_or_refused_and_a_blocked_program_is_found(line: str) -
     found = parsed(line)
     if found is None:
         return
-    for name in {name.rpartition("/")[2] for name in program_names(found)} - {""}:
-        if not name.split() or name != "".join(name.split()):
-            continue
+    for name in filter(is_one_word, {name.rpartition("/")[2] for name in program_names(found)}):
         assert blocked_by(found, frozenset({name})) == name

@@ -151,10 +151,13 @@ class Sitting:
         for found in sorted(cache_folder(target, "crashes").iterdir()):
             if found.suffix != ".json":
                 continue
-            path, is_new = vectors.number(vectors.read(found))
+            vector = vectors.read(found)
+            path, is_new = vectors.number(vector)
             found.unlink()
             outcome.crashes.append(vectors.command(path))
             _say(f"{target.name}: {'a crash' if is_new else 'a known crash'}: {vectors.command(path)}")
+            # All of it: of a run on another machine, its output may be all that is left.
+            _say("\n".join([vector.error, vector.drawn, f"choices: {vector.choices}"]))
 
     def _enter(self, outcome: Outcome) -> None:
         self._ledger[outcome.name] = round(self._ledger.get(outcome.name, 0.0) + outcome.seconds, 1)

@@ -24,8 +24,13 @@ RECORDERS = ("p", "q", "r", "k")
 WRAPPERS = ("env", "xargs", "nice", "nohup", "timeout", "stdbuf", "find", "dash", "bash")
 SECONDS = 5
 
-_PROGRAM = '#!SHELL\nprintf \'%s\\0\' "$(($# + 2))" "${0##*/}" "$@" "A=${A-}" >>"$REC"\n'
-_HANDLER = 'command_not_found_handle() { printf \'%s\\0\' "$(($# + 1))" "$@" "A=${A-}" >>"$REC"; }; '
+# Bash writes line by line: without line breaks a record is one write, which two programs at once cannot interleave.
+_RECORD = (
+    'set -- "$@" "A=${A-}"; set -- "${@//\\\\/\\\\b}"; set -- "${@//$\'\\n\'/\\\\n}"; '
+    'printf \'%s\\0\' "$#" "$@" >>"$REC"'
+)
+_PROGRAM = f'#!SHELL\nset -- "${{0##*/}}" "$@"; {_RECORD}\n'
+_HANDLER = f"command_not_found_handle() {{ {_RECORD}; }}; "
 _PARSED_OTHERWISE = (b"syntax error", b"unexpected EOF", b"bad substitution", b"unexpected token")
 
 
@@ -128,7 +133,8 @@ def _read(record: Path) -> tuple[list[tuple[str, ...]], list[str]]:
     values: list[str] = []
     while fields:
         count = int(fields[0])
-        calls.append(tuple(fields[1:count]))
-        values.append(fields[count].removeprefix("A="))
+        written = [field.replace("\\n", "\n").replace("\\b", "\\") for field in fields[1 : count + 1]]
+        calls.append(tuple(written[:-1]))
+        values.append(written[-1].removeprefix("A="))
         fields = fields[count + 1 :]
     return calls, values
