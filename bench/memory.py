@@ -25,7 +25,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import astrid.runtime.dormant as dormant
-import astrid.runtime.gateway as gateway
+import astrid.runtime.sessions as runtime_sessions
 from astrid.core.grants import Mode
 from astrid.kernel import Actor, ChildSpec, Sender, SupervisorSpec, System, open_system
 from astrid.messages.gateway import OpenSession, SessionOpened
@@ -134,7 +134,7 @@ async def opening(idle_seconds: float) -> AsyncIterator[tuple[Runtime, Callable[
 
 async def sessions() -> float:
     """Bytes of a session that nobody has said anything to."""
-    gateway.MAX_SESSIONS = 2 * COUNT
+    runtime_sessions.MAX_SESSIONS = 2 * COUNT
     async with opening(AWAKE_SECONDS) as (_, make_one):
 
         async def make(count: int) -> None:
@@ -146,7 +146,7 @@ async def sessions() -> float:
 
 async def sleepers() -> float:
     """Bytes of a session that sleeps, in the whole of the runtime: kernel, gate, gateway and all."""
-    gateway.MAX_SESSIONS = 2 * WARM
+    runtime_sessions.MAX_SESSIONS = 2 * WARM
     dormant.MAX_ASLEEP = 2 * (COUNT + WARM_ASLEEP)
     async with opening(ASLEEP_SECONDS) as (runtime, make_one):
         world, made = runtime.world, 0

@@ -43,7 +43,8 @@ from astrid.messages.gateway import (
 )
 from astrid.messages.log import Checkpointed
 from astrid.messages.session import NotTaken, Report, ReportText
-from astrid.runtime import gateway as module
+from astrid.runtime import gateway as gateway_module
+from astrid.runtime import sessions as sessions_module
 from astrid.wire.events import ApprovalSettled as Settled
 from astrid.wire.events import FinalMessage as Final
 from astrid.wire.events import SessionEnded as Ended
@@ -145,7 +146,7 @@ async def test_a_session_that_names_no_mode_gets_the_configured_one(tmp_path: Pa
 
 
 async def test_there_is_a_most_of_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_SESSIONS", 2)
+    monkeypatch.setattr(sessions_module, "MAX_SESSIONS", 2)
     async with running(tmp_path) as runtime:
         first = await opened(runtime)
         await opened(runtime)
@@ -559,7 +560,7 @@ async def test_a_session_that_reports_what_it_may_not_is_recorded_and_nobody_hea
 async def test_a_gateway_that_trusted_its_sessions_would_be_ended_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "is_ours", lambda message, sender: True)
+    monkeypatch.setattr(gateway_module, "is_ours", lambda message, sender: True)
     async with running(tmp_path, broken=True) as runtime:
         await opened(runtime)
         said(runtime, "nonsense", by="root/sessions/")

@@ -13,7 +13,7 @@ from astrid.core.records import Kind
 from astrid.messages.gate import Release
 from astrid.messages.gateway import Input, SessionOpened, Taken
 from astrid.runtime import dormant as dormant_module
-from astrid.runtime import gateway as gateway_module
+from astrid.runtime import sessions as sessions_module
 from astrid.runtime.gateway import Gateway
 from tests.fakes.runtime import running, turn
 from tests.fakes.sleepers import IDLE, ask, children, is_in, line, listen, opened, pass_time, sleep, states, talk
@@ -33,7 +33,7 @@ async def test_an_idle_session_leaves_nothing_but_its_record(tmp_path: Path, moc
         assert all(ref.alive for ref in runtime.directory.by_id.values())
         gateway: Any = runtime.gateway.cell.life
         gate: Any = runtime.directory.by_path["root/interceptor"].cell.life
-        assert (gateway._actor._roster, gateway._actor._waiting) == ({}, {})
+        assert (gateway._actor._sessions._roster, gateway._actor._waiting) == ({}, {})
         assert gate._actor._senders == {}
         assert set(gate._actor._owed) == {runtime.gateway.id}
         assert [kind for kind, _ in runtime.records()].count(Kind.SESSION_ENDED) == 0
@@ -113,7 +113,7 @@ async def test_no_more_sleep_than_there_are_beds(
 async def test_those_that_sleep_leave_room_for_others(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway_module, "MAX_SESSIONS", 1)
+    monkeypatch.setattr(sessions_module, "MAX_SESSIONS", 1)
     async with running(tmp_path) as runtime:
         first = await opened(runtime)
         await sleep(runtime, mock_clock)

@@ -17,48 +17,43 @@ from typing import ClassVar
 import msgspec
 
 from astrid.core.facts import Facts
-from astrid.errors import AstridError, InputError, InternalError
+from astrid.errors import InternalError
 from astrid.guard.door import APPROVALS, ARCHIVE, AUDIT, INTERCEPTOR, is_ours, strayed
-from astrid.kernel import Actor, Down, KernelError, Lane, Message, Posted, Ref, Sender
-from astrid.messages.approvals import Attend, OpenQuestion, QuestionEnded, Respond, SessionOver
+from astrid.kernel import Actor, Down, Lane, Message, Posted, Ref, Sender
+from astrid.messages.approvals import Attend, OpenQuestion, QuestionEnded, Respond
 from astrid.messages.archive import Recalled
-from astrid.messages.gate import Cosign, Done, Ending, Failed, Finish, Register, Revoke, TakeIn
+from astrid.messages.gate import Cosign, Done, Failed, Register, Revoke, TakeIn
 from astrid.messages.gateway import (
     AddToken,
     AskCheckpoint,
     Attended,
     CancelTurn,
-    Declined,
     EndSession,
     GiveAnswer,
     Input,
     ListSessions,
     OpenSession,
     RevokeToken,
-    SessionLine,
     SessionOpened,
     TakeCosignature,
-    Taken,
 )
 from astrid.messages.log import Checkpointed, TakeCheckpoint
-from astrid.messages.session import Hear, NotTaken, Report, ReportText, StopTurn
+from astrid.messages.session import NotTaken, Report, ReportText
 from astrid.runtime.desk import Desk
 from astrid.runtime.dormant import Dormitory
-from astrid.runtime.hearing import hear
 from astrid.runtime.herald import Herald
 from astrid.runtime.hub import Hub
 from astrid.runtime.opening import Opener
-from astrid.runtime.parts import Live, Stage, Why
+from astrid.runtime.parts import Live
+from astrid.runtime.sessions import Sessions
 from astrid.runtime.shelf import Shelf
 from astrid.runtime.sleeping import Asked, Sleeping
 from astrid.runtime.sleeping import Request as OfSleep
 
 RANK = 50
-MAX_SESSIONS = 100  # that are awake
 LOOKS = 4  # at who is idle, in the time after which one that is goes to sleep
 GUARD = (AUDIT, APPROVALS, INTERCEPTOR)
 SESSIONS = "root/sessions/"
-IN_LOG: Mapping[Why, str] = {"asked": "client", "idle": "idle", "failed": "failed"}  # what the log calls it
 BELOW = (*GUARD, ARCHIVE, SESSIONS, "root/tools/")  # no client sits there
 Answer = Done | Failed | SessionOpened | Checkpointed
 Request = Respond | TakeIn | Cosign | Revoke | TakeCheckpoint | Register | OfSleep
@@ -95,12 +90,8 @@ class Gateway(Actor):
         refs: Mapping[str, Ref],
         made: Callable[[Ref], None],
     ) -> None:
-        self._facts = facts
-        self._opener = opener
         self._shelf = shelf
         self._desk = desk
-        self._roster = roster
-        self._dormitory = dormitory
         self._idle_seconds = idle_seconds
         self._herald = Herald(hub, roster, dormitory, shelf)
         self._sleeping = Sleeping(
@@ -112,6 +103,15 @@ class Gateway(Actor):
             roster=roster,
             idle_seconds=idle_seconds,
             send=self._send,
+        )
+        self._sessions = Sessions(
+            facts=facts,
+            opener=opener,
+            herald=self._herald,
+            sleeping=self._sleeping,
+            roster=roster,
+            dormitory=dormitory,
+            refs=refs,
         )
         self._refs = refs
         self._made = made
@@ -131,15 +131,7 @@ class Gateway(Actor):
                 advice="look before you ask again",
             )
         )
-        for live in list(self._roster.values()):
-            if not live.ref.alive:
-                self._over(live, "failed")
-                continue
-            self.ctx.monitor(live.ref)
-            if live.stage in (Stage.DROWSY, Stage.LEAVING):  # nobody knows whether the gate let it go
-                self._close(live, "failed")
-        for session in self._sleeping.give_up():
-            self._end_asleep(session, "failed")
+        self._sessions.come_back(self.ctx)
         self._look_later()
 
     async def receive(self, message: object, sender: Sender) -> object:
@@ -150,17 +142,17 @@ class Gateway(Actor):
         match message:
             case Look() if sender.id == self.ctx.ref.id:
                 self._look_later()
-                self._look()
+                self._sessions.look(self.ctx)
             case OpenSession():
                 await self._open(message)
             case Input():
-                return self._input(message)
+                return self._sessions.hear(message, self.ctx)
             case CancelTurn():
-                return self._cancel(message.session)
+                return self._sessions.cancel(message.session, self.ctx)
             case EndSession():
-                return self._end(message)
+                return self._sessions.end(message, self.ctx)
             case ListSessions():
-                return self._lines(message.session)
+                return self._sessions.lines(message.session)
             case Attended():
                 self.ctx.post(self._refs[APPROVALS], Attend(session=message.session, present=message.present))
             case GiveAnswer():
@@ -195,14 +187,12 @@ class Gateway(Actor):
             case QuestionEnded() if sender.path == APPROVALS:
                 self._herald.question_ended(message)
             case Report() | ReportText() | NotTaken() if sender.path.startswith(SESSIONS):
-                live = next((live for live in self._roster.values() if live.ref.id == sender.id), None)
-                if live is None:
-                    return  # it is over, and has had its last event
-                live.active = self.ctx.now()
-                if not self._herald.of_session(live, message):
+                live = self._sessions.speaks(sender.id, self.ctx.now())
+                # One that is over has had its last event.
+                if live is not None and not self._herald.of_session(live, message):
                     self._stray(message, sender)
             case Down():
-                self._down(message)
+                self._sessions.down(message, self.ctx)
             case _:
                 self._stray(message, sender)
 
@@ -211,140 +201,15 @@ class Gateway(Actor):
             raise InternalError("gateway.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
         self.ctx.post(self._refs[INTERCEPTOR], strayed(message, sender))
 
-    # --- sessions
-
-    async def _open(self, message: OpenSession) -> None:
-        try:
-            if not self._has_room:
-                raise InputError("session.too-many", f"{MAX_SESSIONS} sessions are awake", advice="end one first")
-            live, register = await self._opener.open(message, self._number(), self.ctx)
-        except AstridError as error:
-            refused = Failed(
-                id=message.ticket,
-                code=error.code,
-                reason=f"{error.message} ({error.where})" if error.where else error.message,
-                advice=error.advice,
-            )
-            self._desk.settle(message.ticket, refused)
-        except KernelError as error:
-            refused = Failed(id=message.ticket, code="session.host", reason=str(error), advice="see the daemon's log")
-            self._desk.settle(message.ticket, refused)
-        else:
-            self._roster[live.session] = live
-            self.ctx.monitor(live.ref)
-            self._post(INTERCEPTOR, register, Waiting(message.ticket, session=live.session))
-
-    @property
-    def _has_room(self) -> bool:
-        """Whether one session more may be awake."""
-        return len(self._roster) + len(self._dormitory.waking) < MAX_SESSIONS
-
-    def _input(self, message: Input) -> Taken | Declined:
-        live, record = self._roster.get(message.session), self._dormitory.get(message.session)
-        if live is not None:
-            running, turns = live.running, live.turns
-        elif record is not None:
-            running, turns = self._dormitory.hears_something(message.session), record.numbers.turns
-        else:
-            return _unknown_session()
-        if running:
-            return Declined(code="session.busy", reason="a turn is running", advice="wait for it or cancel it")
-        if message.turn != turns + 1:
-            return Declined(
-                code="session.turn", reason=f"the next turn is number {turns + 1}", advice="send the input again"
-            )
-        said = hear(message, self._facts())
-        return said if isinstance(said, Declined) else self._say(message.session, live, said, message.turn)
-
-    def _say(self, session: bytes, live: Live | None, said: Hear, turn: int) -> Taken | Declined:
-        """Have a session hear something, now or as soon as it can."""
-        if live is None:
-            if session not in self._dormitory.waking and not self._has_room:
-                return Declined(
-                    code="session.too-many",
-                    reason=f"{MAX_SESSIONS} sessions are awake",
-                    advice="try again when one is idle",
-                )
-            self._sleeping.wake(session, said)
-            return Taken(number=turn)
-        if live.stage in (Stage.DROWSY, Stage.LEAVING):
-            live.held = said
-        elif self.ctx.post(live.ref, said) is not Posted.ACCEPTED:
-            return Declined(code="session.busy", reason="the session takes no input now", advice="try again")
-        live.running, live.turns, live.active = True, turn, self.ctx.now()
-        return Taken(number=turn)
-
-    def _cancel(self, session: bytes) -> Taken | Declined:
-        live, record = self._roster.get(session), self._dormitory.get(session)
-        if live is None and record is None:
-            return _unknown_session()
-        if not self._sleeping.cancel(session) and live is not None:
-            self.ctx.post(live.ref, StopTurn())
-        return Taken(number=live.turns if live is not None else record.numbers.turns if record is not None else 0)
-
-    def _end(self, message: EndSession) -> Taken | Declined:
-        live, record = self._roster.get(message.session), self._dormitory.get(message.session)
-        if live is not None:
-            self._close(live, message.reason)
-            return Taken(number=live.turns)
-        if record is None:
-            return _unknown_session()
-        self._end_asleep(message.session, message.reason)
-        return Taken(number=record.numbers.turns)
-
-    def _close(self, live: Live, why: Why) -> None:
-        """Have a session end for good."""
-        live.ending = why
-        if live.stage is Stage.LEAVING:
-            live.stage = Stage.DROWSY
-        self.ctx.post(self._refs[INTERCEPTOR], Ending(session=live.session, reason=IN_LOG[why]))
-        self._opener.close(live)
-
-    def _down(self, message: Down) -> None:
-        for live in list(self._roster.values()):
-            if live.ref == message.ref:
-                if live.stage is Stage.LEAVING:
-                    self._sleeping.asleep(live, self.ctx.now())
-                else:
-                    self._over(live, "failed" if message.reason.abnormal else live.ending or "asked")
-        lost = self._sleeping.gone(message.ref)
-        if lost:
-            self._end_asleep(lost, "failed")
-
-    def _over(self, live: Live, reason: Why) -> None:
-        """A session has ended: forget it, tell its listeners, and let go of what was there for it."""
-        del self._roster[live.session]
-        self._opener.close(live)
-        if live.stage is Stage.DROWSY:  # the gate may have let it go, and then does not see its end
-            self.ctx.post(self._refs[INTERCEPTOR], Finish(session=live.session, reason=IN_LOG[reason]))
-        self.ctx.post(self._refs[APPROVALS], SessionOver(session=live.session))
-        self._herald.over(live.session, reason)
-
-    def _end_asleep(self, session: bytes, reason: Why) -> None:
-        """As ``_over``, of one that sleeps or was about to wake."""
-        if session in self._dormitory.waking:  # the gate may have it awake already
-            self.ctx.post(self._refs[INTERCEPTOR], Ending(session=session, reason=IN_LOG[reason]))
-        if self._sleeping.end(session):
-            self.ctx.post(self._refs[INTERCEPTOR], Finish(session=session, reason=IN_LOG[reason]))
-            self.ctx.post(self._refs[APPROVALS], SessionOver(session=session))
-            self._herald.over(session, reason)
-
-    def _lines(self, session: bytes) -> tuple[SessionLine, ...]:
-        """The sessions, or the one."""
-        if not session:
-            return (*(live.line() for live in self._roster.values()), *self._dormitory.lines())
-        live, record = self._roster.get(session), self._dormitory.get(session)
-        if live is not None:
-            return (live.line(),)
-        return () if record is None else (self._dormitory.line(session, record),)
-
-    def _look(self) -> None:
-        self._sleeping.look(self.ctx.now())
-        for session in self._dormitory.overslept(self.ctx.now()):
-            self._end_asleep(session, "idle")
-
     def _look_later(self) -> None:
         self.ctx.start_timer(self._idle_seconds / LOOKS, Look())
+
+    async def _open(self, message: OpenSession) -> None:
+        begun = await self._sessions.open(message, self._number(), self.ctx)
+        if isinstance(begun, Failed):
+            self._desk.settle(message.ticket, begun)
+        else:
+            self._post(INTERCEPTOR, begun, Waiting(message.ticket, session=begun.session))
 
     # --- requests
 
@@ -376,11 +241,9 @@ class Gateway(Actor):
             self._shelf().put(waiting.token, message.seq)
         elif isinstance(message, Done) and waiting.session:
             answer = SessionOpened(session=waiting.session)
-            if waiting.session in self._roster:
-                live = self._roster[waiting.session]
-                live.stage, live.first = Stage.AWAKE, message.seq
-        elif waiting.session in self._roster:  # nobody made a principal of it
-            self._opener.close(self._roster[waiting.session])
+            self._sessions.admitted(waiting.session, message.seq)
+        else:
+            self._sessions.turned_away(waiting.session)
         self._desk.settle(waiting.ticket, answer)
 
 
@@ -390,7 +253,3 @@ def _take_in(message: AddToken, number: int) -> TakeIn:
 
 def _cosign(message: TakeCosignature, number: int) -> Cosign:
     return Cosign(id=number, key=message.key, note=message.note, chain=message.chain)
-
-
-def _unknown_session() -> Declined:
-    return Declined(code="session.unknown", reason="there is no such session", advice="see `astrid sessions list`")
