@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from astrid.core import turn as turn_module
 from astrid.core import turn_answer as texts
@@ -36,6 +37,7 @@ from astrid.core.turn_messages import (
     Cancel,
     EndRow,
     Finished,
+    FrameRow,
     InputRow,
     LimitReached,
     Limits,
@@ -132,7 +134,11 @@ def test_an_input_is_saved_and_the_model_is_asked_with_the_whole_conversation() 
     session = Session()
     saved, proposed = session.begin("hello")
     assert saved == Save(
-        rows=(InputRow(at_ns=5, text="hello", label=SIGNED_USER), AskRow(at_ns=5, ref=outstanding(session.turn)[0]))
+        rows=(
+            FrameRow(at_ns=5, setting=session.turn.setting),
+            InputRow(at_ns=5, text="hello", label=SIGNED_USER),
+            AskRow(at_ns=5, ref=outstanding(session.turn)[0]),
+        )
     )
     assert isinstance(proposed, ProposeModel)
     assert proposed.request == model_request(session.turn)
@@ -629,14 +635,56 @@ def test_after_a_restart_what_was_open_is_still_open() -> None:
 def test_a_turn_that_was_cut_between_two_rows_can_be_ended() -> None:
     session = Session()
     session.begin()
-    cut = restore(session.turn.setting, session.rows[:1])
+    cut = restore(session.turn.setting, session.rows[:2])
     assert outstanding(cut) == ()
     assert step(cut, Cancel(), 9)[-1] == Finished(reason="cancelled", code="")
+
+
+def test_a_session_stays_under_the_setting_that_its_journal_names() -> None:
+    session = Session()
+    session.begin()
+    session.answer(Text(text="hello"))
+    session.begin("more")
+    assert [type(row) for row in session.rows].count(FrameRow) == 1  # said once
+    today = replace(setting(frame_label=RUNTIME), system="be quick", tools=())
+    again = restore(today, [decode_row(encode_row(row)) for row in session.rows])
+    assert again == session.turn
+    assert model_request(again).system == "be useful"
+
+
+def test_a_journal_from_before_settings_were_named_gets_todays_and_says_so() -> None:
+    session = Session()
+    session.begin()
+    session.answer(Text(text="hello"))
+    old = [row for row in session.rows if not isinstance(row, FrameRow)]
+    again = restore(replace(session.turn.setting, system="be quick"), old)
+    saved, proposed = step(again, UserInput(text="more", label=SIGNED_USER), 9)
+    assert isinstance(saved, Save)
+    assert isinstance(proposed, ProposeModel)
+    assert saved.rows[0] == FrameRow(at_ns=9, setting=replace(session.turn.setting, system="be quick"))
+    assert proposed.request.system == "be quick"
+
+
+def test_settings_that_are_alike_are_kept_once() -> None:
+    session = Session()
+    session.begin()
+    shared = session.turn.setting
+    again = restore(shared, [decode_row(encode_row(row)) for row in session.rows])
+    assert again.setting is shared
+
+
+def test_what_untrusted_text_in_a_setting_did_to_a_session_stays_done() -> None:
+    session = Session()
+    session.turn = new_turn(setting(frame_label=FROM_WEB))
+    session.begin()
+    again = restore(setting(frame_label=RUNTIME), session.rows)
+    assert again.label == FROM_WEB
 
 
 @pytest.mark.parametrize(
     "row",
     [
+        FrameRow(at_ns=0, setting=setting()),
         InputRow(at_ns=0, text="x", label=RUNTIME),
         AskRow(at_ns=0, ref=9),
         AnswerRow(at_ns=0, parts=(), label=RUNTIME, usage=None),

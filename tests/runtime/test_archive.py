@@ -15,7 +15,7 @@ from astrid.core.canon import encode
 from astrid.core.chain import decode_body, decode_frame
 from astrid.core.gate_admin import rows_digest
 from astrid.core.records import JournalRow, Kind, seal
-from astrid.core.turn_messages import InputRow, decode_row
+from astrid.core.turn_messages import FrameRow, InputRow, decode_row
 from astrid.errors import ChainError
 from astrid.messages.archive import Recall, Recalled
 from astrid.messages.gateway import AskCheckpoint
@@ -136,7 +136,7 @@ async def test_what_the_log_says_of_a_session_is_all_of_it(tmp_path: Path, mock_
         [started] = [body for kind, body in runtime.records() if kind is Kind.SESSION_STARTED]
         assert (found.key, found.mode, found.model) == (started.principal, "guided", "fake/shared")  # type: ignore[attr-defined]
         assert len(found.rows) == wanted.rows
-        assert isinstance(decode_row(found.rows[0]), InputRow)
+        assert [type(decode_row(row)) for row in found.rows[:2]] == [FrameRow, InputRow]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ from astrid.core.turn_messages import (
     EndReason,
     EndRow,
     Finished,
+    FrameRow,
     InputRow,
     LimitReached,
     ModelAnswered,
@@ -154,6 +155,8 @@ def _take_input(plan: _Plan, message: UserInput) -> None:
     elif turn.asked_in_session >= limits.asks_per_session:
         plan.effects.append(Refused(code="turn.asks-per-session"))
     else:
+        if not turn.framed:
+            plan.write(FrameRow(at_ns=plan.now_ns, setting=turn.setting))
         plan.write(InputRow(at_ns=plan.now_ns, text=message.text, label=message.label))
         _ask(plan)
 

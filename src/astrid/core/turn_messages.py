@@ -48,7 +48,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     result_bytes: int = 256 * 1024  # longer results are cut
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
+class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What stays the same for a session.
 
     ``frame_label`` is the label of the system prompt and of the tools' descriptions.  A tool that ``effects`` does not
@@ -165,6 +165,12 @@ class Row(msgspec.Struct, frozen=True, tag_field="row", kw_only=True, forbid_unk
     at_ns: int
 
 
+class FrameRow(Row, frozen=True, tag="frame"):
+    """From here on everything is said under this setting."""
+
+    setting: Setting
+
+
 class InputRow(Row, frozen=True, tag="input"):
     """A turn began."""
 
@@ -209,7 +215,7 @@ class EndRow(Row, frozen=True, tag="end"):
     code: str
 
 
-AnyRow = InputRow | AskRow | AnswerRow | CallRow | ResultRow | EndRow
+AnyRow = FrameRow | InputRow | AskRow | AnswerRow | CallRow | ResultRow | EndRow
 
 _row_encoder = msgspec.json.Encoder(order="deterministic")
 _row_decoder = msgspec.json.Decoder(AnyRow)

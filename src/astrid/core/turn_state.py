@@ -18,7 +18,7 @@ import msgspec
 
 from astrid.core.conversation import AnyPart, Message, Role, Text, ToolResult, ToolUse
 from astrid.core.labels import Label, join
-from astrid.core.turn_messages import AnswerRow, AnyRow, AskRow, CallRow, EndRow, InputRow, ResultRow, Setting
+from astrid.core.turn_messages import AnswerRow, AnyRow, AskRow, CallRow, EndRow, FrameRow, InputRow, ResultRow, Setting
 from astrid.errors import InputError
 
 
@@ -76,6 +76,7 @@ class Turn(msgspec.Struct, kw_only=True):
 
     setting: Setting
     label: Label  # of all that the model will see at its next call
+    framed: bool = False  # the journal says what the setting is
     phase: AnyPhase = Idle()
     conversation: list[Entry] = []
     ids: set[str] = set()  # of every call so far
@@ -92,6 +93,8 @@ def new_turn(setting: Setting) -> Turn:
 
 def restore(setting: Setting, rows: Iterable[AnyRow]) -> Turn:
     """The state that wrote ``rows``.  What was under way stays under way: see ``outstanding``.
+
+    The setting is that of ``rows``; ``setting`` where they name none.
 
     Raises:
         InputError: a row does not fit what came before it.
@@ -121,6 +124,11 @@ def apply(turn: Turn, row: AnyRow) -> None:
     """
     phase = turn.phase
     match row:
+        case FrameRow() if isinstance(phase, Idle):
+            if row.setting != turn.setting:  # else it stays the one that other sessions have too
+                turn.setting = row.setting
+            turn.label = join(turn.label, row.setting.frame_label)
+            turn.framed = True
         case InputRow() if isinstance(phase, Idle):
             _append(turn, "user", (Text(text=row.text),), (row.label,))
             turn.number += 1
@@ -147,7 +155,7 @@ def apply(turn: Turn, row: AnyRow) -> None:
             _answer(turn, phase, row)
         case EndRow() if isinstance(phase, Ready | Asking):
             turn.phase = Idle()
-        case InputRow() | AskRow() | AnswerRow() | CallRow() | ResultRow() | EndRow():
+        case FrameRow() | InputRow() | AskRow() | AnswerRow() | CallRow() | ResultRow() | EndRow():
             raise _misplaced(row)
         case _:
             assert_never(row)
