@@ -14,20 +14,17 @@ from astrid.core.conversation import (
     ReasoningDelta,
     Text,
     TextDelta,
-    ToolDefinition,
     ToolResult,
     ToolUse,
     Usage,
 )
 from astrid.core.ids import QuestionId
-from astrid.core.labels import RUNTIME, SIGNED_USER, UNTRUSTED, Integrity, Label, join
-from astrid.core.risk import EffectClass
+from astrid.core.labels import RUNTIME, SIGNED_USER, UNTRUSTED, join
 from astrid.core.turn import context_label, model_request, step
 from astrid.core.turn_messages import (
     AnswerPart,
     AnswerRow,
     AnyRow,
-    AnyTurnEffect,
     AnyTurnInput,
     AskRow,
     CallDeferred,
@@ -40,17 +37,16 @@ from astrid.core.turn_messages import (
     FrameRow,
     InputRow,
     LimitReached,
-    Limits,
     ModelAnswered,
     ModelFailed,
     ModelProgressed,
     ProposeModel,
     ProposeTool,
     Refused,
+    Restore,
     ResultRow,
     Save,
     Say,
-    Setting,
     StreamText,
     ToolAnswered,
     UserInput,
@@ -60,72 +56,7 @@ from astrid.core.turn_messages import (
 )
 from astrid.core.turn_state import Turn, apply, new_turn, outstanding, restore
 from astrid.errors import CanonError, InputError
-
-TOOLS = {"look": EffectClass.READ, "peek": EffectClass.READ, "edit": EffectClass.STAGING, "run": EffectClass.EXEC}
-FROM_WEB = Label(Integrity.UNTRUSTED, (7,))
-
-
-def setting(*, frame_label: Label = RUNTIME, **limits: int) -> Setting:
-    definitions = tuple(ToolDefinition(name=name, description="", schema="{}") for name in (*TOOLS, "undeclared"))
-    return Setting(
-        model="scripted/m",
-        system="be useful",
-        max_tokens=100,
-        tools=definitions,
-        effects=TOOLS,
-        frame_label=frame_label,
-        limits=Limits(**limits),
-    )
-
-
-class Session:
-    """A turn machine with what it saved and wanted; refs are looked up, never guessed."""
-
-    def __init__(self, **limits: int) -> None:
-        self.turn = new_turn(setting(frame_label=RUNTIME, **limits))
-        self.rows: list[AnyRow] = []
-        self.effects: tuple[AnyTurnEffect, ...] = ()
-
-    def tell(self, message: AnyTurnInput) -> tuple[AnyTurnEffect, ...]:
-        self.effects = step(self.turn, message, 5)
-        for effect in self.effects:
-            if isinstance(effect, Save):
-                self.rows.extend(effect.rows)
-        return self.effects
-
-    def begin(self, text: str = "go", label: Label = SIGNED_USER) -> tuple[AnyTurnEffect, ...]:
-        return self.tell(UserInput(text=text, label=label))
-
-    def answer(self, *parts: AnswerPart, stop: str = "end_turn") -> tuple[AnyTurnEffect, ...]:
-        (ref,) = outstanding(self.turn)
-        return self.tell(ModelAnswered(ref=ref, parts=parts, stop_reason=stop))  # type: ignore[arg-type]
-
-    def calling(self, *names: str) -> list[ProposeTool]:
-        """Begin a turn in which the model calls these tools; the proposals made at once."""
-        self.begin()
-        self.answer(*(use(name, place) for place, name in enumerate(names)), stop="tool_use")
-        return self.proposed()
-
-    def proposed(self) -> list[ProposeTool]:
-        return [effect for effect in self.effects if isinstance(effect, ProposeTool)]
-
-    def of(self, kind: type[AnyTurnEffect]) -> list[AnyTurnEffect]:
-        return [effect for effect in self.effects if isinstance(effect, kind)]
-
-    def results(self) -> tuple[ToolResult, ...]:
-        """The parts of the last message, which must be results."""
-        parts = self.turn.conversation[-1].message.parts
-        assert all(isinstance(part, ToolResult) for part in parts)
-        return parts  # type: ignore[return-value]
-
-
-def use(name: str, place: int = 0, arguments: str = '{"a":1}') -> ToolUse:
-    return ToolUse(id=f"id{place}", name=name, arguments=arguments)
-
-
-def answered(proposal: ProposeTool, content: bytes = b"done", label: Label = RUNTIME) -> ToolAnswered:
-    return ToolAnswered(ref=proposal.ref, content=content, is_error=False, label=label)
-
+from tests.fakes.turns import FROM_WEB, Session, answered, full, setting, use
 
 # ---- asking -----------------------------------------------------------------------------------
 
@@ -778,6 +709,12 @@ REACHED: dict[tuple[str, str], set[str]] = {
     },
     ("idle", "anything else"): {_now(_idle(), told) for told in (*STOPS, *LATE, *PROGRESS)},
     ("asking", "ModelAnswered without calls"): {_now(_asking(), _said(Text(text="x"))), _now(_asking(), _said())},
+    ("idle", "Restore"): {_now(_idle(), lambda _: Restore())},
+    ("asking", "ModelAnswered with a summary"): {
+        _now(full(), _said(Text(text="x"))),
+        _now(full(), _said(Text(text="x" * 2_500))) + " (limit)",
+    },
+    ("asking", "ModelAnswered without the summary"): {_now(full(), _said()), _now(full(), _said(use("look")))},
     ("asking", "ModelAnswered with calls"): {
         _now(_asking(), _said(use("look"))),
         _now(_asking(), _said(use("look", 0, "nonsense"))),

@@ -7,10 +7,12 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
+from astrid.core.context import is_full
 from astrid.core.conversation import Message, Text, TextDelta, ToolDefinition, ToolResult, ToolUse, encode_request
 from astrid.core.ids import QuestionId
-from astrid.core.labels import RUNTIME, Integrity, Label, join
+from astrid.core.labels import RUNTIME, SIGNED_USER, Integrity, Label, join
 from astrid.core.risk import EffectClass
 from astrid.core.turn import context_label, model_request, step
 from astrid.core.turn_messages import (
@@ -21,6 +23,7 @@ from astrid.core.turn_messages import (
     CallUnknown,
     Cancel,
     Finished,
+    InputRow,
     LimitReached,
     Limits,
     ModelAnswered,
@@ -29,6 +32,7 @@ from astrid.core.turn_messages import (
     ProposeModel,
     ProposeTool,
     Refused,
+    Restore,
     Save,
     Setting,
     StreamText,
@@ -88,9 +92,11 @@ def check_well_formed(messages: list[Message], *, open_calls: bool) -> None:
 
 
 class TurnMachine(RuleBasedStateMachine):
+    setting = SETTING
+
     def __init__(self) -> None:
         super().__init__()
-        self.turn: Turn = new_turn(SETTING)
+        self.turn: Turn = new_turn(self.setting)
         self.rows: list[AnyRow] = []
         self.open: dict[int, ProposeTool | ProposeModel] = {}
         self.refs: set[int] = set()
@@ -99,7 +105,7 @@ class TurnMachine(RuleBasedStateMachine):
 
     def tell(self, message: AnyTurnInput) -> None:
         was_running = self.running
-        if not isinstance(message, ModelProgressed | UserInput | Cancel | LimitReached):
+        if not isinstance(message, ModelProgressed | UserInput | Cancel | LimitReached | Restore):
             del self.open[message.ref]
         effects = step(self.turn, message, 1)
         assert [place for place, effect in enumerate(effects) if isinstance(effect, Save)] in ([], [0])
@@ -132,7 +138,7 @@ class TurnMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def something_happens(self, data: st.DataObject) -> None:
         likely = ["say"] if not self.running else ["answer"] * 9
-        happening = data.draw(st.sampled_from([*likely, "stop", "say", "restart", "late"]))
+        happening = data.draw(st.sampled_from([*likely, "stop", "say", "restart", "late", "undo"]))
         getattr(self, happening)(data)
 
     def say(self, data: st.DataObject) -> None:
@@ -143,8 +149,17 @@ class TurnMachine(RuleBasedStateMachine):
         self.tell(data.draw(st.sampled_from([Cancel(), LimitReached(code="x.y")])))
         assert isinstance(self.turn.phase, Idle)
 
+    def undo(self, data: st.DataObject) -> None:
+        """What the last compaction took away comes back, while nothing is under way."""
+        there = list(self.turn.conversation[1:])
+        before = self.turn.evicted
+        may = bool(before) and not self.running
+        self.tell(Restore())
+        assert may is (bool(before) and not self.turn.evicted)
+        assert not may or self.turn.conversation == [*before, *there]
+
     def restart(self, data: st.DataObject) -> None:
-        self.turn = restore(SETTING, [decode_row(encode_row(row)) for row in self.rows])
+        self.turn = restore(self.setting, [decode_row(encode_row(row)) for row in self.rows])
 
     def answer(self, data: st.DataObject) -> None:
         ref = data.draw(st.sampled_from(sorted(self.open)))
@@ -154,12 +169,17 @@ class TurnMachine(RuleBasedStateMachine):
             CallUnknown(ref=ref),
             ModelProgressed(ref=ref, event=TextDelta(text="t")),
         ]
-        if isinstance(self.open[ref], ProposeModel):
+        proposal = self.open[ref]
+        if isinstance(proposal, ProposeModel):
             stop: Any = data.draw(st.sampled_from(["end_turn", "tool_use", "max_tokens", "refusal"]))
+            if proposal.request != model_request(self.turn) and data.draw(st.integers(0, 3)):
+                self.tell(ModelAnswered(ref=ref, parts=(Text(text="a summary"),), stop_reason="end_turn"))
+                return
             said = ModelAnswered(ref=ref, parts=data.draw(PARTS), stop_reason=stop)
             self.tell(data.draw(st.sampled_from([*[said] * 12, ModelFailed(ref=ref, code="model.x"), *refusals])))
         else:
-            done = ToolAnswered(ref=ref, content=b"out\xff", is_error=data.draw(st.booleans()), label=data.draw(LABELS))
+            content = data.draw(st.sampled_from([b"out\xff", b"o" * 60]))
+            done = ToolAnswered(ref=ref, content=content, is_error=data.draw(st.booleans()), label=data.draw(LABELS))
             self.tell(data.draw(st.sampled_from([*[done] * 4, *refusals])))
 
     def late(self, data: st.DataObject) -> None:
@@ -179,7 +199,7 @@ class TurnMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_saved_is_the_state(self) -> None:
-        assert restore(SETTING, self.rows) == self.turn
+        assert restore(self.setting, self.rows) == self.turn
 
     @invariant()
     def what_was_proposed_and_not_answered_is_outstanding(self) -> None:
@@ -190,14 +210,14 @@ class TurnMachine(RuleBasedStateMachine):
     @invariant()
     def a_call_that_is_no_read_is_alone(self) -> None:
         names = [call.name for call in self.open.values() if isinstance(call, ProposeTool)]
-        assert len(names) <= SETTING.limits.side_by_side
+        assert len(names) <= self.setting.limits.side_by_side
         assert len(names) <= 1 or all(EFFECTS.get(name) is EffectClass.READ for name in names)
 
     @invariant()
     def calls_are_proposed_in_the_models_order_and_as_early_as_allowed(self) -> None:
         if not isinstance(self.turn.phase, Calling):
             return
-        room = SETTING.limits.side_by_side - len(self.open)
+        room = self.setting.limits.side_by_side - len(self.open)
         unanswered: list[ToolUse] = []
         for call in self.turn.phase.calls:
             if call.result is None:
@@ -209,8 +229,8 @@ class TurnMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_model_is_not_asked_more_often_than_allowed(self) -> None:
-        assert self.turn.asked <= SETTING.limits.asks_per_input
-        assert self.turn.asked_in_session <= SETTING.limits.asks_per_session
+        assert self.turn.asked <= self.setting.limits.asks_per_input
+        assert self.turn.asked_in_session <= self.setting.limits.asks_per_session
 
     @invariant()
     def the_conversation_is_well_formed_and_can_be_sent(self) -> None:
@@ -226,21 +246,52 @@ class TurnMachine(RuleBasedStateMachine):
         self.integrity = now.integrity
         labels: list[Label] = []
         for entry in self.turn.conversation:
-            if entry.message.role == "assistant":
-                assert set(entry.labels) == {join(SETTING.frame_label, *labels)}
+            if entry.message.role == "assistant" and not self.setting.window_tokens:
+                assert set(entry.labels) == {join(self.setting.frame_label, *labels)}
             labels += entry.labels
         if isinstance(self.turn.phase, Calling):
             labels += [call.label for call in self.turn.phase.calls if call.label is not None]
-        assert now == join(SETTING.frame_label, *labels)
+        assert now == join(self.setting.frame_label, *labels)
 
     def teardown(self) -> None:
         """Whatever prefix of the rows survives, the session can be ended and is well-formed then."""
         for length in range(len(self.rows) + 1):
-            cut = restore(SETTING, self.rows[:length])
+            cut = restore(self.setting, self.rows[:length])
             step(cut, Cancel(), 2)
             assert isinstance(cut.phase, Idle)
             check_well_formed([entry.message for entry in cut.conversation], open_calls=False)
 
 
+class CompactingMachine(TurnMachine):
+    """The same, where the model takes so little that conversations are summed up."""
+
+    setting = replace(
+        SETTING,
+        window_tokens=120,
+        compact_at_percent=95,
+        keep_recent=3,
+        limits=replace(SETTING.limits, asks_per_input=12, asks_per_session=40),
+    )
+
+    @invariant()
+    def what_the_user_signed_is_always_in_view(self) -> None:
+        signed = [row.text for row in self.rows if isinstance(row, InputRow) and row.label == SIGNED_USER]
+        in_view = [
+            part.text
+            for entry in self.turn.conversation
+            for part, label in zip(entry.message.parts, entry.labels, strict=True)
+            if isinstance(part, Text) and label == SIGNED_USER and entry.message.role == "user"
+        ]
+        assert [text for text in in_view if text in ("go", "go on")] == signed
+
+    @invariant()
+    def what_is_too_long_is_not_asked(self) -> None:
+        asked = [proposal for proposal in self.open.values() if isinstance(proposal, ProposeModel)]
+        ordinary = [proposal for proposal in asked if proposal.request == model_request(self.turn)]
+        assert not ordinary or not is_full(self.turn)
+
+
 TurnMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+CompactingMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestTheTurnMachine = TurnMachine.TestCase
+TestTheTurnMachineThatCompacts = CompactingMachine.TestCase

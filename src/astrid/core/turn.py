@@ -3,7 +3,10 @@
     phase    | told                                       | next
     ---------|--------------------------------------------|----------------------------------
     idle     | UserInput                                  | asking, or idle (refused)
+    idle     | Restore                                    | idle
     idle     | anything else                              | idle
+    asking   | ModelAnswered with a summary               | asking, or idle (limit)
+    asking   | ModelAnswered without the summary          | idle
     asking   | ModelAnswered without calls                | idle
     asking   | ModelAnswered with calls                   | calling, or asking, or idle (limit)
     asking   | ModelFailed, CallDenied, Deferred, Unknown | idle
@@ -22,6 +25,7 @@ Invariants:
   An answer counts once, and only while its ``ref`` is open.  A turn taken ends in exactly one ``Finished``.
   ``restore`` of the rows saved so far gives the state, at every step.
   The label of the context only loses trust, and every proposal carries it.
+  What a summary took away is kept until the next one, and ``Restore`` puts it back whole.
 
 Never: runs what was not proposed, guesses arguments, or changes what the model wrote.
 
@@ -33,6 +37,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from astrid.core import context
 from astrid.core import turn_answer as texts
 from astrid.core.conversation import ModelRequest, Text, TextDelta, ToolUse
 from astrid.core.ids import show_id
@@ -49,6 +54,8 @@ from astrid.core.turn_messages import (
     CallRow,
     CallUnknown,
     Cancel,
+    Compacted,
+    CompactRow,
     EndReason,
     EndRow,
     Finished,
@@ -61,15 +68,20 @@ from astrid.core.turn_messages import (
     ProposeModel,
     ProposeTool,
     Refused,
+    Restore,
+    RestoreRow,
     ResultRow,
     Save,
     Say,
     StreamText,
+    SummaryRow,
     ToolAnswered,
     UserInput,
     Withdraw,
 )
 from astrid.core.turn_state import Asking, Calling, Idle, OpenCall, Turn, apply
+
+ANSWERS_BETWEEN = 2  # two compactions, at least
 
 
 def step(turn: Turn, message: AnyTurnInput, now_ns: int) -> tuple[AnyTurnEffect, ...]:
@@ -88,17 +100,21 @@ def step(turn: Turn, message: AnyTurnInput, now_ns: int) -> tuple[AnyTurnEffect,
         case ModelAnswered():
             if phase == Asking(message.ref):
                 _take_answer(plan, message)
+            elif phase == Asking(message.ref, for_summary=True):
+                _take_summary(plan, message)
         case ModelFailed():
-            if phase == Asking(message.ref):
+            if isinstance(phase, Asking) and phase.ref == message.ref:
                 _end(plan, "failed", message.code)
         case Cancel():
             _stop(plan, "cancelled", "")
+        case Restore():
+            _restore(plan)
         case LimitReached():
             _stop(plan, "limit", message.code)
         case ToolAnswered() | CallDenied() | CallDeferred() | CallUnknown():
             if isinstance(phase, Calling):
                 _take_result(plan, phase, message)
-            elif phase == Asking(message.ref) and not isinstance(message, ToolAnswered):
+            elif isinstance(phase, Asking) and phase.ref == message.ref and not isinstance(message, ToolAnswered):
                 _end(plan, "failed", _refusal_code(message))
         case _:
             assert_never(message)
@@ -253,15 +269,58 @@ def _startable(turn: Turn, phase: Calling) -> list[OpenCall]:
 
 
 def _ask(plan: _Plan) -> None:
+    """Ask the model again, for room first if there is too little left; or end the turn, if that leads nowhere."""
     turn, limits = plan.turn, plan.turn.setting.limits
     if turn.asked >= limits.asks_per_input:
         _end(plan, "limit", "turn.asks-per-input")
     elif turn.asked_in_session >= limits.asks_per_session:
         _end(plan, "limit", "turn.asks-per-session")
-    else:
+    elif context.repeated(turn) > limits.same_rounds:
+        _end(plan, "limit", "turn.repeated-calls")
+    elif not context.is_full(turn):
         ref = turn.last_ref + 1
         plan.write(AskRow(at_ns=plan.now_ns, ref=ref))
         plan.effects.append(ProposeModel(ref=ref, request=model_request(turn), label=turn.label))
+    elif not context.can_shrink(turn):
+        _end(plan, "limit", "turn.context-full")
+    elif turn.since_compaction < ANSWERS_BETWEEN:
+        _end(plan, "limit", "turn.compaction-loop")
+    else:
+        ref = turn.last_ref + 1
+        plan.write(SummaryRow(at_ns=plan.now_ns, ref=ref))
+        plan.effects.append(ProposeModel(ref=ref, request=context.summary_request(turn), label=turn.label))
+
+
+def _take_summary(plan: _Plan, message: ModelAnswered) -> None:
+    turn = plan.turn
+    parts = texts.sound_parts(message.parts, turn.ids, turn.setting.limits.answer_bytes) or ()
+    summary = "\n\n".join(part.text for part in parts if isinstance(part, Text))
+    if not summary or message.stop_reason == "refusal":
+        _end(plan, "failed", "turn.no-summary")
+        return
+    before, kept = context.tokens(turn), context.tail(turn)
+    plan.write(CompactRow(at_ns=plan.now_ns, text=summary, label=turn.label, kept=kept, usage=message.usage))
+    plan.effects.append(_compacted(turn, len(turn.evicted), before))
+    if context.was_of_use(turn):
+        _ask(plan)
+    else:
+        _end(plan, "limit", "turn.compaction-useless")
+
+
+def _restore(plan: _Plan) -> None:
+    turn = plan.turn
+    if not isinstance(turn.phase, Idle):
+        plan.effects.append(Refused(code="turn.busy"))
+    elif not turn.evicted:
+        plan.effects.append(Refused(code="turn.not-compacted"))
+    else:
+        before, messages = context.tokens(turn), len(turn.evicted)
+        plan.write(RestoreRow(at_ns=plan.now_ns))
+        plan.effects.append(_compacted(turn, -messages, before))
+
+
+def _compacted(turn: Turn, messages: int, before: int) -> Compacted:
+    return Compacted(messages=messages, tokens_before=before, tokens_after=context.tokens(turn))
 
 
 def _stop(plan: _Plan, reason: EndReason, code: str) -> None:

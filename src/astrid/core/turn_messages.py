@@ -46,6 +46,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     answer_bytes: int = 4 * 1024 * 1024
     argument_bytes: int = 1024 * 1024
     result_bytes: int = 256 * 1024  # longer results are cut
+    same_rounds: int = 10  # of the same calls with the same results, one after the other
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +63,9 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     effects: Mapping[str, EffectClass] = {}
     frame_label: Label = RUNTIME
     limits: Limits = Limits()
+    window_tokens: int = 0  # what the model takes in and gives out; 0 if the conversation is never compacted
+    compact_at_percent: int = 85  # of the window
+    keep_recent: int = 10  # messages that a compaction leaves as they are
 
 
 # ---- in ------------------------------------------------------------------------------------------
@@ -136,6 +140,10 @@ class Cancel(TurnInput, frozen=True):
     """The person wants it to stop."""
 
 
+class Restore(TurnInput, frozen=True):
+    """The person wants back what the last compaction took away."""
+
+
 class LimitReached(TurnInput, frozen=True):
     """A limit that is kept elsewhere (time, money, log bytes) was reached; ``code`` says which."""
 
@@ -152,6 +160,7 @@ AnyTurnInput = (
     | CallDeferred
     | CallUnknown
     | Cancel
+    | Restore
     | LimitReached
 )
 
@@ -182,6 +191,25 @@ class AskRow(Row, frozen=True, tag="ask"):
     """A model call was proposed."""
 
     ref: int
+
+
+class SummaryRow(Row, frozen=True, tag="summary"):
+    """A model call was proposed whose answer is to stand for what was said so far."""
+
+    ref: int
+
+
+class CompactRow(Row, frozen=True, tag="compact"):
+    """The model's summary now stands for all but the last ``kept`` messages."""
+
+    text: str
+    label: Label
+    kept: int
+    usage: Usage | None
+
+
+class RestoreRow(Row, frozen=True, tag="restore"):
+    """What the last compaction took away is there again."""
 
 
 class AnswerRow(Row, frozen=True, tag="answer"):
@@ -215,7 +243,7 @@ class EndRow(Row, frozen=True, tag="end"):
     code: str
 
 
-AnyRow = FrameRow | InputRow | AskRow | AnswerRow | CallRow | ResultRow | EndRow
+AnyRow = FrameRow | InputRow | AskRow | SummaryRow | CompactRow | RestoreRow | AnswerRow | CallRow | ResultRow | EndRow
 
 _row_encoder = msgspec.json.Encoder(order="deterministic")
 _row_decoder = msgspec.json.Decoder(AnyRow)
@@ -288,6 +316,14 @@ class Say(TurnEffect, frozen=True):
     label: Label
 
 
+class Compacted(TurnEffect, frozen=True):
+    """A summary stands for ``messages`` messages, or (below 0) so many are there again; tokens are estimates."""
+
+    messages: int
+    tokens_before: int
+    tokens_after: int
+
+
 class Refused(TurnEffect, frozen=True):
     """The input was not taken; nothing changed."""
 
@@ -301,4 +337,4 @@ class Finished(TurnEffect, frozen=True):
     code: str
 
 
-AnyTurnEffect = Save | ProposeModel | ProposeTool | Withdraw | StreamText | Say | Refused | Finished
+AnyTurnEffect = Save | ProposeModel | ProposeTool | Withdraw | StreamText | Say | Compacted | Refused | Finished

@@ -16,17 +16,24 @@ from typing import assert_never
 
 import msgspec
 
-from astrid.core.conversation import AnyPart, Message, Role, Text, ToolResult, ToolUse
+from astrid.core.conversation import AnyPart, Message, Role, Text, ToolResult, ToolUse, Usage
 from astrid.core.labels import Label, join
-from astrid.core.turn_messages import AnswerRow, AnyRow, AskRow, CallRow, EndRow, FrameRow, InputRow, ResultRow, Setting
+from astrid.core.turn_entries import Entry, compacted
+from astrid.core.turn_messages import (
+    AnswerRow,
+    AnyRow,
+    AskRow,
+    CallRow,
+    CompactRow,
+    EndRow,
+    FrameRow,
+    InputRow,
+    RestoreRow,
+    ResultRow,
+    Setting,
+    SummaryRow,
+)
 from astrid.errors import InputError
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A message, and the label of each of its parts."""
-
-    message: Message
-    labels: tuple[Label, ...]
 
 
 class OpenCall(msgspec.Struct, frozen=True):
@@ -57,9 +64,10 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class Asking(msgspec.Struct, frozen=True):
-    """The model was asked."""
+    """The model was asked: for its answer, or for a summary."""
 
     ref: int
+    for_summary: bool = False
 
 
 class Calling(msgspec.Struct, frozen=True):
@@ -69,6 +77,18 @@ class Calling(msgspec.Struct, frozen=True):
 
 
 AnyPhase = Idle | Ready | Asking | Calling
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """How many tokens a vendor counted for so many characters."""
+
+    weight: int
+    tokens: int
+
+
+GUESSED = Rate(3, 1)  # until a vendor has counted
+MAX_CHARACTERS_PER_TOKEN = 16  # where a vendor counted fewer tokens, it has not counted everything
+LONG = 1_000_000
 
 
 class Turn(msgspec.Struct, kw_only=True):
@@ -84,11 +104,16 @@ class Turn(msgspec.Struct, kw_only=True):
     asked: int = 0  # model calls since the last input
     asked_in_session: int = 0
     last_ref: int = 0
+    frame_weight: int  # of what stands before the conversation in each request
+    weight: int = 0  # of the conversation
+    rate: Rate = GUESSED
+    evicted: tuple[Entry, ...] = ()  # what the first entry stands for, since the last compaction
+    since_compaction: int = LONG  # answers
 
 
 def new_turn(setting: Setting) -> Turn:
     """The state of a session in which nothing was said yet."""
-    return Turn(setting=setting, label=setting.frame_label)
+    return Turn(setting=setting, label=setting.frame_label, frame_weight=_frame_weight(setting))
 
 
 def restore(setting: Setting, rows: Iterable[AnyRow]) -> Turn:
@@ -127,19 +152,29 @@ def apply(turn: Turn, row: AnyRow) -> None:
         case FrameRow() if isinstance(phase, Idle):
             if row.setting != turn.setting:  # else it stays the one that other sessions have too
                 turn.setting = row.setting
+                turn.frame_weight = _frame_weight(row.setting)
             turn.label = join(turn.label, row.setting.frame_label)
             turn.framed = True
         case InputRow() if isinstance(phase, Idle):
-            _append(turn, "user", (Text(text=row.text),), (row.label,))
+            _append(turn, "user", (Text(text=row.text),), (row.label,), inputs=1)
             turn.number += 1
             turn.asked = 0
             turn.phase = Ready()
-        case AskRow() if isinstance(phase, Ready) and row.ref > turn.last_ref:
+        case AskRow() | SummaryRow() if isinstance(phase, Ready) and row.ref > turn.last_ref:
             turn.last_ref = row.ref
             turn.asked += 1
             turn.asked_in_session += 1
-            turn.phase = Asking(row.ref)
-        case AnswerRow() if isinstance(phase, Asking):
+            turn.phase = Asking(row.ref, for_summary=isinstance(row, SummaryRow))
+        case CompactRow() if isinstance(phase, Asking) and phase.for_summary and row.kept < len(turn.conversation):
+            _compact(turn, row)
+        case RestoreRow() if isinstance(phase, Idle) and turn.evicted:
+            turn.conversation[:1] = turn.evicted
+            turn.weight = sum(entry.weight for entry in turn.conversation)
+            turn.evicted, turn.since_compaction = (), LONG
+        case AnswerRow() if isinstance(phase, Asking) and not phase.for_summary:
+            turn.since_compaction += 1
+            if row.usage is not None:
+                turn.rate = _rate(turn.frame_weight + turn.weight, row.usage)
             uses = tuple(part for part in row.parts if isinstance(part, ToolUse))
             if row.parts:
                 _append(turn, "assistant", row.parts, (row.label,) * len(row.parts))
@@ -155,7 +190,9 @@ def apply(turn: Turn, row: AnyRow) -> None:
             _answer(turn, phase, row)
         case EndRow() if isinstance(phase, Ready | Asking):
             turn.phase = Idle()
-        case FrameRow() | InputRow() | AskRow() | AnswerRow() | CallRow() | ResultRow() | EndRow():
+        case FrameRow() | InputRow() | AskRow() | SummaryRow() | CompactRow() | RestoreRow():
+            raise _misplaced(row)
+        case AnswerRow() | CallRow() | ResultRow() | EndRow():
             raise _misplaced(row)
         case _:
             assert_never(row)
@@ -177,9 +214,32 @@ def _answer(turn: Turn, phase: Calling, row: ResultRow) -> None:
         turn.phase = after
 
 
-def _append(turn: Turn, role: Role, parts: tuple[AnyPart, ...], labels: tuple[Label, ...]) -> None:
-    turn.conversation.append(Entry(Message(role=role, parts=parts), labels))
+def _append(turn: Turn, role: Role, parts: tuple[AnyPart, ...], labels: tuple[Label, ...], *, inputs: int = 0) -> None:
+    entry = Entry(Message(role=role, parts=parts), labels, inputs)
+    turn.conversation.append(entry)
+    turn.weight += entry.weight
     turn.label = join(turn.label, *labels)
+
+
+def _compact(turn: Turn, row: CompactRow) -> None:
+    at = len(turn.conversation) - row.kept
+    turn.evicted = tuple(turn.conversation[:at])
+    turn.conversation[:at] = [compacted(turn.evicted, row.text, row.label)]
+    turn.weight = sum(entry.weight for entry in turn.conversation)
+    turn.label = join(turn.label, row.label)
+    turn.since_compaction = 0
+    turn.phase = Ready()
+
+
+def _frame_weight(setting: Setting) -> int:
+    tools = sum(len(tool.name) + len(tool.description) + len(tool.schema) for tool in setting.tools)
+    return len(setting.system) + tools
+
+
+def _rate(weight: int, usage: Usage) -> Rate:
+    """What the vendor counted, as far as it can be true: a token has at least one character, and not many."""
+    weight = max(weight, 1)
+    return Rate(weight, min(max(usage.context_tokens, weight // MAX_CHARACTERS_PER_TOKEN), weight))
 
 
 def _find(phase: Calling, call_id: str) -> int:

@@ -28,6 +28,7 @@ from astrid.core.turn_messages import (
     CallDeferred,
     CallDenied,
     CallUnknown,
+    Compacted,
     Finished,
     ModelAnswered,
     ModelFailed,
@@ -232,6 +233,8 @@ class Session(Actor):
                 self.ctx.post(self._gateway(), ReportText(text=effect.text))
             case Say():
                 self._tell.say(self._tell.message(effect.text))
+            case Compacted():
+                self._tell.say(self._tell.compacted(effect))
             case InputRefused():
                 self._tell.say(self._tell.error(effect.code, "the input was not taken"))
             case Finished():

@@ -156,6 +156,9 @@ class Catalogue:
             tools=tuple(spec.definition() for spec in specs),
             effects={spec.name: spec.effect_class for spec in specs},
             limits=limits,
+            window_tokens=brain.context_tokens,
+            compact_at_percent=self._config.context.compact_at_percent,
+            keep_recent=self._config.context.keep_recent,
         )
         # Sessions that are alike share it: the tools alone are most of what an idle session would take.
         if self._settings.get(place.identity) != made:

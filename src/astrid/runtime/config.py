@@ -117,6 +117,15 @@ class RuntimeTable(ConfigTable, frozen=True):
     idle_secs: _Positive = 300
 
 
+class ContextTable(ConfigTable, frozen=True):
+    """``[context]``: at which share of a model's window a conversation is summed up, and how many of its last messages
+    stay as they are.
+    """
+
+    compact_at_percent: Annotated[int, msgspec.Meta(ge=30, le=95)] = 85
+    keep_recent: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
+
+
 class Config(ConfigTable, frozen=True):
     """All of it."""
 
@@ -127,6 +136,7 @@ class Config(ConfigTable, frozen=True):
     budget: BudgetTable = BudgetTable()
     workspace: WorkspaceTable = WorkspaceTable()
     runtime: RuntimeTable = RuntimeTable()
+    context: ContextTable = ContextTable()
 
 
 class Loaded(msgspec.Struct, frozen=True):

@@ -128,6 +128,17 @@ class Usage(Event, frozen=True, kw_only=True, tag="usage"):
     cache_read_tokens: Safe = 0
 
 
+class ContextCompacted(Event, frozen=True, kw_only=True, tag="context_compacted"):
+    """A summary stands for the first ``messages`` messages of the conversation, or they are there again instead of
+    it.  Tokens are what the next request is estimated to take in.
+    """
+
+    messages: Safe
+    restored: bool
+    tokens_before: Safe
+    tokens_after: Safe
+
+
 class SessionSaved(Event, frozen=True, kw_only=True, tag="session_saved"):
     """Everything up to here survives a restart."""
 
@@ -169,6 +180,7 @@ AnyEvent: TypeAlias = (
     | Denied
     | Deferred
     | Usage
+    | ContextCompacted
     | SessionSaved
     | TurnComplete
     | ErrorRaised

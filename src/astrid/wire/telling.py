@@ -16,9 +16,10 @@ from astrid.core.conversation import Usage as Counted
 from astrid.core.gate_messages import Deferred as Waiting
 from astrid.core.gate_messages import Refused
 from astrid.core.ids import SessionId, show_id
-from astrid.core.turn_messages import Finished
+from astrid.core.turn_messages import Compacted, Finished
 from astrid.wire.events import (
     AnyEvent,
+    ContextCompacted,
     Deferred,
     Denied,
     ErrorRaised,
@@ -111,6 +112,17 @@ class Teller:
             output_tokens=min(counted.output_tokens, MAX_SAFE_INT),
             cache_write_tokens=min(counted.cache_write_tokens, MAX_SAFE_INT),
             cache_read_tokens=min(counted.cache_read_tokens, MAX_SAFE_INT),
+        )
+
+    def compacted(self, what: Compacted) -> AnyEvent:
+        """The conversation takes less room now, or as much as before again."""
+        return ContextCompacted(
+            session_id=self._id,
+            seq=0,
+            messages=abs(what.messages),
+            restored=what.messages < 0,
+            tokens_before=min(what.tokens_before, MAX_SAFE_INT),
+            tokens_after=min(what.tokens_after, MAX_SAFE_INT),
         )
 
     def error(self, code: str, message: str, advice: str = "") -> AnyEvent:

@@ -24,6 +24,7 @@ from astrid.wire.events import (
     AnyEvent,
     ApprovalNeeded,
     ApprovalSettled,
+    ContextCompacted,
     Deferred,
     Denied,
     ErrorRaised,
@@ -121,6 +122,10 @@ class ForPeople:
                 self._whole(f"? {event.question_id} waits for an answer")
             case ApprovalSettled():
                 self._whole(f"? {event.question_id}: {event.outcome}")
+            case ContextCompacted():
+                what = "put back" if event.restored else "summed up to make room"
+                room = f"about {event.tokens_before} tokens, now {event.tokens_after}"
+                self._whole(f"~ {counted(event.messages, 'message')} {what} ({room})")
             case ErrorRaised():
                 self._whole(f"! {event.message} [{event.code}]", event.advice)
             case _:

@@ -51,6 +51,10 @@ TEMPLATE = """\
 [workspace]
 # mode = "safe"                  # of a session that names none: safe, guided or autonomous
 
+[context]
+# compact_at_percent = 85        # of the model's window: from there on a conversation is summed up to make room
+# keep_recent = 10               # its last messages that stay as they are
+
 [runtime]
 # max_turns = 50                 # how many model calls one input may lead to
 # idle_secs = 300                # how long a session does nothing, and nobody listens to it, before it goes to sleep

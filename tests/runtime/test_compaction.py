@@ -1,0 +1,46 @@
+"""A conversation too long for its model, in the whole tree: summed up by a call like any other, and for good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trio.testing import MockClock
+
+from astrid.core.conversation import Text, ToolResult
+from astrid.core.records import Kind
+from astrid.runtime.verify import Result, Trust, verify_home
+from tests.fakes.runtime import running
+from tests.fakes.sleepers import listen, opened, sleep, talk
+
+# The model counts next to nothing, so that a token is sixteen characters, the most that is believed.
+LONG = ("\n".join("word " * 20 for _ in range(700))).encode()
+
+
+async def test_a_long_conversation_is_summed_up_in_a_call_of_its_own_and_stays_so(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    async with running(tmp_path) as runtime:
+        await opened(runtime)
+        names = ("a", "b", "c")
+        for name in names:
+            (runtime.workspace / f"{name}.txt").write_bytes(LONG + name.encode())
+        runtime.model.says = [(name, "read_file", f'{{"file_path": "{name}.txt"}}') for name in names]
+        runtime.model.says += ["all files say word", "done"]
+        events = await talk(runtime, "read all")
+        (what,) = [event for event in events if event["event"] == "context_compacted"]
+        assert not what["restored"]
+        assert what["tokens_after"] < what["tokens_before"]
+        assert [event["text"] for event in events if event["event"] == "message"] == ["done"]
+        assert events[-1]["stop_reason"] == "end_turn"
+        permits = [kind for kind, _ in runtime.records() if kind is Kind.PERMIT]
+        assert len(permits) == 5 + 3  # each time the model was asked, and each call
+        await sleep(runtime, mock_clock)
+        await listen(runtime, events[-1]["seq"])
+        await talk(runtime, "and now?")
+        parts = [part for message in runtime.model.asked[-1].messages for part in message.parts]
+        texts = [part.text for part in parts if isinstance(part, Text)]
+        assert texts[0] == "read all"
+        assert texts[1].endswith("all files say word")
+        assert texts[2:] == ["done", "and now?"]
+        assert [part.id for part in parts if isinstance(part, ToolResult)] == ["c"]  # the latest stays
+    assert verify_home(runtime.world.home.root, Trust(), is_own=True).result is Result.SOUND
