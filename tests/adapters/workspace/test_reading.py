@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from astrid.adapters.workspace.observe import MAX_FILE_BYTES
 from astrid.adapters.workspace.reading import MAX_LINE_BYTES, number_lines, split_lines
-from astrid.adapters.workspace.text import CEILING_BYTES, cut, visible
+from astrid.adapters.workspace.text import CEILING_BYTES, cut
+from astrid.core.visible import visible
 from tests.fakes.workspace_bench import Bench
 
 

@@ -12,11 +12,11 @@ from typing import Annotated, ClassVar, TypeVar
 import msgspec
 from msgspec import Meta
 
-from astrid.adapters.workspace.text import visible
 from astrid.core.call import MAX_CALL_BYTES
 from astrid.core.json_scan import scan_json
 from astrid.core.risk import EffectClass
 from astrid.core.tools import ControlKind, OutputTrust, ToolSpec
+from astrid.core.visible import visible
 from astrid.errors import WorkspaceError
 
 HOST_KIND = "workspace"

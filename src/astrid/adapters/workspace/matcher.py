@@ -21,7 +21,8 @@ import msgspec
 from astrid.adapters.workspace import grep_worker
 from astrid.adapters.workspace.handles import Root, split
 from astrid.adapters.workspace.process import FIXED_PATH, run_process
-from astrid.adapters.workspace.text import cut, visible
+from astrid.adapters.workspace.text import cut
+from astrid.core.visible import visible
 from astrid.errors import WorkspaceError
 
 MAX_MATCHES_PER_FILE = 1000

@@ -33,13 +33,13 @@ from astrid.adapters.workspace.paths import Locator, Target, check_writable
 from astrid.adapters.workspace.reading import number_lines, read_text
 from astrid.adapters.workspace.search import glob, grep
 from astrid.adapters.workspace.shell import run_line
-from astrid.adapters.workspace.text import visible
 from astrid.adapters.workspace.walk import list_directory
 from astrid.adapters.workspace.wildcard import Wildcard
 from astrid.adapters.workspace.writing import edit, write
 from astrid.core.call import Need, Pre, Preparation
 from astrid.core.risk import Risk
 from astrid.core.tokens import Permission
+from astrid.core.visible import visible
 from astrid.errors import WorkspaceError
 from astrid.ports import ToolOutcome
 

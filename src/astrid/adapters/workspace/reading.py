@@ -17,8 +17,9 @@ from typing import Self
 
 from astrid.adapters.workspace.observe import MAX_FILE_BYTES
 from astrid.adapters.workspace.paths import Target
-from astrid.adapters.workspace.text import CEILING_BYTES, cut, visible
+from astrid.adapters.workspace.text import CEILING_BYTES, cut
 from astrid.core.call import Pre
+from astrid.core.visible import visible
 from astrid.errors import Effect, WorkspaceError
 
 DEFAULT_LINES = 2000

@@ -19,9 +19,10 @@ from astrid.adapters.workspace.matcher import SEARCH_SECONDS, Line, Matcher
 from astrid.adapters.workspace.observe import MAX_FILE_BYTES
 from astrid.adapters.workspace.paths import Locator, Target
 from astrid.adapters.workspace.reading import MAX_LINE_BYTES, Telling, check_regular, is_plain
-from astrid.adapters.workspace.text import CEILING_BYTES, cut, fit, visible
+from astrid.adapters.workspace.text import CEILING_BYTES, cut, fit
 from astrid.adapters.workspace.walk import Entry, Everything, Walk, shown_path
 from astrid.adapters.workspace.wildcard import Wildcard
+from astrid.core.visible import visible
 
 MAX_GREP_FILES = 100
 BATCH_FILES = 128  # each is an open descriptor while it is searched

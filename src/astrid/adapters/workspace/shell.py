@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from astrid.adapters.workspace.process import Finished, run_process
-from astrid.adapters.workspace.text import CEILING_BYTES, clip, visible
+from astrid.adapters.workspace.text import CEILING_BYTES, clip
+from astrid.core.visible import visible
 from astrid.ports import ToolOutcome
 
 BASH = "/bin/bash"

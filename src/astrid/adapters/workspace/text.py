@@ -1,7 +1,6 @@
 """How results of tools are written: what cannot be seen is made visible, what is too long is cut and says so.  Pure.
 
-Invariants:
-  ``visible`` leaves no control, format, tag, private or unassigned character but line feed and tab.
+Invariant:
   ``clip`` returns at most ``CEILING_BYTES`` bytes and the suffix, and never half a character.
 
 Source: the first Astrid (ceiling, suffix); threat 37.
@@ -9,26 +8,10 @@ Source: the first Astrid (ceiling, suffix); threat 37.
 
 from __future__ import annotations
 
-import re
-import unicodedata
+from astrid.core.visible import visible
 
 CEILING_BYTES = 30_000
 CUT_SUFFIX = "\n\n... (output truncated — exceeded 30000 character limit)"
-
-_NOT_PLAIN = re.compile(r"[^\n\t\x20-\x7e]")
-
-
-def _show(found: re.Match[str]) -> str:
-    char = found.group()
-    category = unicodedata.category(char)
-    # Variation selectors carry bytes that nobody sees; U+FE0F alone is part of ordinary emoji.
-    selector = "\ufe00" <= char <= "\ufe0e" or "\U000e0100" <= char <= "\U000e01ef"
-    return f"\\u{{{ord(char):x}}}" if selector or category[0] == "C" or category in ("Zl", "Zp") else char
-
-
-def visible(text: str) -> str:
-    """``text`` with every character that cannot be seen written as ``\\u{hex}``; line feeds and tabs stay."""
-    return _NOT_PLAIN.sub(_show, text)
 
 
 def visible_name(name: bytes) -> str:
