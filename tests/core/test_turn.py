@@ -612,6 +612,13 @@ def test_what_untrusted_text_in_a_setting_did_to_a_session_stays_done() -> None:
     assert again.label == FROM_WEB
 
 
+def test_a_frame_that_is_not_in_view_taints_nothing() -> None:
+    session = Session()
+    session.begin()
+    again = restore(setting(frame_label=FROM_WEB), session.rows)
+    assert again == session.turn
+
+
 @pytest.mark.parametrize(
     "row",
     [

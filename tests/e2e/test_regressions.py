@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,18 @@ async def with_server(place: Place, nursery: trio.Nursery, work: Callable[[Anthr
         nursery.cancel_scope.cancel()
 
 
+def frame_in(body: Any) -> Sequence[str]:
+    """The lines of the system prompt of a request."""
+    return "\n".join(block["text"] for block in body["system"]).split("\n")
+
+
+def rest_of(body: Any) -> dict[str, Any]:
+    """A request without its system prompt."""
+    return {name: value for name, value in body.items() if name != "system"}
+
+
 @with_vendor
-async def test_nothing_that_a_repository_brings_along_is_run_obeyed_or_told_to_the_model(
+async def test_nothing_that_a_repository_brings_along_is_run_and_what_is_told_is_quoted_as_untrusted(
     place: Place, nursery: trio.Nursery
 ) -> None:
     ask = partial(place.exec, "go", "--model", MODEL, env={"ANTHROPIC_API_KEY": KEY})
@@ -118,9 +128,14 @@ async def test_nothing_that_a_repository_brings_along_is_run_obeyed_or_told_to_t
         done = ask()
         assert (done.returncode, done.stdout) == (0, "two\n"), done.stderr
         assert not mark.exists()
+        assert "`astrid instructions trust`" in done.stderr
         before, after = (one.body for one in server.seen)
-        assert "CANARY" not in json.dumps(after)
-        assert before == after  # not a byte of it reached the model
+        assert rest_of(before) == rest_of(after)  # not a byte of it reached the model but in the frame
+        told = frame_in(after)
+        heading = told.index("Files that nobody vouches for")
+        assert [line for line in told[:heading] if "CANARY" in line] == []
+        assert [line for line in told[heading:] if "CANARY" in line and not line.startswith("| ")] == []
+        assert len("\n".join(told)) < 80_000
 
     await with_server(place, nursery, work)
     starts = [body for kind, body in read_records(place.home) if kind is Kind.BOOT]

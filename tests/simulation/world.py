@@ -31,7 +31,7 @@ from astrid.runtime.desk import Desk
 from astrid.runtime.dormant import Dormitory
 from astrid.runtime.hub import Hub
 from astrid.runtime.log import read_log
-from astrid.runtime.parts import Brain, Extra, Place
+from astrid.runtime.parts import Brain, Extra, Options, Place
 from astrid.runtime.shelf import Shelf
 from astrid.runtime.wallet import HolderWallet
 from tests.fakes.home import HOLDER, RUNTIME
@@ -80,7 +80,7 @@ class SimCatalogue:
     def mode(self, name: str) -> Mode:
         return Mode(name)
 
-    def setting(self, place: Place, brain: Brain, max_asks: int) -> Setting:
+    def setting(self, place: Place, brain: Brain, options: Options, now_ns: int) -> Setting:
         limits = TurnLimits(
             asks_per_input=6, asks_per_session=14, calls_per_answer=20, side_by_side=4, argument_bytes=5_000
         )

@@ -153,7 +153,10 @@ def apply(turn: Turn, row: AnyRow) -> None:
             if row.setting != turn.setting:  # else it stays the one that other sessions have too
                 turn.setting = row.setting
                 turn.frame_weight = _frame_weight(row.setting)
-            turn.label = join(turn.label, row.setting.frame_label)
+            # Before anything was said, what the journal says is all that the model has seen, whatever a frame that is
+            # made today would hold.
+            seen = (turn.label,) if turn.conversation else ()
+            turn.label = join(*seen, row.setting.frame_label)
             turn.framed = True
         case InputRow() if isinstance(phase, Idle):
             _append(turn, "user", (Text(text=row.text),), (row.label,), inputs=1)

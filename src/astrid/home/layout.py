@@ -64,6 +64,16 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "config.toml"
 
     @property
+    def instructions(self) -> Path:
+        """What the user tells every session."""
+        return self.root / "ASTRID.md"
+
+    @property
+    def trusted(self) -> Path:
+        """The files that the user trusts, by what they hold."""
+        return self.root / "trusted"
+
+    @property
     def log(self) -> Path:
         """The log's database."""
         return self.root / "log" / "audit.db"

@@ -19,9 +19,9 @@ from astrid.adapters.llm.catalogue import Provider, resolve_model
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.core.canon import MAX_U64, Digest, Domain, digest, encode
 from astrid.core.decide import Limits
+from astrid.core.frame import compose
 from astrid.core.grants import Mode
 from astrid.core.money import Price
-from astrid.core.quoting import quote
 from astrid.core.turn_messages import Limits as TurnLimits
 from astrid.core.turn_messages import Setting
 from astrid.errors import ConfigError, InputError, WorkspaceError
@@ -29,8 +29,9 @@ from astrid.home import Home, identify_workspace, workspace_id
 from astrid.hosts.model import ModelServer
 from astrid.ports import Entropy
 from astrid.runtime.config import Config, usd
+from astrid.runtime.framing import environment_of, passages_of
 from astrid.runtime.own_code import code_folders
-from astrid.runtime.parts import Brain, Extra, Place
+from astrid.runtime.parts import Brain, Extra, Options, Place
 
 DEFAULT_AGENT = "coder"
 NO_SANDBOX = digest(Domain.TOOLDEF, encode(("tier", "none", "network", "open")))
@@ -142,16 +143,20 @@ class Catalogue:
         """What every session gets beside its workspace: nothing, but in the demo."""
         return self._extras
 
-    def setting(self, place: Place, brain: Brain, max_asks: int) -> Setting:
-        """Prompt, tools and limits of a session."""
+    def setting(self, place: Place, brain: Brain, options: Options, now_ns: int) -> Setting:
+        """Frame, tools and limits of a session that starts now."""
         specs = [
             spec for server in (place.server, *(extra.server for extra in self._extras)) for spec in server.specs()
         ]
         most = self._config.runtime.max_turns
-        limits = TurnLimits(asks_per_input=min(max_asks or most, most))
+        limits = TurnLimits(asks_per_input=min(options.max_turns or most, most))
+        _, prompt = load_agent(DEFAULT_AGENT)
+        environment = environment_of(place.root, options.mode, attended=options.interactive, now_ns=now_ns)
+        frame = compose(prompt, environment, passages_of(place.root, self._home, self._hides))
         made = Setting(
             model=brain.name,
-            system=system_prompt(load_agent(DEFAULT_AGENT), place.root),
+            system=frame.text,
+            frame_label=frame.label,
             max_tokens=self._config.model.max_tokens,
             tools=tuple(spec.definition() for spec in specs),
             effects={spec.name: spec.effect_class for spec in specs},
@@ -203,11 +208,3 @@ def actors_folder() -> Path:
     """Where the built-in definitions are: beside the package in a checkout, under ``share`` when installed."""
     checkout = Path(__file__).resolve().parents[3] / "actors"
     return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "astrid" / "actors"
-
-
-def system_prompt(agent: tuple[AgentDefinition, str], root: str) -> str:
-    """The definition's prompt and the facts of the environment."""
-    _, prompt = agent
-    # Quoted: whoever names a folder must not speak with the voice of this text.
-    where = quote(os.fsencode(root))
-    return f"{prompt.rstrip()}\n\nWorkspace: {where}\nPlatform: {sys.platform}\n"

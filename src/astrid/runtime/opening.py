@@ -16,7 +16,7 @@ from astrid.core.facts import Facts
 from astrid.core.ids import SessionId, session_id
 from astrid.core.keys import SigningKey
 from astrid.core.tokens import Token
-from astrid.core.turn_messages import decode_row
+from astrid.core.turn_messages import Setting, decode_row
 from astrid.core.turn_state import Idle, restore
 from astrid.errors import InputError, TokenError
 from astrid.hosts.session import RANK as SESSION_RANK
@@ -93,7 +93,8 @@ class Opener:
         )
         session = session_id(self._entropy.random_bytes(16), scripted=brain.scripted)
         key = SigningKey.from_seed(self._entropy.random_bytes(32)).public
-        live, register = await self._start(place, brain, self._shared(place, options), session, key, None, ctx)
+        setting = self._catalogue.setting(place, brain, options, self._clock.now_ns())
+        live, register = await self._start(place, brain, self._shared(place, options), setting, session, key, None, ctx)
         return live, msgspec.structs.replace(register, id=number)
 
     async def wake(
@@ -118,14 +119,14 @@ class Opener:
                 where=options.workspace,
                 advice="put it back, or start another session",
             )
-        setting = self._catalogue.setting(place, brain, options.max_turns)
+        setting = self._catalogue.setting(place, brain, options, self._clock.now_ns())
         turn = restore(setting, map(decode_row, recalled.rows))
         if not isinstance(turn.phase, Idle):
             raise InputError(
                 "session.unfinished", "the session's journal shows a turn that did not end", advice="start another one"
             )
         past = Past(turn, len(recalled.rows), recalled.answers)
-        live, register = await self._start(place, brain, options, session, recalled.key, past, ctx)
+        live, register = await self._start(place, brain, options, setting, session, recalled.key, past, ctx)
         live.created_ns, live.first = numbers.created_ns, numbers.first
         live.turns, live.deferred = numbers.turns, numbers.deferred
         return live, msgspec.structs.replace(register, wakes=True)
@@ -135,6 +136,7 @@ class Opener:
         place: Place,
         brain: Brain,
         options: Options,
+        setting: Setting,
         session: SessionId,
         key: bytes,
         past: Past | None,
@@ -143,7 +145,6 @@ class Opener:
         mode, limits = self._catalogue.mode(options.mode), self._catalogue.limits(options.budget_micros)
         base, grants = self._shelf().for_mode(self._live(place), mode, place.root)
         first = self._wallet.pass_on(base, grants, holder=key, session=session, purse_micros=limits.session_micros)
-        setting = self._catalogue.setting(place, brain, options.max_turns)
         await self._up(f"workspace-{place.identity.hex()}", place.toolbox, place.server, ctx)
         for extra in self._catalogue.extras():
             await self._up(extra.name, extra.toolbox, extra.server, ctx)

@@ -49,6 +49,18 @@ class Brain(msgspec.Struct, frozen=True):
     context_tokens: int
 
 
+class Options(msgspec.Struct, frozen=True):
+    """How a session was opened.  ``model`` is what was asked for, ``name`` what it is called."""
+
+    workspace: str
+    mode: str
+    model: str
+    name: str
+    budget_micros: int
+    max_turns: int
+    interactive: bool
+
+
 class Catalogue(Protocol):
     """What sessions are made of."""
 
@@ -68,25 +80,13 @@ class Catalogue(Protocol):
         """The mode by its name; empty for the configured one."""
         ...
 
-    def setting(self, place: Place, brain: Brain, max_asks: int) -> Setting:
-        """Prompt, tools and limits of a session."""
+    def setting(self, place: Place, brain: Brain, options: Options, now_ns: int) -> Setting:
+        """Frame, tools and limits of a session that starts now."""
         ...
 
     def limits(self, budget_micros: int) -> Limits:
         """The caps of a session; 0 for the configured ones."""
         ...
-
-
-class Options(msgspec.Struct, frozen=True):
-    """How a session was opened.  ``model`` is what was asked for, ``name`` what it is called."""
-
-    workspace: str
-    mode: str
-    model: str
-    name: str
-    budget_micros: int
-    max_turns: int
-    interactive: bool
 
 
 class Stage(enum.Enum):

@@ -26,6 +26,7 @@ from astrid.core.tokens import UNLIMITED_MICROS, Assurance
 from astrid.errors import AstridError, ConfigError, InputError
 from astrid.frontends.answering import answer_question
 from astrid.frontends.cli import DENIED, DONE, FAILED, INTERRUPTED
+from astrid.frontends.cli.instructions import advise_trust
 from astrid.frontends.cli.interrupts import Interrupts
 from astrid.frontends.cli.show import ForPeople, ForPrograms, Show, Tally
 from astrid.frontends.client import Client, connect, run_client
@@ -232,6 +233,8 @@ class Run:
         for token in self._job.tokens:
             await client.call("tokensAdd", p.TokensAdd(token=token, source="file"))
         mode = self._job.mode or Mode(client.welcome.session_mode)
+        if advice := advise_trust(self._home, self._job.workspace):
+            self._show.note(advice)
         session = (await self._open(client, mode)).session_id
         await client.subscribe(session, interactive=self._job.asks)
         await client.call("sendInput", await self._input(client, session))
