@@ -50,6 +50,23 @@ def test_what_is_reserved_is_not_free() -> None:
     assert ledger.shortage(charge(4, {SESSION: 10})) is None
 
 
+@pytest.mark.parametrize(
+    ("before", "spent", "filled"),
+    [(0, 7, False), (0, 8, True), (7, 0, False), (7, 1, True), (8, 1, False), (9, 5, False)],
+)
+def test_a_purse_fills_up_to_the_mark_by_the_amount_that_reaches_it_and_no_other(
+    before: int, spent: int, filled: bool
+) -> None:
+    ledger = Ledger()
+    ledger.purses[SESSION] = Purse(before, 10)
+    made = charge(10, {SESSION: 10})
+    assert bool(ledger.filled(made, spent, 80)) is filled
+
+
+def test_a_purse_that_holds_nothing_is_never_filled() -> None:
+    assert not Ledger().filled(charge(0, {SESSION: 0}), 0, 80)
+
+
 def test_settling_below_the_reservation_frees_the_rest() -> None:
     ledger = Ledger()
     taken = charge(6, {SESSION: 10})

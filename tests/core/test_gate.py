@@ -15,7 +15,7 @@ from astrid.core.call import Need, decode_call
 from astrid.core.canon import MAX_U64
 from astrid.core.decide import Limits
 from astrid.core.gate import MAX_PENDING_PER_PRINCIPAL, MAX_RESULT_BYTES, MAX_TOKENS_PER_PROPOSAL
-from astrid.core.gate_messages import Executed, Prepared, Record, Send
+from astrid.core.gate_messages import Booked, Executed, Prepared, PurseLine, Record, Send
 from astrid.core.gate_state import Stage
 from astrid.core.question import decode_question
 from astrid.core.records import Kind, is_sealed
@@ -28,6 +28,7 @@ from tests.fakes.gate_bench import (
     MODEL,
     PARENT,
     READ,
+    RICH,
     SECOND,
     STANDING,
     STRANGER,
@@ -71,7 +72,14 @@ def test_a_call_is_looked_at_permitted_recorded_run_settled_and_answered_in_this
     assert (outcome.ref, outcome.permit_seq, outcome.spent, outcome.effect) == (1, 1, 5, "done")
     assert bench.facts.ledger.purses[b"session" + SESSION] == Purse(5, 0)
     assert bench.answer == Outcome(
-        proposal=1, content=b"ok", is_error=False, effect="done", unknown=False, first_party=False, permit_seq=1
+        proposal=1,
+        content=b"ok",
+        is_error=False,
+        effect="done",
+        unknown=False,
+        first_party=False,
+        permit_seq=1,
+        booked=Booked(session=PurseLine("session", b"", 5, 0, RICH.session_micros), filled=()),
     )
     assert not bench.gate.pending
     assert record is not None
@@ -234,6 +242,38 @@ def test_a_call_given_up_while_it_ran_is_withdrawn_and_still_settled(end: str) -
     assert [one.spent for one in bench.records(Kind.OUTCOME)] == [3]
     assert not bench.answers()
     assert not bench.gate.pending
+
+
+def test_what_a_call_cost_that_was_given_up_is_told_when_that_is_durable() -> None:
+    bench = Bench()
+    bench.propose()
+    bench.prepared(made=preparation(max_micros=3))
+    bench.sync()
+    ref = bench.ref
+    bench.cancel(bench.proposals)
+    bench.executed(ref, effect="maybe", spent_micros=4)
+    assert not bench.sent(Booked)
+    bench.sync()
+    assert [told.session.spent for told in bench.sent(Booked)] == [4]
+
+
+def test_a_call_that_is_free_tells_nothing_of_money() -> None:
+    bench = Bench()
+    bench.at(Stage.RUNNING)
+    bench.executed(bench.ref)
+    assert bench.answer.booked is None
+
+
+def test_the_call_that_fills_a_purse_up_to_the_mark_says_so_and_none_after_it() -> None:
+    bench = Bench(limits=Limits(100, 100, 1000, warn_at_percent=50))
+    told: list[list[str]] = []
+    for _ in range(3):
+        bench.propose()
+        bench.prepared(made=preparation(max_micros=30))
+        bench.sync()
+        bench.executed(spent_micros=30)
+        told.append([purse.what for purse in bench.answers()[-1].booked.filled])
+    assert told == [[], ["session"], []]
 
 
 @pytest.mark.parametrize("end", ["cancelled", "principal gone"])

@@ -24,7 +24,17 @@ from astrid.core.conversation import (
     encode_event,
 )
 from astrid.core.conversation import Done as End
-from astrid.core.gate_messages import Approved, Cancel, Deferred, Minted, Outcome, Propose, Refused
+from astrid.core.gate_messages import (
+    Approved,
+    Booked,
+    Cancel,
+    Deferred,
+    Minted,
+    Outcome,
+    Propose,
+    PurseLine,
+    Refused,
+)
 from astrid.core.ids import SessionId, show_id
 from astrid.core.labels import Integrity
 from astrid.core.risk import EffectClass
@@ -234,6 +244,40 @@ async def test_a_whole_turn_is_told_in_order(autojump_clock: MockClock) -> None:
         assert (start["id"], start["name"], start["args"]) == ("t1", "edit", '{"a": 1 }')
         assert (result["id"], result["result"], result["is_error"]) == ("t1", "the result", False)
         assert (complete["turn"], complete["stop_reason"]) == (1, "end_turn")
+
+
+BOOKED = Booked(session=PurseLine("session", b"", 9, 1, 10), filled=(PurseLine("token", b"B" * 32, 9, 1, 2**64),))
+
+
+async def test_what_a_call_cost_is_told_when_the_call_is_and_not_before(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.hear()
+        await bench.say(use(1))
+        await bench.tell(bench.outcome(bench.proposed("edit")[0].proposal, booked=BOOKED))
+        assert "budget" not in bench.names()
+        await bench.durable()
+        assert bench.names()[-3:] == ["tool_call_result", "budget", "budget_warning"]
+        _, money, warning = bench.events()[-3:]
+        assert (money["spent_micros"], money["reserved_micros"], money["cap_micros"]) == ("9", "1", "10")
+        assert (warning["purse"], warning["token_id"]) == ("token", "token:" + "42" * 32)
+        assert warning["cap_micros"] == str(2**64 - 1)
+
+
+@pytest.mark.parametrize("ends", ["unknown", "failed", "withdrawn"])
+async def test_what_a_call_cost_is_told_however_it_ended(autojump_clock: MockClock, ends: str) -> None:
+    async with running() as bench:
+        await bench.hear()
+        asked = bench.proposed("model")[0].proposal
+        if ends == "withdrawn":
+            bench.gateway.ctx.post(bench.ref, StopTurn())
+            await settle()
+            bench.gate.ctx.post(bench.ref, BOOKED)
+            await settle()
+        else:
+            failed = bench.outcome(asked, b"model.x: no", is_error=True, unknown=ends == "unknown", booked=BOOKED)
+            await bench.tell(failed)
+        await bench.durable()
+        assert [name for name in bench.names() if name.startswith("budget")] == ["budget", "budget_warning"]
 
 
 async def test_turns_are_counted_as_they_are_taken(autojump_clock: MockClock) -> None:

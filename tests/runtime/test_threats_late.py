@@ -250,8 +250,8 @@ async def test_an_overrun_of_ten_times_freezes_the_session_for_what_comes_after(
 async def test_booking_no_more_than_was_reserved_would_hide_the_overrun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = gate._true_cost
-    monkeypatch.setattr(gate, "_true_cost", lambda call, message: min(original(call, message), call.max_micros))
+    original = gate.true_cost
+    monkeypatch.setattr(gate, "true_cost", lambda call, message: min(original(call, message), call.max_micros))
     async with with_model(tmp_path, monkeypatch, Dear(Usage(input_tokens=0, output_tokens=0))) as runtime:
         monkeypatch.setattr(ModelServer, "_bill", lambda self, call, usage: 10**14)
         for _ in range(2):

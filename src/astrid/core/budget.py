@@ -120,6 +120,15 @@ class Ledger:
             purse = self.purses.get(cap.key, EMPTY)
             self.purses[cap.key] = Purse(purse.spent, purse.reserved + charge.micros)
 
+    def filled(self, charge: Charge, spent_micros: int, percent: int) -> list[Cap]:
+        """The caps of which settling ``charge`` at ``spent_micros`` makes ``percent`` spent that was not before."""
+        return [
+            cap
+            for cap in charge.caps
+            if (spent := self.purses.get(cap.key, EMPTY).spent) * 100 < cap.limit * percent
+            and (spent + spent_micros) * 100 >= cap.limit * percent
+        ]
+
     def settle(self, charge: Charge, spent_micros: int) -> bool:
         """Replace the reservation of ``charge`` by what was really spent.  Whether every purse still holds.
 

@@ -76,11 +76,12 @@ _NO_TOKEN = Refusal("token.none", "no token covers this call")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The caps around every call of a session, in micro-dollars."""
+    """The caps around every call of a session, in micro-dollars, and how full a purse is when people are told."""
 
     per_action_micros: int
     session_micros: int
     workspace_micros: int
+    warn_at_percent: int = 80
 
 
 class Circumstances(msgspec.Struct, frozen=True):

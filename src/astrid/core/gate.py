@@ -26,8 +26,6 @@ from typing import assert_never
 import msgspec
 
 from astrid.core import gate_records as records
-from astrid.core.call import Call
-from astrid.core.canon import MAX_U64
 from astrid.core.decide import Denied
 from astrid.core.facts import LOG_BYTES_PER_SESSION, Facts, Tool
 from astrid.core.gate_decide import Granted, Question, Rejected, consider, stale
@@ -57,6 +55,7 @@ from astrid.core.gate_messages import (
     Unprepared,
     Withdraw,
 )
+from astrid.core.gate_money import book, true_cost
 from astrid.core.gate_state import Pending, Salts, Stage, TokenCache
 from astrid.core.records import DeferredRecord, entry
 from astrid.errors import Effect as WorldEffect
@@ -182,7 +181,7 @@ class Gate:
         pending = self._at(message.ref, _RUNNING, host=sender)
         if pending is None or pending.permit_seq != message.permit_seq:
             return []
-        spent, content, is_error = _true_cost(pending.permit.call, message), message.content, message.is_error
+        spent, content, is_error = true_cost(pending.permit.call, message), message.content, message.is_error
         if len(content) > MAX_RESULT_BYTES:
             # SAFETY: the log's writer could not store any length, and would end with it.
             content, is_error = _TOO_LONG, True
@@ -210,14 +209,17 @@ class Gate:
         later permit.
         """
         permit = pending.permit
-        session = permit.call.session
-        sound = self.facts.ledger.settle(permit.charge, spent_micros)
+        session, principal = permit.call.session, self.facts.principals.get(pending.sender)
+        warn_at = 0 if principal is None else principal.limits.warn_at_percent
+        sound, booked = book(self.facts.ledger, permit.charge, spent_micros, warn_at_percent=warn_at)
         end = records.End(effect, is_error, unknown, spent_micros, sound, pending.permit_seq, content)
         made = records.settled(pending.ref, session, end, self._salts.take())
         self._drop(pending)
-        if pending.sender in self.facts.principals:
+        if principal is not None:
             self.facts.quota.wrote(session, records.size_of(made))
         if pending.cancelled:
+            if booked is not None:  # nobody waits for how it ended; what it cost is told all the same
+                self._denials.hold(pending.ref, session, Send(pending.sender, booked))
             return [Record(made)]
         if refused is not None:
             return [Record(made), refusal(pending.sender, pending.proposal, refused)]
@@ -229,6 +231,7 @@ class Gate:
             unknown=unknown,
             first_party=bool(pending.tool.spec.output_trust),
             permit_seq=pending.permit_seq,
+            booked=booked,
         )
         return [Record(made), Send(pending.sender, outcome, answers=True)]
 
@@ -382,13 +385,3 @@ class Gate:
         ref = self._next_ref
         self._next_ref += 1
         return ref
-
-
-def _true_cost(call: Call, message: Executed) -> int:
-    """What a call is booked at: at least what was reserved, unless nothing happened.
-
-    A callee's own figure only counts upward.  A model's is the exception: its host computes it from a complete bill.
-    """
-    billed = call.host_kind == "model" and message.effect == "done"
-    least = 0 if billed or message.effect == "none" else call.max_micros
-    return min(max(message.spent_micros, least), MAX_U64)

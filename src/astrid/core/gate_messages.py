@@ -144,8 +144,29 @@ class Leave(GateMessage, frozen=True):
     ref: int
 
 
+class PurseLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A purse in micro-dollars, as people are told of it: that of the session, the workspace, or of a token's block."""
+
+    what: str
+    block: bytes
+    spent: int
+    reserved: int
+    limit: int
+
+
+class Booked(GateMessage, frozen=True):
+    """To the principal: what its session has spent now that a call was settled, and the purses that this call filled up
+    to the mark at which people are warned.
+    """
+
+    session: PurseLine
+    filled: tuple[PurseLine, ...]
+
+
 class Outcome(GateMessage, frozen=True):
-    """To the principal: the call ran.  ``permit_seq`` is where its output came into the log (its origin)."""
+    """To the principal: the call ran.  ``permit_seq`` is where its output came into the log (its origin); ``booked`` is
+    there where money moved.
+    """
 
     proposal: int
     content: bytes
@@ -154,6 +175,7 @@ class Outcome(GateMessage, frozen=True):
     unknown: bool  # cut off: neither done nor failed
     first_party: bool
     permit_seq: int
+    booked: Booked | None = None
 
 
 class Refused(GateMessage, frozen=True):
@@ -196,7 +218,7 @@ class Streamed(GateMessage, frozen=True):
     chunk: bytes
 
 
-ToPrincipal = Outcome | Refused | Deferred | Approved | Minted | Streamed
+ToPrincipal = Outcome | Booked | Refused | Deferred | Approved | Minted | Streamed
 ToHost = Prepare | Execute | Withdraw
 ToApprovals = Ask | Leave
 

@@ -23,6 +23,7 @@ from astrid.core.facts import Facts, Principal
 from astrid.core.gate import Gate
 from astrid.core.gate_messages import (
     Answered,
+    Booked,
     Cancel,
     Effect,
     Execute,
@@ -244,7 +245,7 @@ class Interceptor(Actor):
                 self._send_host(effect.to, message)
             case Streamed():
                 self._post(effect.to, StreamedText(proposal=message.proposal, chunk=message.chunk))
-            case Minted():
+            case Minted() | Booked():
                 self._post(effect.to, message)
             case _:
                 to = self._senders.get(effect.to)

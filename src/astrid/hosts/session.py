@@ -9,14 +9,14 @@ Source: architecture 2, 5; threats 1, 9, 28, 36, 40.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import msgspec
 
 from astrid.core.conversation import Done as StreamDone
 from astrid.core.conversation import Usage, decode_answer, decode_event, encode_request
-from astrid.core.gate_messages import Approved, Cancel, Deferred, Minted, Outcome, Propose, Refused
+from astrid.core.gate_messages import Approved, Booked, Cancel, Deferred, Minted, Outcome, Propose, Refused
 from astrid.core.ids import QuestionId, SessionId
 from astrid.core.labels import Integrity, Label
 from astrid.core.records import JournalRow
@@ -154,6 +154,8 @@ class Session(Actor):
                 self._deferred(message)
             case Approved() if gate:
                 self._approved(message)
+            case Booked() if gate:
+                self._say(self._tell.booked(message))
             case Minted() if gate:
                 self._keep(message.token)
             case StreamedText() if gate:
@@ -210,8 +212,7 @@ class Session(Actor):
             self._rows += len(rows)
             number = self._take_number()
             self._save(SaveRows(id=-number, rows=rows), number)
-        for event in said:
-            self._tell.say(event)
+        self._say(said)
         for effect in effects:
             if not isinstance(effect, Save):
                 self._act(effect)
@@ -238,8 +239,11 @@ class Session(Actor):
             case InputRefused():
                 self._tell.say(self._tell.error(effect.code, "the input was not taken"))
             case Finished():
-                for event in self._tell.finished(effect, self._turns):
-                    self._tell.say(event)
+                self._say(self._tell.finished(effect, self._turns))
+
+    def _say(self, events: Iterable[AnyEvent]) -> None:
+        for event in events:
+            self._tell.say(event)
 
     # --- proposals
 
@@ -264,12 +268,13 @@ class Session(Actor):
 
     def _outcome(self, message: Outcome) -> None:
         started = self._started.pop(message.proposal, None)
-        if started is None:
-            return
-        if started.is_model:
-            self._model_outcome(message)
+        booked = self._tell.booked(message.booked)
+        if started is None:  # it was given up when its end was on the way already
+            self._say(booked)
+        elif started.is_model:
+            self._model_outcome(message, booked)
         elif message.unknown:
-            self._step(CallUnknown(ref=message.proposal))
+            self._step(CallUnknown(ref=message.proposal), *booked)
         else:
             integrity = Integrity.TOOL if message.first_party else Integrity.UNTRUSTED
             answered = ToolAnswered(
@@ -279,11 +284,11 @@ class Session(Actor):
                 label=Label(integrity, (message.permit_seq,)),
             )
             said = self._tell.result(started.tool_use_id, message.content, is_error=message.is_error)
-            self._step(answered, said)
+            self._step(answered, said, *booked)
 
-    def _model_outcome(self, message: Outcome) -> None:
+    def _model_outcome(self, message: Outcome, booked: list[AnyEvent]) -> None:
         if message.is_error or message.unknown:
-            self._step(ModelFailed(ref=message.proposal, code=_code(message.content)))
+            self._step(ModelFailed(ref=message.proposal, code=_code(message.content)), *booked)
             return
         events = decode_answer(message.content)
         end = events[-1]
@@ -293,7 +298,7 @@ class Session(Actor):
         answered = ModelAnswered(
             ref=message.proposal, parts=answer_parts(events), stop_reason=end.stop_reason, usage=usage
         )
-        self._step(answered, *([] if usage is None else [self._tell.usage(usage)]))
+        self._step(answered, *([] if usage is None else [self._tell.usage(usage)]), *booked)
 
     def _refused(self, message: Refused) -> None:
         started = self._started.pop(message.proposal, None)

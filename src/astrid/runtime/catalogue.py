@@ -177,7 +177,7 @@ class Catalogue:
         if budget_micros:
             session = min(session, budget_micros)
         action = min(usd(budget.per_action_max_usd, 0), session)
-        return Limits(action, session, usd(budget.workspace_max_usd, MAX_U64))
+        return Limits(action, session, usd(budget.workspace_max_usd, MAX_U64), budget.warn_at_percent)
 
 
 def load_agent(name: str) -> tuple[AgentDefinition, str]:

@@ -95,11 +95,14 @@ class SecurityTable(ConfigTable, frozen=True):
 
 
 class BudgetTable(ConfigTable, frozen=True):
-    """``[budget]``, in dollars.  ``workspace_max_usd`` empty: no cap over all sessions of a workspace."""
+    """``[budget]``, in dollars.  ``workspace_max_usd`` empty: no cap over all sessions of a workspace.  When so much of
+    a purse is spent, ``warn_at_percent``, its session says so.
+    """
 
     session_max_usd: Usd = "100.00"
     per_action_max_usd: Usd = "10.00"
     workspace_max_usd: Usd = ""
+    warn_at_percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = 80
 
 
 class WorkspaceTable(ConfigTable, frozen=True):

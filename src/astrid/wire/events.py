@@ -27,7 +27,7 @@ from msgspec import Meta
 from astrid.core.json_scan import scan_json
 from astrid.errors import CanonError, RemoteProtocolError
 from astrid.wire import typed
-from astrid.wire.fields import CodeText, Line, Name, QuestionText, Safe, SessionText, Wire
+from astrid.wire.fields import CodeText, Line, Name, QuestionText, Safe, SessionText, TokenText, U64Text, Wire
 
 MAX_EVENT_BYTES = 1024 * 1024
 
@@ -139,6 +139,23 @@ class ContextCompacted(Event, frozen=True, kw_only=True, tag="context_compacted"
     tokens_after: Safe
 
 
+class Budget(Event, frozen=True, kw_only=True, tag="budget"):
+    """A call was settled: what the session has spent, what its running calls may cost yet, and its cap."""
+
+    spent_micros: U64Text
+    reserved_micros: U64Text
+    cap_micros: U64Text
+
+
+class BudgetWarning(Event, frozen=True, kw_only=True, tag="budget_warning"):
+    """A purse that the session draws on has filled up to the configured mark.  It is said once of each."""
+
+    purse: Literal["session", "workspace", "token"]
+    token_id: TokenText | None = None
+    spent_micros: U64Text
+    cap_micros: U64Text
+
+
 class SessionSaved(Event, frozen=True, kw_only=True, tag="session_saved"):
     """Everything up to here survives a restart."""
 
@@ -181,6 +198,8 @@ AnyEvent: TypeAlias = (
     | Deferred
     | Usage
     | ContextCompacted
+    | Budget
+    | BudgetWarning
     | SessionSaved
     | TurnComplete
     | ErrorRaised

@@ -11,14 +11,18 @@ Source: architecture 5 ("what leaves the runtime waits for the durable watermark
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, cast
 
+from astrid.core.canon import MAX_U64
 from astrid.core.conversation import Usage as Counted
+from astrid.core.gate_messages import Booked, PurseLine, Refused
 from astrid.core.gate_messages import Deferred as Waiting
-from astrid.core.gate_messages import Refused
 from astrid.core.ids import SessionId, show_id
 from astrid.core.turn_messages import Compacted, Finished
 from astrid.wire.events import (
     AnyEvent,
+    Budget,
+    BudgetWarning,
     ContextCompacted,
     Deferred,
     Denied,
@@ -125,6 +129,31 @@ class Teller:
             tokens_after=min(what.tokens_after, MAX_SAFE_INT),
         )
 
+    def booked(self, told: Booked | None) -> list[AnyEvent]:
+        """What a settled call did to the purses."""
+        if told is None:
+            return []
+        return [
+            Budget(
+                session_id=self._id,
+                seq=0,
+                spent_micros=micros(told.session.spent),
+                reserved_micros=micros(told.session.reserved),
+                cap_micros=micros(told.session.limit),
+            ),
+            *map(self._filled, told.filled),
+        ]
+
+    def _filled(self, purse: PurseLine) -> AnyEvent:
+        return BudgetWarning(
+            session_id=self._id,
+            seq=0,
+            purse=cast('Literal["session", "workspace", "token"]', purse.what),
+            token_id=show_id("token", purse.block) if purse.block else None,
+            spent_micros=micros(purse.spent),
+            cap_micros=micros(purse.limit),
+        )
+
     def error(self, code: str, message: str, advice: str = "") -> AnyEvent:
         """Something failed that is not a denial.  Constant texts only: it leaves at once."""
         return ErrorRaised(session_id=self._id, seq=0, code=code, message=line(message), advice=line(advice))
@@ -148,6 +177,11 @@ def fitting(text: str) -> str:
 def line(text: str) -> str:
     """``text`` as a field of one line takes it."""
     return text.encode("utf-8", "replace").decode()[:MAX_LINE]
+
+
+def micros(amount: int) -> str:
+    """An amount as a field for money takes it."""
+    return str(min(amount, MAX_U64))
 
 
 def name(text: str) -> str:

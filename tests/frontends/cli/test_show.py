@@ -51,6 +51,25 @@ def test_the_answer_is_printed_whole_whatever_of_it_streamed_in(events: list[e.A
     assert shown(*events) == (expected, "")
 
 
+@pytest.mark.parametrize(
+    ("purse", "cap", "said"),
+    [
+        ("session", "1000000", "! 83% of the session budget is spent: $0.83 of $1.00\n"),
+        ("token", "0", "! the budget of token:" + "a" * 64 + " is spent: $0.83 of $0.00\n"),
+    ],
+)
+def test_a_person_is_told_how_full_a_purse_is(purse: str, cap: str, said: str) -> None:
+    event = e.BudgetWarning(
+        session_id=ID,
+        seq=1,
+        purse=purse,  # type: ignore[arg-type]
+        token_id="token:" + "a" * 64 if purse == "token" else None,
+        spent_micros="830000",
+        cap_micros=cap,
+    )
+    assert shown(event) == ("", said)
+
+
 class Screen(io.StringIO):
     """A terminal."""
 

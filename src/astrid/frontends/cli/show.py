@@ -24,6 +24,7 @@ from astrid.wire.events import (
     AnyEvent,
     ApprovalNeeded,
     ApprovalSettled,
+    BudgetWarning,
     ContextCompacted,
     Deferred,
     Denied,
@@ -126,6 +127,8 @@ class ForPeople:
                 what = "put back" if event.restored else "summed up to make room"
                 room = f"about {event.tokens_before} tokens, now {event.tokens_after}"
                 self._whole(f"~ {counted(event.messages, 'message')} {what} ({room})")
+            case BudgetWarning():
+                self._whole(budget_warning(event))
             case ErrorRaised():
                 self._whole(f"! {event.message} [{event.code}]", event.advice)
             case _:
@@ -174,6 +177,14 @@ class ForPeople:
 
     def _whole(self, text: str, advice: str = "") -> None:
         self._tell(f"{plain(text)}{f'; {plain(advice)}' if advice else ''}")
+
+
+def budget_warning(event: BudgetWarning) -> str:
+    """How full a purse is."""
+    spent, cap = int(event.spent_micros), int(event.cap_micros)
+    whose = f"budget of {event.token_id}" if event.token_id else f"{event.purse} budget"
+    share = f"{spent * 100 // cap}% of the" if cap else "the"
+    return f"! {share} {whose} is spent: {format_usd(Micros(spent))} of {format_usd(Micros(cap))}"
 
 
 class ForPrograms:

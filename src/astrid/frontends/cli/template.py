@@ -31,6 +31,7 @@ TEMPLATE = """\
 # session_max_usd = "100.00"
 # per_action_max_usd = "10.00"
 # workspace_max_usd = ""         # over all sessions of a workspace; empty: no cap
+# warn_at_percent = 80           # tell when so much of a purse is spent
 
 [security]
 # approval_timeout_secs = 300    # how long a session waits for you before it goes on without
