@@ -346,6 +346,26 @@ class TestLog:
             missing = p.AuditExplain(id=show_id("token", token.id))
             assert await code_of(client, "auditExplain", missing) == "audit.unknown-id"
 
+    async def test_what_a_session_cost_is_told_while_it_is_there_and_after_its_end(self, tmp_path: Path) -> None:
+        async with served(tmp_path) as (daemon, client):
+            await granted(daemon, client)
+            priced = {"model": {"name": "m", "price": {"input_usd_per_million": "1", "output_usd_per_million": "1"}}}
+            info = await opened(daemon, client, priced, {"text": "done"}, budget_micros="1000000")
+            await client.subscribe(info.session_id)
+            await client.call("sendInput", p.SendInput(session_id=info.session_id, turn=1, input="go"))
+            await until(client, info.session_id, e.TurnComplete)
+            asked = p.OfSession(session_id=info.session_id)
+            there = cast("r.SessionCost", await client.call("sessionCost", asked))
+            [model] = there.models
+            assert (model.calls, model.uncounted, model.output_tokens > 0) == (1, 0, True)
+            assert int(there.spent_micros) == int(model.spent_micros) > 0
+            assert (there.cap_micros, there.reserved_micros, there.unknown_calls) == ("1000000", "0", 0)
+            await client.call("endSession", asked)
+            await until(client, info.session_id, e.SessionEnded)
+            over = cast("r.SessionCost", await client.call("sessionCost", asked))
+            assert (over.models, over.cap_micros) == (there.models, None)
+            assert await code_of(client, "sessionCost", p.OfSession(session_id=NOWHERE)) == "audit.unknown-id"
+
     async def test_checkpoints_only_grow_and_are_consistent(self, tmp_path: Path) -> None:
         async with served(tmp_path) as (daemon, client):
             install = load_install(daemon.home)

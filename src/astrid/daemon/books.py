@@ -22,10 +22,11 @@ from astrid.core.canon import MAX_U64, Signed
 from astrid.core.chain import Frame, decode_body, decode_frame
 from astrid.core.checkpoint import parse_note_body
 from astrid.core.gate_records import told_of
-from astrid.core.ids import parse_id
+from astrid.core.ids import parse_id, show_id
 from astrid.core.merkle import Hash
 from astrid.core.note import parse_note
 from astrid.core.records import DeniedRecord, Kind, Sealed, is_sealed
+from astrid.daemon.costing import Costs
 from astrid.daemon.explaining import explain, mentions
 from astrid.daemon.summaries import kind_name, summarize, tool_of
 from astrid.errors import InputError
@@ -181,6 +182,21 @@ class Books:
             lines = [f"{seen} records mention it; the first and the last {len(found) - 1} are these", *lines]
         return r.Explanation(lines=tuple(lines), records=tuple(summarize(frame) for frame, _ in found))
 
+    async def cost(self, session: bytes, cap_micros: int | None) -> r.SessionCost:
+        """What a session cost; ``cap_micros`` is its cap, where that is known.
+
+        Raises:
+            InputError: the log does not mention it.
+        """
+        costs, first = Costs(session), 1
+        while last := await self.read(lambda reader, first=first: _count_costs(reader, costs, session, first)):
+            first = last + 1
+            await trio.lowlevel.checkpoint()
+        if not costs.found:
+            name = show_id("session", session)
+            raise InputError("audit.unknown-id", f"the log does not mention `{name}`", advice="see `astrid audit list`")
+        return costs.answer(cap_micros)
+
     def _count(self, frame: Frame, size_bytes: int) -> None:
         self._counted = frame.seq
         self._kinds[frame.kind] += 1
@@ -191,6 +207,14 @@ class Books:
 
 def _frames(reader: LogReader, first: int) -> list[Frame]:
     return [decode_frame(raw) for raw in reader.frames(first, PAGE)]
+
+
+def _count_costs(reader: LogReader, costs: Costs, session: bytes, first: int) -> int:
+    """Count a page of a session's records; the number of its last one, 0 where there is none."""
+    frames = [decode_frame(raw) for raw in reader.frames_of(session, first, PAGE)]
+    for frame in frames:
+        costs.take(frame, decode_body(frame), reader.payload)
+    return frames[-1].seq if frames else 0
 
 
 def _raw(reader: LogReader, seq: int) -> bytes:

@@ -102,6 +102,8 @@ class Service:
                 return await self._create_session(params)
             case p.ListSessions():
                 return await self._list_sessions(params.workspace)
+            case p.OfSession() if method == "sessionCost":
+                return await self._cost(parse_id("session", params.session_id))
             case p.SendInput():
                 return r.TurnStarted(turn=await self._send_input(params))
             case p.OfSession() if method == "cancelTurn":
@@ -243,6 +245,11 @@ class Service:
     async def _lines(self, only: bytes = b"") -> tuple[g.SessionLine, ...]:
         answer = await self._actors.ask(GATEWAY, g.ListSessions(session=only), ASK_SECONDS)
         return cast("tuple[g.SessionLine, ...]", answer)
+
+    async def _cost(self, session: bytes) -> r.SessionCost:
+        limits = self._world.catalogue.limits
+        caps = [limits(line.budget_micros).session_micros for line in await self._lines(session)]
+        return await self._books.cost(session, caps[0] if caps else None)
 
     async def has_session(self, session: bytes) -> bool:
         """Whether there is such a session now."""

@@ -83,6 +83,7 @@ class SessionLine(Message, frozen=True, kw_only=True):
     created_ns: int
     turns: int
     deferred: int
+    budget_micros: int = 0  # 0: the configured one
 
 
 class Attended(Message, frozen=True, kw_only=True):

@@ -128,6 +128,7 @@ class Dormitory:
             created_ns=numbers.created_ns,
             turns=numbers.turns,
             deferred=numbers.deferred,
+            budget_micros=options.budget_micros,
         )
 
     def events(self, session: bytes) -> int:

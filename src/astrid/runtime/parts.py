@@ -129,4 +129,5 @@ class Live(msgspec.Struct):
             created_ns=self.created_ns,
             turns=self.turns,
             deferred=self.deferred,
+            budget_micros=self.options.budget_micros,
         )

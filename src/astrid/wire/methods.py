@@ -75,6 +75,7 @@ _METHODS = (
     _open("auditConsistency", p.AuditConsistency, r.Consistency, "Prove that the log begins with an earlier one."),
     _proven("createSession", p.CreateSession, r.SessionInfo, "Start a session in a workspace, in a granted mode."),
     _proven("listSessions", p.ListSessions, r.Sessions, "The live sessions."),
+    _proven("sessionCost", p.OfSession, r.SessionCost, "What the log says that a session cost, also an ended one."),
     _proven("sendInput", p.SendInput, r.TurnStarted, "Start a turn; its output comes as events."),
     _proven("cancelTurn", p.OfSession, r.Done, "Stop the running turn of a session."),
     _proven("endSession", p.OfSession, r.Done, "Save a session and end it."),

@@ -20,6 +20,7 @@ from astrid.wire.fields import (
     NoteBytes,
     PathText,
     QuestionText,
+    ResourceText,
     Safe,
     SessionText,
     TokenText,
@@ -81,6 +82,46 @@ class SessionInfo(Answer, frozen=True, kw_only=True):
     message_count: Safe
     pending_deferred_count: Safe
     spent_micros: U64Text
+
+
+class ModelCost(Wire, frozen=True, kw_only=True):
+    """What a session's calls of one model took.  Of ``uncounted`` calls the log holds no number of tokens: they failed,
+    their end is not known, or what they said was erased.
+    """
+
+    model: ModelText
+    calls: Safe
+    uncounted: Safe
+    input_tokens: Safe
+    cache_write_tokens: Safe
+    cache_read_tokens: Safe
+    output_tokens: Safe
+    spent_micros: U64Text
+
+
+class ToolCost(Wire, frozen=True, kw_only=True):
+    """What a session's calls of a tool that costs took."""
+
+    tool: ResourceText
+    calls: Safe
+    spent_micros: U64Text
+
+
+class SessionCost(Answer, frozen=True, kw_only=True):
+    """What the log says that a session cost, also of one that has ended.
+
+    ``reserved_micros`` is what calls under way may cost yet, ``cap_micros`` what the session may spend, for as long as
+    it is there.  Of ``unknown_calls`` nobody knows how they ended: they are booked at what was reserved for them.
+    """
+
+    session_id: SessionText
+    models: tuple[ModelCost, ...]
+    tools: tuple[ToolCost, ...]
+    spent_micros: U64Text
+    reserved_micros: U64Text
+    cap_micros: U64Text | None
+    unknown_calls: Safe
+    unknown_micros: U64Text
 
 
 class TurnStarted(Answer, frozen=True, kw_only=True):
