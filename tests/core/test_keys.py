@@ -247,3 +247,10 @@ def test_a_lack_of_memory_is_not_taken_for_a_wrong_passphrase(monkeypatch: pytes
     with pytest.raises(KeyFormatError) as refused:
         unseal(SEALED, b"correct horse")
     assert refused.value.code == "key.no-memory"
+
+
+def test_a_derived_key_is_told_by_its_maker_and_its_label_alone() -> None:
+    made = {SigningKey.from_seed(seed).derive(label).public for seed in (b"a" * 32, b"b" * 32) for label in (b"", b"x")}
+    assert len(made) == 4
+    assert SigningKey.from_seed(b"a" * 32).derive(b"x").public == SigningKey.from_seed(b"a" * 32).derive(b"x").public
+    assert SigningKey.from_seed(b"a" * 32).public not in made

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astrid.core.canon import encode
+from astrid.core.subagents import Subagent
 from astrid.core.tokens import UNLIMITED_MICROS, Grant, Scope, Token, verify_chain
 from astrid.errors import TokenError
 from astrid.runtime.wallet import HolderWallet
-from tests.fakes.authority import CHILD_KEY, FILES, HOLDER, READ, ROOTS, SESSION, SESSION_KEY, STRANGER, token
+from tests.fakes.authority import CHILD_KEY, FILES, HOLDER, NOW, READ, ROOTS, SESSION, SESSION_KEY, STRANGER, token
 from tests.fakes.clock import FakeEntropy
 
 
@@ -107,6 +108,48 @@ def test_nothing_wider_can_be_handed_on(grants: set[Grant], beside: bool) -> Non
     wanted: tuple[Grant, ...] = tuple(sorted(every, key=encode))
     with pytest.raises(TokenError):
         wallet().pass_on(token(), wanted, holder=SESSION_KEY.public, session=SESSION, purse_micros=5)
+
+
+READER = Subagent(name="r", description="d", prompt="p", tools=("read_file",), permissions=READ)
+
+
+def delegate(purse: HolderWallet, raw: bytes, parent: bytes, child: bytes, **fields: Any) -> Token:
+    terms: dict[str, Any] = {"purse_micros": 5, "expires_s": NOW + 60} | fields
+    tooldefs = {"read_file": b"R" * 32}
+    raw = purse.delegate(raw, parent=parent, child=child, agent=READER, tooldefs=tooldefs, **terms)
+    return verify_chain(raw, ROOTS)
+
+
+def test_a_sessions_key_is_the_same_again_and_no_other_sessions() -> None:
+    keys = [wallet().key_of(session) for session in (SESSION, SESSION, b"T" * 16)]
+    assert keys[0] == keys[1] != keys[2]
+    assert HolderWallet(STRANGER, ROOTS, FakeEntropy()).key_of(SESSION) != keys[0]
+
+
+def test_a_session_hands_on_to_its_child_and_the_child_to_its_own() -> None:
+    purse, child, grandchild = wallet(), b"C" * 16, b"G" * 16
+    own = purse.narrow(token().raw, holder=purse.key_of(SESSION), session=SESSION, purse_micros=100)
+    one = delegate(purse, own, SESSION, child)
+    two = delegate(purse, one.raw, child, grandchild)
+    assert [block.holder for block in two.blocks[1:]] == [purse.key_of(one) for one in (SESSION, child, grandchild)]
+    assert [block.session for block in two.blocks[1:]] == [SESSION] * 3
+    assert (one.ids[:2], two.ids[:3]) == (verify_chain(own, ROOTS).ids, one.ids)
+
+
+def test_no_session_hands_on_what_another_holds() -> None:
+    purse = wallet()
+    own = purse.narrow(token().raw, holder=purse.key_of(SESSION), session=SESSION, purse_micros=100)
+    with pytest.raises(TokenError):
+        delegate(purse, own, b"T" * 16, b"C" * 16)
+    with pytest.raises(TokenError):
+        delegate(purse, token().raw, SESSION, b"C" * 16)
+
+
+def test_two_children_have_two_nonces_nobody_can_guess() -> None:
+    purse = wallet()
+    own = purse.narrow(token().raw, holder=purse.key_of(SESSION), session=SESSION, purse_micros=100)
+    one, two = (delegate(purse, own, SESSION, child) for child in (b"C" * 16, b"D" * 16))
+    assert one.leaf.nonce != two.leaf.nonce
 
 
 def test_with_another_key_nothing_is_handed_on() -> None:

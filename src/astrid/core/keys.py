@@ -22,7 +22,7 @@ import nacl.bindings as sodium
 import nacl.exceptions
 from nacl.pwhash import argon2id
 
-from astrid.core.canon import Domain
+from astrid.core.canon import Domain, commitment
 from astrid.core.memo import Memo
 from astrid.errors import KeyFormatError
 
@@ -74,6 +74,10 @@ class SigningKey:
     def from_seed(cls, seed: bytes) -> SigningKey:
         """The key whose 32-byte seed is ``seed``."""
         return cls(seed)
+
+    def derive(self, label: bytes) -> SigningKey:
+        """The key that only whoever has this one can make, another for each ``label``."""
+        return SigningKey(commitment(self._secret[:KEY_BYTES], label))
 
     def __repr__(self) -> str:
         return f"<signing key of {self.public.hex()[:16]}>"

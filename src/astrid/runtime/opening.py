@@ -14,7 +14,6 @@ import msgspec
 
 from astrid.core.facts import Facts
 from astrid.core.ids import SessionId, session_id
-from astrid.core.keys import SigningKey
 from astrid.core.tokens import Token
 from astrid.core.turn_messages import Setting, decode_row
 from astrid.core.turn_state import Idle, restore
@@ -92,7 +91,7 @@ class Opener:
             message.interactive,
         )
         session = session_id(self._entropy.random_bytes(16), scripted=brain.scripted)
-        key = SigningKey.from_seed(self._entropy.random_bytes(32)).public
+        key = self._wallet.key_of(session)
         setting = self._catalogue.setting(place, brain, options, self._clock.now_ns())
         live, register = await self._start(place, brain, self._shared(place, options), setting, session, key, None, ctx)
         return live, msgspec.structs.replace(register, id=number)

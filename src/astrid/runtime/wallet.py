@@ -1,23 +1,31 @@
-"""The holder key's one use: handing what the user granted on to a session, narrower.
+"""The holder key's one use: handing what the user granted on to a session, narrower, and from there to sub-agents.
 
-Never: signs a first block, a checkpoint or an answer.
+A session's key follows from the holder key and the session's id, so a session that wakes can still hand on what it has.
+
+Never: signs a first block, a checkpoint or an answer, or shows a private key.
 
 Invariant: the same grant handed on to the same session and key is the same block, byte for byte, for as long as this
 wallet lives.  So a session that wakes holds what it held: what was revoked of it stays revoked, and what it used up of
 a block's uses and purse stays used up.
 
-Source: protocol, "Keys and who holds them"; threats 5, 15.
+Source: protocol, "Keys and who holds them"; threats 1, 3, 5, 15.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from astrid.core.canon import commitment, encode
+from astrid.core.delegation import child_block
 from astrid.core.grants import session_block
-from astrid.core.keys import SigningKey
+from astrid.core.keys import PublicKey, SigningKey
+from astrid.core.subagents import Subagent
 from astrid.core.tokens import Grant, Roots, Scope, Token, attenuate, verify_chain
 from astrid.ports import Entropy
+
+_SESSION_KEY = b"astrid session key v1\x00"
 
 
 class HolderWallet:
@@ -27,6 +35,13 @@ class HolderWallet:
         self._key = key
         self._roots = roots
         self._secret = entropy.random_bytes(32)
+
+    def key_of(self, session: bytes) -> PublicKey:
+        """The public half of a session's key: its principal's name."""
+        return self._session_key(session).public
+
+    def _session_key(self, session: bytes) -> SigningKey:
+        return self._key.derive(_SESSION_KEY + session)
 
     def narrow(self, raw: bytes, *, holder: bytes, session: bytes, purse_micros: int) -> bytes:
         """``raw`` for ``holder`` in ``session`` alone; a token that is held by another key comes back as it is."""
@@ -43,11 +58,45 @@ class HolderWallet:
         Raises:
             TokenError: the grants are not within the token's.
         """
-        # Not to be guessed: the id of a block is in the log, and must not tell what is in the block.
-        nonce = commitment(self._secret, encode((token.id, holder, session)))[:16]
+        nonce = self._nonce(token, holder, session)
         block = session_block(
             token.leaf, token.id, holder=holder, session=session, purse_micros=purse_micros, nonce=nonce
         )
         return attenuate(
             token, msgspec.structs.replace(block, grants=grants, scope=min(block.scope, Scope.SESSION)), self._key
         )
+
+    def delegate(
+        self,
+        raw: bytes,
+        *,
+        parent: bytes,
+        child: bytes,
+        agent: Subagent,
+        tooldefs: Mapping[str, bytes],
+        purse_micros: int,
+        expires_s: int,
+    ) -> bytes:
+        """``raw``, which the session ``parent`` holds, with one block more: for the session ``child``, and of it only
+        what ``agent`` asks for.
+
+        Raises:
+            TokenError: ``parent`` does not hold it, it may not be handed on any further, or nothing of it is asked for.
+        """
+        token, holder = verify_chain(raw, self._roots), self.key_of(child)
+        nonce = self._nonce(token, holder, child)
+        block = child_block(
+            token.leaf,
+            token.id,
+            holder=holder,
+            nonce=nonce,
+            agent=agent,
+            tooldefs=tooldefs,
+            purse_micros=purse_micros,
+            expires_s=expires_s,
+        )
+        return attenuate(token, block, self._session_key(parent))
+
+    def _nonce(self, token: Token, holder: bytes, session: bytes) -> bytes:
+        # Not to be guessed: the id of a block is in the log, and must not tell what is in the block.
+        return commitment(self._secret, encode((token.id, holder, session)))[:16]
