@@ -17,6 +17,7 @@ from astrid.core.canon import Domain, digest
 from astrid.core.chain import CHECKPOINT_RECORDS, ChainState, Tip, genesis_tip
 from astrid.core.checkpoint import sign_checkpoint
 from astrid.core.records import (
+    NO_PARENT,
     Boot,
     ChargeRow,
     Entry,
@@ -71,7 +72,10 @@ def happened(aud: bytes) -> Iterator[Entry]:
     yield entry(Boot("1", _ZEROS, _ZEROS, _ZEROS))
     for number in count():
         session, principal = number.to_bytes(16, "big"), digest(Domain.PROMPT, number.to_bytes(16, "big"))
-        yield entry(SessionStarted(principal, b"W" * 32, "guided", "vendor/model", scripted=False), session=session)
+        yield entry(
+            SessionStarted(principal, b"W" * 32, "guided", "vendor/model", scripted=False, parent=NO_PARENT),
+            session=session,
+        )
         for call in range(CALLS_OF_A_SESSION):
             yield from one_call(session, principal, number * CALLS_OF_A_SESSION + call + 1)
         yield entry(SessionEnded("ended"), session=session)

@@ -56,12 +56,15 @@ class Wallet(Protocol):
 
 
 class ToolOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a call ended.  ``effect`` is what may have happened in the world; ``spent_micros`` the true cost."""
+    """How a call ended.  ``effect`` is what may have happened in the world; ``spent_micros`` the true cost;
+    ``untrusted``: the text may be somebody else's, although the tool's definition vouches for what it gives.
+    """
 
     content: bytes  # UTF-8 text for the model
     is_error: bool
     effect: Effect
     spent_micros: int = 0
+    untrusted: bool = False
 
 
 class ToolServer(Protocol):

@@ -112,6 +112,15 @@ def test_the_answer_of_a_tool_is_first_party_only_if_its_installer_said_so() -> 
         assert bench.answer.first_party is first_party
 
 
+def test_a_tool_that_does_not_vouch_for_what_it_gives_is_not_believed() -> None:
+    bench = Bench()
+    bench.propose("read_file")
+    bench.prepared()
+    bench.sync()
+    bench.executed(untrusted=True)
+    assert not bench.answer.first_party
+
+
 def test_provisional_output_goes_to_who_asked() -> None:
     bench = Bench()
     bench.at(Stage.RUNNING)

@@ -47,6 +47,38 @@ ONE_WHO_SLEEPS = msgspec.structs.replace(NOBODY_YET, session=SLEEPER)
 # --- principals
 
 
+SUBAGENT = msgspec.structs.replace(
+    NOBODY_YET, key=key(21).public, child=session_id(b"c" * 16, scripted=False), parent=SESSION
+)
+
+
+def test_a_sub_agent_begins_by_its_own_name_and_its_parent_is_recorded() -> None:
+    bench = Bench()
+    made = gate_admin.register(bench.facts, 9, SUBAGENT, OPENING)
+    assert (made.session, body(made).parent) == (SUBAGENT.child, SESSION)
+    assert bench.facts.quota.knows(SUBAGENT.child)
+
+
+def test_a_sub_agents_journal_is_its_own() -> None:
+    bench = Bench()
+    gate_admin.register(bench.facts, 9, SUBAGENT, OPENING)
+    made = gate_admin.save(bench.facts, SUBAGENT, (JournalRow(1, b"row"),), salt=SALT)
+    heard = gate_admin.prompted(bench.facts, SUBAGENT, 1, 1, b"text", salt=SALT)
+    assert (made.session, heard.session) == (SUBAGENT.child, SUBAGENT.child)
+    assert bench.facts.rows == {SUBAGENT.child: 1}
+
+
+def test_the_end_of_a_sub_agent_is_not_its_sessions() -> None:
+    bench = Bench()
+    gate_admin.register(bench.facts, 8, NOBODY_YET, OPENING)
+    gate_admin.register(bench.facts, 9, SUBAGENT, OPENING)
+    gate_admin.ending(bench.facts, SUBAGENT.child, "client")
+    assert [bench.facts.principals[ref].ending for ref in (8, 9)] == ["", "client"]
+    [ended] = gate_admin.ended(bench.facts, SUBAGENT.child, "client")
+    assert ended.session == SUBAGENT.child
+    assert bench.facts.quota.knows(SESSION)
+
+
 def test_a_principal_is_registered_and_recorded() -> None:
     bench = Bench()
     made = gate_admin.register(bench.facts, 9, NOBODY_YET, OPENING)

@@ -101,7 +101,19 @@ FREE_TEXT = {
 }
 
 
-NAMES = {"qid", "principal", "workspace", "session", "key", "signer", "issuer", "holder", "stated", "signature"}
+NAMES = {
+    "qid",
+    "principal",
+    "workspace",
+    "session",
+    "key",
+    "signer",
+    "issuer",
+    "holder",
+    "stated",
+    "signature",
+    "parent",
+}
 OF_BLOCKS = {"token", "block", "target"}  # their ids: a block has a nonce
 OF_WHAT_IS_NO_SECRET = {"install", "old_tip", "policy", "catalogue", "config", "tooldef", "root", "tip"}
 

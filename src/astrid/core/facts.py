@@ -55,6 +55,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     ``toolboxes`` are the sets of tools it may propose, first match wins; ``asks``: whether its questions may be put
     to a person; ``ending``: who is ending its session, as the record of that will say, once somebody is.
+
+    ``session`` is the one in whose name it acts, on whose purse and share of the log: for a sub-agent the session at
+    the top, as in its tokens.  A sub-agent's own, under which its journal is kept, is ``child``, and ``parent`` the one
+    that started it.
     """
 
     key: bytes
@@ -64,6 +68,13 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     asks: bool
     ending: str = ""
+    child: bytes = b""
+    parent: bytes = b""
+
+    @property
+    def own(self) -> bytes:
+        """The session that it is, and no other principal."""
+        return self.child or self.session
 
 
 class Tool(msgspec.Struct, frozen=True):

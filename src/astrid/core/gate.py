@@ -185,7 +185,8 @@ class Gate:
         if len(content) > MAX_RESULT_BYTES:
             # SAFETY: the log's writer could not store any length, and would end with it.
             content, is_error = _TOO_LONG, True
-        return self._settle(pending, content, effect=message.effect, spent_micros=spent, is_error=is_error)
+        ours = not message.untrusted
+        return self._settle(pending, content, effect=message.effect, spent_micros=spent, is_error=is_error, ours=ours)
 
     def progress(self, sender: int, message: Progress) -> list[Effect]:
         """A host streams provisional output."""
@@ -203,6 +204,7 @@ class Gate:
         spent_micros: int,
         is_error: bool = True,
         unknown: bool = False,
+        ours: bool = True,
         refused: Denied | None = None,
     ) -> list[Effect]:
         """Book the true amount, record the outcome, answer.  The answer need not wait: whatever it leads to needs a
@@ -229,7 +231,7 @@ class Gate:
             is_error=is_error,
             effect=effect,
             unknown=unknown,
-            first_party=bool(pending.tool.spec.output_trust),
+            first_party=bool(pending.tool.spec.output_trust) and ours,
             permit_seq=pending.permit_seq,
             booked=booked,
         )
@@ -274,7 +276,7 @@ class Gate:
             effects.append(Send(pending.sender, approved, answers=True))
         if not waiting:
             minted = Minted(qid=message.qid, token=message.token)
-            of_session = [ref for ref, one in self.facts.principals.items() if one.session == message.session]
+            of_session = [ref for ref, one in self.facts.principals.items() if one.own == message.session]
             effects += [Send(ref, minted) for ref in of_session]
         return effects
 

@@ -22,6 +22,7 @@ from astrid.core.gate_records import size_of
 from astrid.core.ids import is_scripted
 from astrid.core.install import verify_revocation
 from astrid.core.records import (
+    NO_PARENT,
     Boot,
     Entry,
     Genesis,
@@ -62,12 +63,19 @@ def register(facts: Facts, ref: int, principal: Principal, opening: Opening) -> 
         CanonError: the start cannot be recorded; nobody is registered.
     """
     _require_free(facts, ref, principal)
-    if is_scripted(principal.session) is not opening.scripted:
+    if is_scripted(principal.own) is not opening.scripted:
         raise InternalError("gate.session-mark", "the id of a session does not say whether it is scripted")
-    body = SessionStarted(principal.key, principal.workspace, opening.mode, opening.model, opening.scripted)
-    made = entry(body, session=principal.session)
+    body = SessionStarted(
+        principal.key,
+        principal.workspace,
+        opening.mode,
+        opening.model,
+        opening.scripted,
+        principal.parent or NO_PARENT,
+    )
+    made = entry(body, session=principal.own)
     facts.principals[ref] = principal
-    facts.quota.begin(principal.session)
+    facts.quota.begin(principal.own)
     return made
 
 
@@ -128,7 +136,7 @@ def offer(facts: Facts, toolbox: str, specs: Iterable[ToolSpec], *, host: int, i
 def ending(facts: Facts, session: bytes, reason: str) -> None:
     """Somebody ends ``session``, if it is awake: to whoever watches it, its end will look like any other stop."""
     for ref, principal in list(facts.principals.items()):
-        if principal.session == session:
+        if principal.own == session:
             facts.principals[ref] = msgspec.structs.replace(principal, ending=reason)
 
 
@@ -140,7 +148,7 @@ def ended(facts: Facts, session: bytes, reason: str) -> list[Entry]:
 
 def finish(facts: Facts, session: bytes, reason: str) -> list[Entry]:
     """As ``ended``, of a session that sleeps.  Nothing, if it is awake (its end is told by who watches it) or over."""
-    awake = any(principal.session == session for principal in facts.principals.values())
+    awake = any(principal.own == session for principal in facts.principals.values())
     return ended(facts, session, reason) if facts.quota.knows(session) and not awake else []
 
 
@@ -219,7 +227,7 @@ def save(facts: Facts, principal: Principal, rows: tuple[JournalRow, ...], *, sa
     Raises:
         CanonError: not the next rows, too many at once, or the session has had its share of the log.
     """
-    last = facts.rows.get(principal.session, 0)
+    last = facts.rows.get(principal.own, 0)
     if [row.number for row in rows] != list(range(last + 1, last + 1 + len(rows))):
         # SAFETY: a row that is there already cannot be stored; the log's writer would end with it, and everything that
         # stands on the log.
@@ -228,9 +236,9 @@ def save(facts: Facts, principal: Principal, rows: tuple[JournalRow, ...], *, sa
         )
     sealed, payload = seal(rows_digest(rows), salt)
     body = JournalRecord(last + 1, len(rows), sealed)
-    made = entry(body, session=principal.session, payloads=(payload,), rows=rows)
+    made = entry(body, session=principal.own, payloads=(payload,), rows=rows)
     _take_share(facts, made)
-    facts.rows[principal.session] = last + len(rows)
+    facts.rows[principal.own] = last + len(rows)
     return made
 
 
@@ -246,7 +254,7 @@ def prompted(facts: Facts, principal: Principal, turn: int, integrity: int, text
         CanonError: it cannot be recorded, or the session has had its share of the log.
     """
     sealed, payload = seal(text, salt)
-    made = entry(Prompt(turn, integrity, sealed), session=principal.session, payloads=(payload,))
+    made = entry(Prompt(turn, integrity, sealed), session=principal.own, payloads=(payload,))
     _take_share(facts, made)
     return made
 

@@ -57,7 +57,9 @@ class Unprepared(GateMessage, frozen=True):
 
 
 class Executed(GateMessage, frozen=True):
-    """A host ran the call, or did not (``effect`` none)."""
+    """A host ran the call, or did not (``effect`` none).  ``untrusted``: it vouches for none of ``content``, whatever
+    the tool's definition says of what it gives.
+    """
 
     ref: int
     permit_seq: int
@@ -65,6 +67,7 @@ class Executed(GateMessage, frozen=True):
     is_error: bool
     effect: WorldEffect
     spent_micros: int
+    untrusted: bool = False
 
 
 class Progress(GateMessage, frozen=True):

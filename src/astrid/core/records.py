@@ -22,6 +22,7 @@ from astrid.errors import CanonError
 
 MAX_BODY_BYTES = 64 * 1024
 NO_SESSION = b""
+NO_PARENT = b"\0" * 16
 
 
 class Kind(enum.IntEnum):
@@ -97,13 +98,17 @@ class Stop(Signed, frozen=True, array_like=True):
 
 
 class SessionStarted(Signed, frozen=True, array_like=True):
-    """A session began.  ``scripted``: its model follows a script, as every record of it says by the session's id."""
+    """A session began.  ``scripted``: its model follows a script, as every record of it says by the session's id.
+    ``parent`` is the session that a sub-agent works for, or zeros; what a sub-agent does is recorded of the
+    session at the top.
+    """
 
     principal: Bytes32
     workspace: Bytes32
     mode: str
     model: str
     scripted: bool
+    parent: Bytes16
 
 
 class SessionEnded(Signed, frozen=True, array_like=True):

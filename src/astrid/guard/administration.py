@@ -54,6 +54,8 @@ def _register(gate: Gate, message: Register, *, there: bool) -> Entry | None:
         toolboxes=message.toolboxes,
         limits=message.limits,
         asks=message.asks,
+        child=message.child,
+        parent=message.parent,
     )
     if message.wakes:
         gate_admin.readmit(gate.facts, message.ref, principal)

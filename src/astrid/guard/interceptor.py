@@ -337,7 +337,7 @@ class Interceptor(Actor):
             self._perform(self._gate.principal_gone(ref))
             how = message.reason.exit  # what obeyed when it was stopped may have been stopped by somebody
             why = principal.ending if principal.ending and how is Exit.SHUTDOWN else how.value
-            self._append(gate_admin.ended(self._facts, principal.session, why))
+            self._append(gate_admin.ended(self._facts, principal.own, why))
             self._senders.pop(ref, None)
             self._owed.pop(ref, None)
         else:

@@ -211,6 +211,7 @@ class ToolHost(Actor):
             is_error=ran.is_error,
             effect=ran.effect,
             spent_micros=ran.spent_micros,
+            untrusted=ran.untrusted,
         )
         self.ctx.answer(self._interceptor, ("Execute", execute.ref), told)
 

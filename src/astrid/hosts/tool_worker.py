@@ -58,6 +58,7 @@ class Ran(Message, frozen=True, kw_only=True):
     is_error: bool
     effect: Effect
     spent_micros: int
+    untrusted: bool = False
 
 
 class Piece(Message, frozen=True, kw_only=True):
@@ -127,6 +128,7 @@ class Worker(Actor):
             is_error=outcome.is_error,
             effect=outcome.effect,
             spent_micros=outcome.spent_micros,
+            untrusted=outcome.untrusted,
         )
 
 

@@ -24,6 +24,7 @@ class Offer(Message, frozen=True, kw_only=True):
 class Register(Message, frozen=True, kw_only=True):
     """The actor with ref ``ref`` is a session whose key is ``key``.  Answered by ``Done`` when the session's start
     is durable.  A session that ``wakes`` has started before: nothing is recorded, and the answer comes at once.
+    ``child`` and ``parent`` are those of a sub-agent (``core.facts.Principal``).
     """
 
     id: int
@@ -38,6 +39,8 @@ class Register(Message, frozen=True, kw_only=True):
     asks: bool
     limits: Limits
     wakes: bool = False
+    child: bytes = b""
+    parent: bytes = b""
 
 
 class Release(Message, frozen=True, kw_only=True):
