@@ -57,7 +57,7 @@ async def with_model(
     folder: Path, patch: pytest.MonkeyPatch, model: Billed, *, workspace_usd: str = "", **options: Any
 ) -> AsyncIterator[Runtime]:
     """A runtime whose sessions all have this model, with a session open."""
-    brain = Brain(model.name, "model:billed", ModelServer(model), scripted=False, context_tokens=1000)
+    brain = Brain(model.name, "model:billed", ModelServer(model), scripted=False, context_tokens=100_000)
     patch.setattr(Catalogue, "brain", lambda self, name: brain)
     async with running(folder) as runtime:
         catalogue: Any = runtime.world.catalogue

@@ -186,7 +186,7 @@ class Dear:
 @asynccontextmanager
 async def with_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Dear) -> AsyncIterator[Runtime]:
     """A runtime whose sessions all have this model, with a session open."""
-    brain = Brain(model.name, "model:dear", ModelServer(model), scripted=False, context_tokens=1000)
+    brain = Brain(model.name, "model:dear", ModelServer(model), scripted=False, context_tokens=100_000)
     monkeypatch.setattr(Catalogue, "brain", lambda self, name: brain)
     monkeypatch.setattr(Catalogue, "limits", lambda self, budget: decide.Limits(10**13, 10**13, 10**13))
     async with running(tmp_path) as runtime:

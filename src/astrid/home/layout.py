@@ -14,7 +14,7 @@ import msgspec
 
 from astrid.errors import ConfigError
 
-_FOLDERS = ("keys", "log", "anchor", "run", "workspaces", "actors")
+_FOLDERS = ("keys", "log", "anchor", "run", "workspaces", "actors", "kept")
 MAX_SOCKET_PATH_BYTES = 100  # Linux takes 107, macOS 103
 
 
@@ -112,6 +112,11 @@ class Home(msgspec.Struct, frozen=True):
     def workspaces(self) -> Path:
         """The random ids of workspaces."""
         return self.root / "workspaces"
+
+    @property
+    def kept(self) -> Path:
+        """What files held before tools changed them."""
+        return self.root / "kept"
 
     @property
     def actors(self) -> Path:

@@ -25,7 +25,7 @@ from astrid.core.money import Price
 from astrid.core.turn_messages import Limits as TurnLimits
 from astrid.core.turn_messages import Setting
 from astrid.errors import ConfigError, InputError, WorkspaceError
-from astrid.home import Home, identify_workspace, workspace_id
+from astrid.home import Home, KeptFiles, identify_workspace, workspace_id
 from astrid.hosts.model import ModelServer
 from astrid.ports import Entropy
 from astrid.runtime.config import Config, usd
@@ -35,6 +35,8 @@ from astrid.runtime.parts import Brain, Extra, Options, Place
 
 DEFAULT_AGENT = "coder"
 NO_SANDBOX = digest(Domain.TOOLDEF, encode(("tier", "none", "network", "open")))
+MB = 1024 * 1024
+ANSWER_SHARE = 4  # of a small window: the rest is for what is asked
 MAX_PROMPT_BYTES = 64 * 1024
 
 
@@ -66,6 +68,7 @@ class Catalogue:
         self._hides = hides
         self._entropy = entropy
         self._extras = extras
+        self._kept = KeptFiles(home.kept, config.workspace.keep_mb * MB)
         self._places: dict[bytes, Place] = {}
         self._brains: dict[str, Brain] = {}
         self._settings: dict[bytes, Setting] = {}  # of each workspace, the last that a session got
@@ -89,6 +92,7 @@ class Catalogue:
                 hidden=self._hides,
                 profile=NO_SANDBOX,
                 kept=(*code_folders(), actors_folder()),
+                keep=self._kept.keep,
             )
             place = self._places[known] = Place(known, identity.path, f"workspace:{known.hex()}", server)
         return place
@@ -157,7 +161,7 @@ class Catalogue:
             model=brain.name,
             system=frame.text,
             frame_label=frame.label,
-            max_tokens=self._config.model.max_tokens,
+            max_tokens=min(self._config.model.max_tokens, max(brain.context_tokens // ANSWER_SHARE, 1)),
             tools=tuple(spec.definition() for spec in specs),
             effects={spec.name: spec.effect_class for spec in specs},
             limits=limits,

@@ -106,9 +106,10 @@ class BudgetTable(ConfigTable, frozen=True):
 
 
 class WorkspaceTable(ConfigTable, frozen=True):
-    """``[workspace]``: the mode of a session that names none."""
+    """``[workspace]``: the mode of a session that names none, and how much is kept of what tools change."""
 
     mode: str = "safe"
+    keep_mb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 1024
 
 
 class RuntimeTable(ConfigTable, frozen=True):

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from astrid.adapters.workspace import writing
 from astrid.adapters.workspace.handles import Root
+from astrid.adapters.workspace.matcher import Engine
 from astrid.adapters.workspace.observe import MAX_FILE_BYTES, observe, observe_for_write
 from astrid.adapters.workspace.paths import Target
 from astrid.adapters.workspace.writing import edit, write
-from astrid.errors import WorkspaceError
+from astrid.errors import ConfigError, WorkspaceError
 from tests.fakes.power import Power
-from tests.fakes.workspace_bench import Bench
+from tests.fakes.workspace_bench import Bench, MakeBench
 
 CHANGED = "what the call works on changed since it was decided; look at it again and repeat the call"
 
@@ -443,7 +444,7 @@ async def test_an_edit_that_would_make_too_much_is_refused_before_it_is_made(
     (bench.folder / "f").write_text("é" * 1000)
     monkeypatch.setattr(writing, "MAX_FILE_BYTES", 10_000)
     made: list[int] = []
-    monkeypatch.setattr(writing, "write", lambda _target, data, _expected: made.append(len(data)))
+    monkeypatch.setattr(writing, "write", lambda _target, data, _expected, _keep: made.append(len(data)))
     outcome = await bench.outcome("edit_file", file_path="f", old_string="é", new_string="x" * 11, replace_all=True)
     assert (outcome.is_error, outcome.effect, made) == (True, "none", [])
     assert outcome.content == b"the text is larger than 10 MiB; write less"
@@ -492,3 +493,38 @@ def test_an_edit_is_a_replacement_of_text(text: str, old: str, new: str, every: 
             root.close()
         assert (Path(scratch) / "f").read_bytes().decode() == (text.replace(old, new) if count else text)
         assert count in (0, text.count(old))
+
+
+# ---- kept ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tool", ["write_file", "edit_file"])
+async def test_what_a_file_held_is_kept_before_it_is_changed(make_bench: MakeBench, tool: str) -> None:
+    kept: list[tuple[bytes, str]] = []
+    bench = make_bench(engine=Engine(), keep=lambda content: kept.append((content, path.read_text())))
+    path = bench.folder / "f"
+    path.write_text("old")
+    arguments = {"content": "new"} if tool == "write_file" else {"old_string": "old", "new_string": "new"}
+    await bench.text(tool, file_path="f", **arguments)
+    assert kept == [(b"old", "old")]
+    assert path.read_text() == "new"
+
+
+async def test_of_a_new_file_there_is_nothing_to_keep(make_bench: MakeBench) -> None:
+    kept: list[bytes] = []
+    await make_bench(engine=Engine(), keep=kept.append).text("write_file", file_path="new", content="x")
+    assert kept == []
+
+
+async def test_what_cannot_be_kept_is_not_changed(make_bench: MakeBench) -> None:
+    def refuse(content: bytes) -> None:
+        raise ConfigError("file.unwritable", "no room", where="kept", advice="make room")
+
+    bench = make_bench(engine=Engine(), keep=refuse)
+    (bench.folder / "f").write_text("old")
+    outcome = await bench.outcome("write_file", file_path="f", content="new")
+    assert outcome.is_error
+    assert outcome.effect == "none"
+    assert b"cannot be kept" in outcome.content
+    assert not [name for name in os.listdir(bench.folder) if name.endswith(".tmp")]
+    assert (bench.folder / "f").read_text() == "old"

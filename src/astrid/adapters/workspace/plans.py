@@ -35,7 +35,7 @@ from astrid.adapters.workspace.search import glob, grep
 from astrid.adapters.workspace.shell import run_line
 from astrid.adapters.workspace.walk import list_directory
 from astrid.adapters.workspace.wildcard import Wildcard
-from astrid.adapters.workspace.writing import edit, write
+from astrid.adapters.workspace.writing import Keep, edit, write
 from astrid.core.call import Need, Pre, Preparation
 from astrid.core.risk import Risk
 from astrid.core.tokens import Permission
@@ -60,13 +60,16 @@ class Planner:
     """Makes plans for one workspace.  It looks at files, so it belongs into a thread."""
 
     def __init__(
-        self, locator: Locator, *, engine: Engine, env: Mapping[str, str], program_folders: Sequence[str]
+        self, locator: Locator, *, engine: Engine, env: Mapping[str, str], program_folders: Sequence[str], keep: Keep
     ) -> None:
-        """``env`` is the whole environment of commands; ``program_folders`` are where they are looked for, as in it."""
+        """``env`` is the whole environment of commands; ``program_folders`` are where they are looked for, as in it.
+        ``keep`` gets what a file holds before it is changed.
+        """
         self._locator = locator
         self._engine = engine
         self._env = env
         self._program_folders = program_folders
+        self._keep = keep
 
     def plan(self, tool: str, args: bytes) -> Plan:
         """The plan of a call of ``tool`` with JSON text ``args``.
@@ -146,14 +149,16 @@ class Planner:
         data = args.content.encode()
 
         def run(target: Target, pre: tuple[Pre, ...]) -> str:
-            write(target, data, pre)
+            write(target, data, pre, self._keep)
             return f"Wrote {len(data)} bytes to {target.shown}"
 
         return self._changing(WriteFile, args.file_path, run)
 
     def _edit(self, args: EditFile) -> Plan:
         def run(target: Target, pre: tuple[Pre, ...]) -> str:
-            count = edit(target, args.old_string, args.new_string, every=args.replace_all, expected=pre)
+            count = edit(
+                target, args.old_string, args.new_string, every=args.replace_all, expected=pre, keep=self._keep
+            )
             return f"Replaced {count} occurrences in {target.shown}" if args.replace_all else f"Edited {target.shown}"
 
         return self._changing(EditFile, args.file_path, run)

@@ -28,7 +28,7 @@ from astrid.adapters.workspace.paths import HiddenRule, Locator
 from astrid.adapters.workspace.plans import Plan, Planner
 from astrid.adapters.workspace.process import FIXED_PATH, tool_environment
 from astrid.adapters.workspace.text import clip
-from astrid.adapters.workspace.writing import changed
+from astrid.adapters.workspace.writing import Keep, changed, nothing
 from astrid.core.call import Call, Preparation
 from astrid.core.tools import ToolSpec
 from astrid.errors import AstridError, EdgeError, Effect, InputError, WorkspaceError
@@ -50,13 +50,15 @@ class WorkspaceTools:
         opener: Opener | None = None,
         engine: Engine | None = None,
         kept: Sequence[Path] = (),
+        keep: Keep = nothing,
     ) -> None:
         """``home`` is the user's home folder, ``profile`` the digest of the sandbox profile; ``hidden`` says which
         files policy denies.
 
         ``env`` is added to the fixed environment of commands, ``program_folders`` to where they are looked for.
         ``opener`` and ``engine`` are otherwise chosen by what the system offers.  Below the folders ``kept`` no tool
-        writes.
+        writes.  ``keep`` is given what a file holds before it is changed, and is durable when it returns; where it
+        fails, the file stays as it is.
 
         Raises:
             WorkspaceError: the folder cannot be a workspace, or a variable or a program folder is unsafe.
@@ -76,7 +78,7 @@ class WorkspaceTools:
             self.close()
             raise
         self._planner = Planner(
-            locator, engine=engine or find_engine(self._root), env=environment, program_folders=programs
+            locator, engine=engine or find_engine(self._root), env=environment, program_folders=programs, keep=keep
         )
 
     def close(self) -> None:

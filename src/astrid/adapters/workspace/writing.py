@@ -14,9 +14,11 @@ Source: the first Astrid (texts; "not atomic"); threats 19, 21.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 
 from astrid.adapters.workspace.handles import READ
@@ -25,16 +27,23 @@ from astrid.adapters.workspace.paths import Target, path_name
 from astrid.adapters.workspace.reading import Telling, check_regular, read_text
 from astrid.adapters.workspace.watchman import disposed
 from astrid.core.call import Pre
-from astrid.errors import Effect, WorkspaceError
+from astrid.errors import ConfigError, Effect, WorkspaceError
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # for reading, since a folder is fsynced too
 _DRAFT = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_LINKS_HERE = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
-def write(target: Target, data: bytes, expected: tuple[Pre, ...]) -> None:
+Keep = Callable[[bytes], None]
+
+
+def nothing(content: bytes) -> None:
+    """Keeps nothing."""
+
+
+def write(target: Target, data: bytes, expected: tuple[Pre, ...], keep: Keep = nothing) -> None:
     """Give ``target`` the content ``data``, making folders as needed, if everything ``expected`` names is still as it
-    says.
+    says.  ``keep`` is given what it held before.
 
     Raises:
         WorkspaceError: something changed, the target is nothing to be replaced, or the system refused; ``effect`` is
@@ -56,12 +65,12 @@ def write(target: Target, data: bytes, expected: tuple[Pre, ...]) -> None:
                 raise changed()
             for name in target.parts[depth:-1]:
                 folder = _make_folder(folder, name, telling)
-            _replace(target, folder, data, was, telling)
+            _replace(target, folder, data, was, keep, telling)
         finally:
             os.close(folder)
 
 
-def edit(target: Target, old: str, new: str, *, every: bool, expected: tuple[Pre, ...]) -> int:
+def edit(target: Target, old: str, new: str, *, every: bool, expected: tuple[Pre, ...], keep: Keep = nothing) -> int:
     """Replace ``old`` by ``new`` where it stands once, or ``every`` time.  How often it stood there.
 
     Raises:
@@ -83,7 +92,7 @@ def edit(target: Target, old: str, new: str, *, every: bool, expected: tuple[Pre
     # SAFETY: judged before it is made: a million small places, each replaced by a megabyte, would be all our memory.
     if len(text.encode()) + count * (len(new.encode()) - len(old.encode())) > MAX_FILE_BYTES:
         raise _too_much()
-    write(target, text.replace(old, new).encode(), expected)
+    write(target, text.replace(old, new).encode(), expected, keep)
     return count
 
 
@@ -123,10 +132,10 @@ def _make_folder(parent: int, name: bytes, telling: Telling) -> int:
     return below
 
 
-def _replace(target: Target, folder: int, data: bytes, was: Pre, telling: Telling) -> None:
+def _replace(target: Target, folder: int, data: bytes, was: Pre, keep: Keep, telling: Telling) -> None:
     """Put ``data`` in the place of ``was`` in ``folder``."""
     name = target.parts[-1]
-    old = _check_replaceable(target, folder, was, telling)
+    old = _check_replaceable(target, folder, was, keep, telling)
     draft = b".%s.%s.tmp" % (name[:200], secrets.token_hex(6).encode())
     with disposed(folder, draft):
         descriptor = os.open(draft, _DRAFT, 0o600 if old else 0o666, dir_fd=folder)
@@ -149,9 +158,9 @@ def _replace(target: Target, folder: int, data: bytes, was: Pre, telling: Tellin
     os.fsync(folder)
 
 
-def _check_replaceable(target: Target, folder: int, was: Pre, telling: Telling) -> os.stat_result | None:
-    """The status of what is in the way, if it still is what ``was`` says and may be replaced; ``None`` if nothing
-    was and is there."""
+def _check_replaceable(target: Target, folder: int, was: Pre, keep: Keep, telling: Telling) -> os.stat_result | None:
+    """The status of what is in the way, if it still is what ``was`` says and may be replaced, and its content is kept;
+    ``None`` if nothing was and is there."""
     name = target.parts[-1]
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -181,6 +190,17 @@ def _check_replaceable(target: Target, folder: int, was: Pre, telling: Telling) 
         # SAFETY: identity and content are those of the descriptor, not of a name that may mean something else by now.
         if observe_open(was.path, descriptor) != was:
             raise changed(telling.effect)
+        content = os.pread(descriptor, status.st_size, 0)
+        if hashlib.sha256(content).digest() != was.content:
+            raise changed(telling.effect)
+        keep(content)
+    except ConfigError as error:
+        raise WorkspaceError(
+            "workspace.unkept",
+            f"what {target.shown} holds cannot be kept, so it is not changed",
+            effect=telling.effect,
+            advice="it could not be put back; make room on the disk of Astrid's home",
+        ) from error
     finally:
         os.close(descriptor)
     return status

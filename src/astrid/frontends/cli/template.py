@@ -51,6 +51,7 @@ TEMPLATE = """\
 
 [workspace]
 # mode = "safe"                  # of a session that names none: safe, guided or autonomous
+# keep_mb = 1024                # of what files held before a tool changed them; 0: nothing is kept
 
 [context]
 # compact_at_percent = 85        # of the model's window: from there on a conversation is summed up to make room
