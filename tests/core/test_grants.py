@@ -16,6 +16,7 @@ from astrid.core.grants import (
     SESSION_DEPTH,
     GrantTerms,
     Mode,
+    fleet_block,
     mode_grants,
     session_block,
     workspace_grant,
@@ -177,3 +178,12 @@ def test_sub_agents_get_less_and_less_depth_until_none_is_left() -> None:
         token, signer = verify_chain(attenuate(token, block, signer), ROOTS), holder
         depths.append(token.leaf.depth)
     assert depths == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize(("asked", "gets"), [(1, 1), (2**64 - 1, TERMS.purse_micros)])
+def test_a_fleet_gets_the_grant_and_a_purse_that_is_no_larger(asked: int, gets: int) -> None:
+    parent = verify_chain(issue(workspace_grant(Mode.GUIDED, TERMS), USER), ROOTS)
+    block = fleet_block(parent.leaf, parent.id, holder=CHILD_KEY.public, purse_micros=asked, nonce=b"f" * 16)
+    fleet = verify_chain(attenuate(parent, block, HOLDER), ROOTS)
+    assert (fleet.leaf.purse, fleet.leaf.depth, fleet.leaf.scope) == (gets, parent.leaf.depth - 1, parent.leaf.scope)
+    assert (fleet.leaf.grants, fleet.holder) == (parent.leaf.grants, CHILD_KEY.public)

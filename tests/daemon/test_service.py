@@ -321,6 +321,28 @@ class TestQuestions:
             assert [type(event) for event in events if isinstance(event, e.Deferred)] == [e.Deferred]
 
 
+class TestFleets:
+    """Many sessions on one purse."""
+
+    async def test_a_fleet_is_listed_with_what_its_sessions_spent_of_its_purse(self, tmp_path: Path) -> None:
+        async with served(tmp_path) as (daemon, client):
+            await granted(daemon, client)
+            asked = p.CreateFleet(workspace=str(daemon.workspace), mode="guided", purse_micros="900000")
+            fleet = cast("r.TokenAdded", await client.call("createFleet", asked)).token_id
+            priced = {"model": {"name": "m", "price": {"input_usd_per_million": "1", "output_usd_per_million": "1"}}}
+            info = await opened(daemon, client, priced, {"text": "done"}, fleet=fleet)
+            await client.subscribe(info.session_id)
+            await client.call("sendInput", p.SendInput(session_id=info.session_id, turn=1, input="go"))
+            await until(client, info.session_id, e.TurnComplete)
+            shown = cast("r.TokenShown", await client.call("tokensShow", p.TokensShow(token_id=fleet))).info
+            assert (shown.purse_micros, int(shown.spent_micros) > 0, shown.used) == ("900000", True, 1)
+
+    async def test_without_a_grant_there_is_no_fleet(self, tmp_path: Path) -> None:
+        async with served(tmp_path) as (daemon, client):
+            asked = p.CreateFleet(workspace=str(daemon.workspace), mode="guided", purse_micros="1")
+            assert await code_of(client, "createFleet", asked) == "token.no-grant"
+
+
 class TestLog:
     """What the log says, and how it is proved."""
 

@@ -117,3 +117,20 @@ def session_block(
         purse=min(parent.purse, purse_micros),
         depth=min(max(parent.depth - 1, 0), SESSION_DEPTH),
     )
+
+
+def fleet_block(parent: Block, parent_id: bytes, *, holder: bytes, purse_micros: int, nonce: bytes) -> Block:
+    """The block by which the daemon's holder key sets a purse apart for many sessions: they are handed on from it, so
+    that what all of them spend together is counted on it.
+
+    Of a parent that may not be passed on it is no narrower, and ``attenuate`` refuses it.
+    """
+    return msgspec.structs.replace(
+        parent,
+        parent=parent_id,
+        nonce=nonce,
+        issuer=parent.holder,
+        holder=holder,
+        purse=min(parent.purse, purse_micros),
+        depth=max(parent.depth - 1, 0),
+    )

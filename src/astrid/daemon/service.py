@@ -24,6 +24,7 @@ from astrid.core.tokens import SignedBlock, Token, verify_chain
 from astrid.daemon.books import Books
 from astrid.daemon.checkup import check_up
 from astrid.daemon.describing import describe_token, list_keys
+from astrid.daemon.fleets import mint_fleet
 from astrid.daemon.greeting import Greeting
 from astrid.errors import AstridError, EdgeError, InternalError, TokenError
 from astrid.kernel import KernelError, Message, Posted
@@ -100,6 +101,8 @@ class Service:
                 return await self._greeting.welcome(params, self._mode())
             case p.CreateSession():
                 return await self._create_session(params)
+            case p.CreateFleet():
+                return await self._add_token(mint_fleet(self._world, params), "fleet")
             case p.ListSessions():
                 return await self._list_sessions(params.workspace)
             case p.OfSession() if method == "sessionCost":
@@ -123,7 +126,7 @@ class Service:
                 shelved = self._token(parse_id("token", params.token_id))
                 return r.TokenShown(info=describe_token(shelved.token, self._world.facts), chain=shelved.token.raw)
             case p.TokensAdd():
-                return await self._add_token(params)
+                return await self._add_token(params.token, params.source)
             case p.TokensRevoke():
                 return await self._revoke(params)
             case p.AuditList():
@@ -206,6 +209,7 @@ class Service:
                 budget_micros=int(options.budget_micros or 0),
                 max_turns=options.max_turns or 0,
                 interactive=options.interactive,
+                fleet=b"" if options.fleet is None else parse_id("token", options.fleet),
             )
 
         opened = await self._request(opening, g.SessionOpened)
@@ -332,9 +336,9 @@ class Service:
             raise TokenError("token.unknown", "there is no such token", advice="see `astrid tokens list`")
         return shelved
 
-    async def _add_token(self, params: p.TokensAdd) -> r.TokenAdded:
-        token = verify_chain(params.token, self._world.identity.roots)
-        await self._request(lambda ticket: g.AddToken(ticket=ticket, token=token.raw, source=params.source), Done)
+    async def _add_token(self, raw: bytes, source: str) -> r.TokenAdded:
+        token = verify_chain(raw, self._world.identity.roots)
+        await self._request(lambda ticket: g.AddToken(ticket=ticket, token=token.raw, source=source), Done)
         return r.TokenAdded(token_id=show_id("token", token.id))
 
     async def _revoke(self, params: p.TokensRevoke) -> r.TokensRevoked:

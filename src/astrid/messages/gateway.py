@@ -17,6 +17,7 @@ class OpenSession(Message, frozen=True, kw_only=True):
     budget_micros: int  # 0: the configured one
     max_turns: int  # model calls an input, 0: the configured number
     interactive: bool
+    fleet: bytes = b""  # the id of its fleet's token
 
 
 class SessionOpened(Message, frozen=True, kw_only=True):

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from astrid.core.facts import Facts
+from astrid.core.grants import Mode, mode_grants
 from astrid.core.ids import SessionId, session_id
-from astrid.core.tokens import Token
+from astrid.core.tokens import Grant, Token
 from astrid.core.turn_messages import Setting, decode_row
 from astrid.core.turn_state import Idle, restore
 from astrid.errors import InputError, TokenError
@@ -88,7 +89,10 @@ class Opener:
             brain.name,
             message.budget_micros,
             message.max_turns,
-            message.interactive,
+            # SAFETY: what a person answers is a token of its own, whose chain has no block of the fleet: its purse
+            # would be passed by.
+            message.interactive and not message.fleet,
+            message.fleet,
         )
         session = session_id(self._entropy.random_bytes(16), scripted=brain.scripted)
         key = self._wallet.key_of(session)
@@ -142,7 +146,7 @@ class Opener:
         ctx: Context,
     ) -> tuple[Live, Register]:
         mode, limits = self._catalogue.mode(options.mode), self._catalogue.limits(options.budget_micros)
-        base, grants = self._shelf().for_mode(self._live(place), mode, place.root)
+        base, grants = self._base(place, mode, options.fleet)
         first = self._wallet.pass_on(base, grants, holder=key, session=session, purse_micros=limits.session_micros)
         await self._up(f"workspace-{place.identity.hex()}", place.toolbox, place.server, ctx)
         for extra in self._catalogue.extras():
@@ -153,7 +157,8 @@ class Opener:
             session=session,
             key=key,
             setting=setting,
-            tokens=(first, *self._others(place, key, session, limits.session_micros)),
+            # SAFETY: of a fleet's session every chain has the fleet's block, or the purse of all would hold none.
+            tokens=(first,) if options.fleet else (first, *self._others(place, key, session, limits.session_micros)),
             purse_micros=limits.session_micros,
             interceptor=self._refs["root/interceptor"],
             gateway=lambda: self._refs["root/gateway"],
@@ -194,9 +199,17 @@ class Opener:
             self._supervisor(TOOLS).stop_child(live.own_host)
             self._fronts.pop(live.own_host, None)
 
+    def _now_s(self) -> int:
+        return self._facts().time_s(self._clock.now_ns())
+
     def _live(self, place: Place) -> list[Token]:
-        now_s = self._facts().time_s(self._clock.now_ns())
-        return self._shelf().live(self._holder, place.identity, now_s)
+        return self._shelf().live(self._holder, place.identity, self._now_s())
+
+    def _base(self, place: Place, mode: Mode, fleet: bytes) -> tuple[Token, tuple[Grant, ...]]:
+        """What a session is handed its first token from."""
+        if fleet:
+            return self._shelf().of_fleet(fleet, place.identity, self._now_s()), mode_grants(mode, place.root)
+        return self._shelf().for_mode(self._live(place), mode, place.root)
 
     def _others(self, place: Place, key: bytes, session: bytes, purse_micros: int) -> list[bytes]:
         """What else the user signed for this workspace, beside modes: grants of single things, and answers."""

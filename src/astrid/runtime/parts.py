@@ -50,7 +50,9 @@ class Brain(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How a session was opened.  ``model`` is what was asked for, ``name`` what it is called."""
+    """How a session was opened.  ``model`` is what was asked for, ``name`` what it is called, ``fleet`` the id of the
+    token of its fleet, if it is in one.
+    """
 
     workspace: str
     mode: str
@@ -59,6 +61,7 @@ class Options(msgspec.Struct, frozen=True):
     budget_micros: int
     max_turns: int
     interactive: bool
+    fleet: bytes = b""
 
 
 class Catalogue(Protocol):

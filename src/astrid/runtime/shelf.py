@@ -52,13 +52,32 @@ class Shelf:
         return [
             token
             for token in (shelved.token for shelved in self.all())
-            if token.holder == holder
-            and token.leaf.scope >= Scope.WORKSPACE
+            if token.holder == holder and self._is_live(token, workspace, time_s)
+        ]
+
+    def _is_live(self, token: Token, workspace: bytes, time_s: int) -> bool:
+        return (
+            token.leaf.scope >= Scope.WORKSPACE
             and token.leaf.workspace in (b"", workspace)
             and token.leaf.not_before <= time_s < token.leaf.expires
             and not self._facts.is_revoked(token)
             and (not token.leaf.question or token.id in self._facts.settled)
-        ]
+        )
+
+    def of_fleet(self, identity: bytes, workspace: bytes, time_s: int) -> Token:
+        """The token of a fleet, from which its sessions in ``workspace`` are handed theirs.
+
+        Raises:
+            TokenError: there is none that is live.
+        """
+        shelved = self.get(identity)
+        if shelved is None or not self._is_live(shelved.token, workspace, time_s):
+            raise TokenError(
+                "fleet.no-token",
+                "the fleet's token is not there, for another workspace, expired or revoked",
+                advice="start the fleet anew; `astrid tokens list` shows what there is",
+            )
+        return shelved.token
 
     def for_mode(self, tokens: list[Token], mode: Mode, root: str) -> tuple[Token, tuple[Grant, ...]]:
         """The token among ``tokens`` that lets a session work at ``root`` in ``mode``, and the grants of that mode.

@@ -1,4 +1,5 @@
-"""The holder key's one use: handing what the user granted on to a session, narrower, and from there to sub-agents.
+"""The holder key's one use: handing what the user granted on, narrower: to a session, and from there to sub-agents; or
+to a fleet, and from there to its sessions.
 
 A session's key follows from the holder key and the session's id, so a session that wakes can still hand on what it has.
 
@@ -19,13 +20,14 @@ import msgspec
 
 from astrid.core.canon import commitment, encode
 from astrid.core.delegation import child_block
-from astrid.core.grants import session_block
+from astrid.core.grants import fleet_block, session_block
 from astrid.core.keys import PublicKey, SigningKey
 from astrid.core.subagents import Subagent
 from astrid.core.tokens import Grant, Roots, Scope, Token, attenuate, verify_chain
 from astrid.ports import Entropy
 
 _SESSION_KEY = b"astrid session key v1\x00"
+_FLEET_KEY = b"astrid fleet key v1\x00"
 
 
 class HolderWallet:
@@ -34,6 +36,7 @@ class HolderWallet:
     def __init__(self, key: SigningKey, roots: Roots, entropy: Entropy) -> None:
         self._key = key
         self._roots = roots
+        self._entropy = entropy
         self._secret = entropy.random_bytes(32)
 
     def key_of(self, session: bytes) -> PublicKey:
@@ -53,7 +56,7 @@ class HolderWallet:
     def pass_on(
         self, token: Token, grants: tuple[Grant, ...], *, holder: bytes, session: bytes, purse_micros: int
     ) -> bytes:
-        """``token``, which this key holds, reduced to ``grants`` for one session.
+        """``token``, which this key holds, or that of a fleet, reduced to ``grants`` for one session.
 
         Raises:
             TokenError: the grants are not within the token's.
@@ -62,9 +65,25 @@ class HolderWallet:
         block = session_block(
             token.leaf, token.id, holder=holder, session=session, purse_micros=purse_micros, nonce=nonce
         )
+        signer = self._key if token.holder == self._key.public else self._fleet_key(token.leaf.nonce)
         return attenuate(
-            token, msgspec.structs.replace(block, grants=grants, scope=min(block.scope, Scope.SESSION)), self._key
+            token, msgspec.structs.replace(block, grants=grants, scope=min(block.scope, Scope.SESSION)), signer
         )
+
+    def fleet(self, token: Token, grants: tuple[Grant, ...], *, purse_micros: int) -> bytes:
+        """``token``, which this key holds, reduced to ``grants`` and a purse for a fleet: many sessions, each with a
+        block of its own below this one.  Its key follows from the block, so that a later start can hand it on, too.
+
+        Raises:
+            TokenError: the grants are not within the token's, or it may not be passed on.
+        """
+        nonce = self._entropy.random_bytes(16)
+        holder = self._fleet_key(nonce).public
+        block = fleet_block(token.leaf, token.id, holder=holder, purse_micros=purse_micros, nonce=nonce)
+        return attenuate(token, msgspec.structs.replace(block, grants=grants), self._key)
+
+    def _fleet_key(self, nonce: bytes) -> SigningKey:
+        return self._key.derive(_FLEET_KEY + nonce)
 
     def delegate(
         self,

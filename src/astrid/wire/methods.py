@@ -74,6 +74,7 @@ _METHODS = (
     _open("auditCheckpoint", p.Nothing, r.Checkpoint, "The newest signed checkpoint of the log."),
     _open("auditConsistency", p.AuditConsistency, r.Consistency, "Prove that the log begins with an earlier one."),
     _proven("createSession", p.CreateSession, r.SessionInfo, "Start a session in a workspace, in a granted mode."),
+    _proven("createFleet", p.CreateFleet, r.TokenAdded, "Set a purse apart that many sessions share."),
     _proven("listSessions", p.ListSessions, r.Sessions, "The live sessions."),
     _proven("sessionCost", p.OfSession, r.SessionCost, "What the log says that a session cost, also an ended one."),
     _proven("sendInput", p.SendInput, r.TurnStarted, "Start a turn; its output comes as events."),

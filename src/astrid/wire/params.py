@@ -79,12 +79,14 @@ class SessionOptions(Wire, frozen=True, kw_only=True):
     """What a session may be given less of.  Nothing here can widen what its token covers.
 
     Where it is not ``interactive`` nobody is to be asked: what needs a person's yes is denied.  Where it is, and nobody
-    listens who can answer, the question is queued and the session goes on with ``deferred``.
+    listens who can answer, the question is queued and the session goes on with ``deferred``.  A session of a ``fleet``
+    (named by its token) spends from the fleet's purse, and asks nobody.
     """
 
     budget_micros: U64Text | None = None
     max_turns: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     interactive: bool = True
+    fleet: TokenText | None = None
 
 
 class CreateSession(Proven, frozen=True, kw_only=True):
@@ -94,6 +96,14 @@ class CreateSession(Proven, frozen=True, kw_only=True):
     mode: Mode
     model: ModelText | None = None
     options: SessionOptions = SessionOptions()
+
+
+class CreateFleet(Proven, frozen=True, kw_only=True):
+    """A purse for many sessions in one workspace and mode, taken out of what is granted there."""
+
+    workspace: PathText
+    mode: Mode
+    purse_micros: U64Text
 
 
 class PromptSignature(Wire, frozen=True, kw_only=True):
