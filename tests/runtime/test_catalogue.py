@@ -189,7 +189,8 @@ def test_a_session_has_the_tools_of_its_workspace_and_says_what_they_do(
 ) -> None:
     made = setting(catalogue(home), workspace, script)
     names = [tool.name for tool in made.tools]
-    assert names == [spec.name for spec in catalogue(home).place(str(workspace)).server.specs()]
+    of_workspace = [spec.name for spec in catalogue(home).place(str(workspace)).server.specs()]
+    assert names == [*of_workspace, "read_skill"]
     assert set(made.effects) == set(names)
     assert all(json.loads(tool.schema) for tool in made.tools)
 

@@ -74,7 +74,7 @@ class SimCatalogue:
             return Brain(MODEL, toolbox, self._scripted, scripted=True, context_tokens=10_000)
         return Brain(MODEL, f"model:{'0' * 32}", self._shared, scripted=False, context_tokens=10_000)
 
-    def extras(self) -> tuple[Extra, ...]:
+    def extras(self, place: Place) -> tuple[Extra, ...]:
         return ()
 
     def mode(self, name: str) -> Mode:

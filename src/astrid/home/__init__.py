@@ -9,7 +9,7 @@ Source: the first Astrid (names); threats 41, 43; OpenSSH's rule for key files.
 
 from astrid.home.files import clear_drafts, read_guarded, write_guarded
 from astrid.home.kept import KeptFiles
-from astrid.home.layout import Home, home_folder, open_home
+from astrid.home.layout import Home, actors_folder, home_folder, open_home
 from astrid.home.lock import HomeLock
 from astrid.home.workspaces import WorkspaceIdentity, identify_workspace, workspace_id
 
@@ -18,6 +18,7 @@ __all__ = [
     "HomeLock",
     "KeptFiles",
     "WorkspaceIdentity",
+    "actors_folder",
     "clear_drafts",
     "home_folder",
     "identify_workspace",

@@ -65,7 +65,7 @@ def _of_workspace(root: bytes, trusted: TrustList) -> Iterator[Passage | LeftOut
             if isinstance(found, LeftOut):
                 yield found
             elif found is not None:
-                yield as_passage(found, trusted)
+                yield as_passage(found, standing_of(found, trusted))
     finally:
         os.close(folder)
 
@@ -73,12 +73,7 @@ def _of_workspace(root: bytes, trusted: TrustList) -> Iterator[Passage | LeftOut
 def _of_user(home: Home) -> Iterator[Passage]:
     if os.path.lexists(home.instructions):
         data = read_guarded(home.instructions, what="the file with your own instructions", private=False)
-        yield Passage(
-            path=os.fsencode(home.instructions),
-            data=data[:MAX_PASSAGE_BYTES],
-            total_bytes=len(data),
-            standing=Standing.OWN,
-        )
+        yield as_passage(Beginning(os.fsencode(home.instructions), data[:MAX_PASSAGE_BYTES], len(data)), Standing.OWN)
 
 
 class Beginning(msgspec.Struct, frozen=True):
@@ -89,10 +84,25 @@ class Beginning(msgspec.Struct, frozen=True):
     total_bytes: int
 
 
-def as_passage(found: Beginning, trusted: TrustList) -> Passage:
-    """What was read, with the standing of exactly these bytes at this place."""
-    standing = Standing.TRUSTED if trusted.holds(found.path, found.data) else Standing.UNTRUSTED
+def as_passage(found: Beginning, standing: Standing) -> Passage:
+    """What was read, as it may be quoted."""
     return Passage(path=found.path, data=found.data, total_bytes=found.total_bytes, standing=standing)
+
+
+def standing_of(found: Beginning, trusted: TrustList) -> Standing:
+    """What speaks for exactly these bytes at this place in a workspace."""
+    return Standing.TRUSTED if trusted.holds(found.path, found.data) else Standing.UNTRUSTED
+
+
+def why_not(error: OSError) -> str:
+    """Why something is left out that could not be opened, for people."""
+    match error.errno:
+        case errno.ELOOP:
+            return "it is a link"
+        case errno.ENOTDIR:  # what the system says of a link where a folder is wanted
+            return "it is a link, or no folder"
+        case _:
+            return (error.strerror or "it cannot be opened").lower()
 
 
 def read_beginning(folder: int, above: bytes, name: bytes, max_bytes: int) -> Beginning | LeftOut | None:
@@ -105,8 +115,7 @@ def read_beginning(folder: int, above: bytes, name: bytes, max_bytes: int) -> Be
     except FileNotFoundError:
         return None
     except OSError as error:
-        why = "it is a link" if error.errno == errno.ELOOP else (error.strerror or "it cannot be opened").lower()
-        return LeftOut(path, why)
+        return LeftOut(path, why_not(error))
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -114,7 +123,7 @@ def read_beginning(folder: int, above: bytes, name: bytes, max_bytes: int) -> Be
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(max_bytes)
     except OSError as error:
-        return LeftOut(path, (error.strerror or "it cannot be read").lower())
+        return LeftOut(path, why_not(error))
     finally:
         os.close(descriptor)
     return Beginning(path, data, max(found.st_size, len(data)))

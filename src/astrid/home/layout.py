@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -69,6 +70,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "ASTRID.md"
 
     @property
+    def skills(self) -> Path:
+        """The user's own skills, a folder each."""
+        return self.root / "skills"
+
+    @property
     def trusted(self) -> Path:
         """The files that the user trusts, by what they hold."""
         return self.root / "trusted"
@@ -122,6 +128,12 @@ class Home(msgspec.Struct, frozen=True):
     def actors(self) -> Path:
         """The user's own definitions."""
         return self.root / "actors"
+
+
+def actors_folder() -> Path:
+    """Where the built-in definitions are: beside the package in a checkout, under ``share`` when installed."""
+    checkout = Path(__file__).resolve().parents[3] / "actors"
+    return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "astrid" / "actors"
 
 
 def home_folder(environ: Mapping[str, str]) -> Path:

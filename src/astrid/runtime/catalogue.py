@@ -8,7 +8,6 @@ Source: architecture 1 (actors/), 6; threats 42, 44.
 from __future__ import annotations
 
 import os
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,11 +24,12 @@ from astrid.core.money import Price
 from astrid.core.turn_messages import Limits as TurnLimits
 from astrid.core.turn_messages import Setting
 from astrid.errors import ConfigError, InputError, WorkspaceError
-from astrid.home import Home, KeptFiles, identify_workspace, workspace_id
+from astrid.home import Home, KeptFiles, actors_folder, identify_workspace, workspace_id
 from astrid.hosts.model import ModelServer
+from astrid.hosts.skills import SkillServer
 from astrid.ports import Entropy
 from astrid.runtime.config import Config, usd
-from astrid.runtime.framing import environment_of, passages_of
+from astrid.runtime.framing import Texts, environment_of, listed
 from astrid.runtime.own_code import code_folders
 from astrid.runtime.parts import Brain, Extra, Options, Place
 
@@ -143,20 +143,28 @@ class Catalogue:
                 "session.mode", f"`{name[:40]}` is not a mode", advice="write safe, guided or autonomous"
             ) from error
 
-    def extras(self) -> tuple[Extra, ...]:
-        """What every session gets beside its workspace: nothing, but in the demo."""
-        return self._extras
+    def extras(self, place: Place) -> tuple[Extra, ...]:
+        """What a session gets beside its workspace: the skills, and in the demo what that is about."""
+        name = f"skills-{place.identity.hex()}"
+        texts = self._texts(place.root)
+        return (Extra(name, name, SkillServer(place.root, texts.vouched)), *self._extras)
+
+    def _texts(self, root: str) -> Texts:
+        return Texts(root, self._home, actors_folder() / "skills", self._hides)
 
     def setting(self, place: Place, brain: Brain, options: Options, now_ns: int) -> Setting:
         """Frame, tools and limits of a session that starts now."""
         specs = [
-            spec for server in (place.server, *(extra.server for extra in self._extras)) for spec in server.specs()
+            spec
+            for server in (place.server, *(extra.server for extra in self.extras(place)))
+            for spec in server.specs()
         ]
         most = self._config.runtime.max_turns
         limits = TurnLimits(asks_per_input=min(options.max_turns or most, most))
         _, prompt = load_agent(DEFAULT_AGENT)
         environment = environment_of(place.root, options.mode, attended=options.interactive, now_ns=now_ns)
-        frame = compose(prompt, environment, passages_of(place.root, self._home, self._hides))
+        texts = self._texts(place.root)
+        frame = compose(prompt, environment, texts.passages(), listed(texts.skills()))
         made = Setting(
             model=brain.name,
             system=frame.text,
@@ -206,9 +214,3 @@ def load_agent(name: str) -> tuple[AgentDefinition, str]:
             "agent.invalid", f"`{name}` is no definition of a session", where=str(folder), advice="reinstall Astrid"
         )
     return definition, prompt
-
-
-def actors_folder() -> Path:
-    """Where the built-in definitions are: beside the package in a checkout, under ``share`` when installed."""
-    checkout = Path(__file__).resolve().parents[3] / "actors"
-    return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "astrid" / "actors"

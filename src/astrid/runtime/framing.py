@@ -11,11 +11,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from astrid.core.frame import Environment, Passage, Standing
+from astrid.core.frame import Environment, Listed, Passage, Standing
 from astrid.core.resources import file_resource
 from astrid.home import Home
 from astrid.home.instructions import read_instructions
+from astrid.home.skills import FoundSkill, read_skills
 from astrid.home.trust import TrustList
 
 
@@ -25,15 +27,46 @@ def environment_of(root: str, mode: str, *, attended: bool, now_ns: int) -> Envi
     return Environment(platform=sys.platform, workspace=os.fsencode(root), mode=mode, attended=attended, day=day)
 
 
-def passages_of(root: str, home: Home, hides: Callable[[str], bool]) -> tuple[Passage, ...]:
-    """What files tell a session in the workspace at ``root``.
-
-    Raises:
-        AstridError: the workspace cannot be opened, or a file of the home is not as it should be.
+class Texts:
+    """What files tell the sessions in one workspace.  What policy hides is not there; but it hides the whole home from
+    tools, and the user's own texts are addressed to the model.
     """
+
+    def __init__(self, root: str, home: Home, built_in: Path, hides: Callable[[str], bool]) -> None:
+        self._root = root
+        self._home = home
+        self._built_in = built_in
+        self._hides = hides
+
+    def passages(self) -> tuple[Passage, ...]:
+        """The files that instruct, the nearest first.
+
+        Raises:
+            AstridError: the workspace cannot be opened, or a file of the home is not as it should be.
+        """
+        found = read_instructions(self._root, self._home, TrustList(self._home))
+        return tuple(one for one in found if isinstance(one, Passage) and self._shows(one))
+
+    def skills(self) -> tuple[FoundSkill, ...]:
+        """The skills, each name once.
+
+        Raises:
+            ConfigError: the list of trusted files is not as it should be.
+        """
+        found = read_skills(self._built_in, self._root, self._home, TrustList(self._home))
+        return tuple(one for one in found if isinstance(one, FoundSkill) and self._shows(one.file))
+
+    def vouched(self) -> dict[str, str]:
+        """The texts of the skills that somebody stands behind, by name."""
+        return {one.skill.name: one.skill.body for one in self.skills() if one.vouched}
+
+    def _shows(self, file: Passage) -> bool:
+        of_workspace = file.standing in (Standing.TRUSTED, Standing.UNTRUSTED)
+        return not of_workspace or not self._hides(file_resource(file.path).text)
+
+
+def listed(skills: tuple[FoundSkill, ...]) -> tuple[Listed, ...]:
+    """``skills`` as the frame lists them."""
     return tuple(
-        one
-        for one in read_instructions(root, home, TrustList(home))
-        # Policy hides the whole home from tools, but the user's own instructions are addressed to the model.
-        if isinstance(one, Passage) and (one.standing is Standing.OWN or not hides(file_resource(one.path).text))
+        Listed(name=one.skill.name, description=one.skill.description, standing=one.file.standing) for one in skills
     )

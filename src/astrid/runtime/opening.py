@@ -149,7 +149,8 @@ class Opener:
         base, grants = self._base(place, mode, options.fleet)
         first = self._wallet.pass_on(base, grants, holder=key, session=session, purse_micros=limits.session_micros)
         await self._up(f"workspace-{place.identity.hex()}", place.toolbox, place.server, ctx)
-        for extra in self._catalogue.extras():
+        extras = self._catalogue.extras(place)
+        for extra in extras:
             await self._up(extra.name, extra.toolbox, extra.server, ctx)
         model_host = f"model-{brain.toolbox.partition(':')[2]}"
         await self._up(model_host, brain.toolbox, brain.server, ctx)
@@ -176,7 +177,7 @@ class Opener:
             key=key,
             session=session,
             workspace=place.identity,
-            toolboxes=(place.toolbox, brain.toolbox, *(extra.toolbox for extra in self._catalogue.extras())),
+            toolboxes=(place.toolbox, brain.toolbox, *(extra.toolbox for extra in extras)),
             mode=mode.value,
             model=brain.name,
             scripted=brain.scripted,

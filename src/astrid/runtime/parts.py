@@ -32,7 +32,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Extra(msgspec.Struct, frozen=True):
-    """Tools that every session gets beside those of its workspace."""
+    """Tools that a session gets beside those of its workspace."""
 
     name: str
     toolbox: str
@@ -75,8 +75,8 @@ class Catalogue(Protocol):
         """The model by its name; empty for the configured one."""
         ...
 
-    def extras(self) -> tuple[Extra, ...]:
-        """What every session gets beside its workspace."""
+    def extras(self, place: Place) -> tuple[Extra, ...]:
+        """What a session gets beside its workspace."""
         ...
 
     def mode(self, name: str) -> Mode:

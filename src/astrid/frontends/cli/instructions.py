@@ -1,4 +1,4 @@
-"""``astrid instructions``: the files that instruct sessions in a folder, and which of them you trust.
+"""``astrid instructions``: the files and skills that instruct sessions in a folder, and which of them you trust.
 
 Never: trusts what it did not show: the bytes that are shown are those whose digest is kept.
 
@@ -18,8 +18,9 @@ from astrid.core.quoting import quote
 from astrid.errors import InputError
 from astrid.frontends.cli import DENIED, DONE, counted
 from astrid.frontends.cli.signed import print_json
-from astrid.home import Home, home_folder, identify_workspace, open_home
+from astrid.home import Home, actors_folder, home_folder, identify_workspace, open_home
 from astrid.home.instructions import LeftOut, read_instructions
+from astrid.home.skills import read_skills
 from astrid.home.trust import TrustList, content_digest
 
 
@@ -60,8 +61,9 @@ def advise_trust(home: Home, workspace: str) -> str:
     Raises:
         AstridError: a file of the home is not as it should be.
     """
-    found = _passages(read_instructions(workspace, home, TrustList(home)))
-    unknown = [quote(os.path.basename(one.path)) for one in found if one.standing is Standing.UNTRUSTED]
+    root = os.fsencode(workspace)
+    found = _passages(_found(workspace, home, TrustList(home)))
+    unknown = [quote(os.path.relpath(one.path, root)) for one in found if one.standing is Standing.UNTRUSTED]
     if not unknown:
         return ""
     return (
@@ -74,6 +76,14 @@ def _root(home: Home, args: argparse.Namespace) -> str:
     return identify_workspace(args.workspace or Path.cwd(), home).path
 
 
+def _found(root: str, home: Home, trusted: TrustList) -> list[Passage | LeftOut]:
+    """What a session there is told by files that are not Astrid's own: instructions, and then skills."""
+    skills = read_skills(actors_folder() / "skills", root, home, trusted)
+    files = [one if isinstance(one, LeftOut) else one.file for one in skills]
+    foreign = [one for one in files if isinstance(one, LeftOut) or one.standing is not Standing.BUILT_IN]
+    return [*read_instructions(root, home, trusted), *foreign]
+
+
 def _passages(found: Sequence[Passage | LeftOut]) -> list[Passage]:
     return [one for one in found if isinstance(one, Passage)]
 
@@ -82,7 +92,7 @@ def _passages(found: Sequence[Passage | LeftOut]) -> list[Passage]:
 
 
 def _list(home: Home, root: str, *, as_json: bool) -> int:
-    found = read_instructions(root, home, TrustList(home))
+    found = _found(root, home, TrustList(home))
     if as_json:
         print_json({"instructions": [_plain(one) for one in found]})
         return DONE
@@ -116,7 +126,7 @@ def _plain(one: Passage | LeftOut) -> dict[str, object]:
 
 def _trust(home: Home, root: str, args: argparse.Namespace) -> int:
     trusted = TrustList(home)
-    chosen = _chosen(_passages(read_instructions(root, home, trusted)), args.file)
+    chosen = _chosen(_passages(_found(root, home, trusted)), args.file)
     if chosen and not args.yes and not _agreed(chosen):
         return DENIED
     trusted.add((one.path, one.data) for one in chosen)
