@@ -19,7 +19,8 @@ from astrid.core.conversation import (
     Usage,
 )
 from astrid.core.ids import QuestionId
-from astrid.core.labels import RUNTIME, SIGNED_USER, UNTRUSTED, join
+from astrid.core.labels import RUNTIME, SIGNED_USER, UNTRUSTED, Integrity, Label, join
+from astrid.core.risk import EffectClass
 from astrid.core.turn import context_label, model_request, step
 from astrid.core.turn_messages import (
     AnswerPart,
@@ -395,7 +396,17 @@ def test_a_long_result_is_cut_and_says_so() -> None:
     session = Session(result_bytes=4)
     (proposal,) = session.calling("look")
     session.tell(answered(proposal, "abcéf".encode()))
-    assert session.results()[0].content == "abc" + texts.CUT.format(kept=4, total=6)
+    assert session.results()[0].content == "abc" + texts.CUT.format(first=4, last=5, total=6)
+
+
+def test_where_the_rest_can_be_read_the_note_names_the_record_of_the_call() -> None:
+    session = Session(result_bytes=4)
+    effects = {**session.turn.setting.effects, texts.READ_RESULT: EffectClass.READ}
+    session.turn = new_turn(replace(session.turn.setting, effects=effects))
+    (proposal,) = session.calling("look")
+    label = Label(Integrity.UNTRUSTED, (17,))
+    session.tell(ToolAnswered(ref=proposal.ref, content=b"abcdef", is_error=False, label=label))
+    assert session.results()[0].content == "abcd" + texts.CUT_KEPT.format(first=4, last=5, total=6, handle=17)
 
 
 def test_a_result_that_is_no_utf8_is_shown_with_replacements() -> None:

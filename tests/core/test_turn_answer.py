@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,16 +113,30 @@ def test_exactly_the_objects_among_well_formed_texts_are_objects(value: object, 
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=40), st.integers(0, 40))
-def test_a_result_is_text_never_longer_than_allowed_and_whole_if_it_fits(content: bytes, limit: int) -> None:
-    text = result_text(content, limit)
+@given(st.binary(max_size=60), st.integers(0, 60), st.sampled_from([0, 7]))
+def test_a_result_is_text_never_longer_than_allowed_and_whole_if_it_fits(
+    content: bytes, limit: int, handle: int
+) -> None:
+    text = result_text(content, limit, handle)
     if len(content) <= limit:
         assert text == content.decode(errors="replace")
     else:
-        kept, mark, note = text.partition("\n[cut by the runtime after ")
+        head, mark, note = text.partition("\n[cut by the runtime: bytes ")
         assert mark
-        assert note == f"{limit} of {len(content)} bytes]"
-        assert content.decode(errors="replace").startswith(kept)
+        said, tail = note.split(" are left out here", 1)
+        more, tail = tail.split("]\n", 1)
+        first, last, total = map(int, re.findall("[0-9]+", said))
+        assert (first, total - last - 1, total) == (limit - limit // 8, limit // 8, len(content))
+        assert content[:first].decode(errors="replace").startswith(head)
+        assert content[last + 1 :].decode(errors="replace").endswith(tail)
+        assert more == ("; read_result with handle 7 gives them" if handle else "")
+
+
+@pytest.mark.parametrize("cut", ["é", "€", "\U0001f600"])
+def test_no_half_of_a_character_is_shown_where_a_result_is_cut(cut: str) -> None:
+    for before in range(4):
+        text = result_text(("x" * before + cut * 100).encode(), 64)
+        assert "\N{REPLACEMENT CHARACTER}" not in text
 
 
 def test_no_text_of_the_runtime_has_a_field_that_is_not_from_a_closed_set_or_a_number() -> None:
@@ -131,4 +146,4 @@ def test_no_text_of_the_runtime_has_a_field_that_is_not_from_a_closed_set_or_a_n
         if name.isupper() and isinstance(value, str)
         for field in re.findall(r"\{(\w*)\}", value)
     }
-    assert fields == {"layer", "code", "text", "question", "kept", "total"}
+    assert fields == {"layer", "code", "text", "question", "first", "last", "total", "handle"}

@@ -46,7 +46,12 @@ def script(tmp_path: Path) -> Path:
 def catalogue(home: Home, config: str = "") -> Catalogue:
     home.config.write_text(config)
     loaded = load_config(home.config, home.root / "none")
-    return Catalogue(loaded.config, home, hides=lambda resource: False, entropy=FakeEntropy())
+    return Catalogue(loaded.config, home, hides=lambda resource: False, entropy=FakeEntropy(), consult=no_log)
+
+
+async def no_log(look: object) -> bytes:
+    """There is no log to look at."""
+    raise AssertionError(look)
 
 
 def setting(made: Catalogue, workspace: Path, script: Path, max_asks: int = 0) -> Setting:
@@ -190,7 +195,7 @@ def test_a_session_has_the_tools_of_its_workspace_and_says_what_they_do(
     made = setting(catalogue(home), workspace, script)
     names = [tool.name for tool in made.tools]
     of_workspace = [spec.name for spec in catalogue(home).place(str(workspace)).server.specs()]
-    assert names == [*of_workspace, "read_skill"]
+    assert names == [*of_workspace, "read_skill", "read_result"]
     assert set(made.effects) == set(names)
     assert all(json.loads(tool.schema) for tool in made.tools)
 

@@ -179,11 +179,11 @@ async def test_sessions_share_the_host_of_a_workspace_and_have_a_script_each(tmp
     async with running(tmp_path) as runtime:
         sessions = [await opened(runtime) for _ in range(3)]
         hosts = children(runtime, "tools")
-        assert sorted(name.partition("-")[0] for name in hosts) == ["model"] * 3 + ["skills", "workspace"]
+        assert sorted(name.partition("-")[0] for name in hosts) == ["model"] * 3 + ["results", "skills", "workspace"]
         for session in sessions:
             await ask(runtime, EndSession(session=session, reason="asked"))
         with trio.fail_after(10):
-            while len(children(runtime, "tools")) > 2 or children(runtime, "sessions"):
+            while len(children(runtime, "tools")) > 3 or children(runtime, "sessions"):
                 await wait_all_tasks_blocked()
 
 

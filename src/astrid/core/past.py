@@ -37,13 +37,14 @@ Beside = Callable[[int, int], tuple[bytes, bytes] | None]
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """Something of interest beside record ``seq``, as that commits to it: a question, or a token, which may lie inside
-    a signed answer.
+    """Something of interest beside record ``seq``, as that commits to it: a question, a result, or a token, which may
+    lie inside a signed answer.
     """
 
     seq: int
     sealed: Sealed
     in_answer: bool = False
+    slot: int = 0
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -135,7 +136,7 @@ def recalled(beside: Beside, kept: Kept) -> bytes | None:
     Raises:
         CanonError: it is not what the record commits to.
     """
-    found = beside(kept.seq, 0)
+    found = beside(kept.seq, kept.slot)
     if found is None:
         return None
     if not is_sealed(kept.sealed, *found):

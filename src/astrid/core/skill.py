@@ -16,7 +16,7 @@ import msgspec
 
 from astrid.errors import InputError
 
-MAX_SKILL_BYTES = 64 * 1024
+MAX_SKILL_BYTES = 32 * 1024  # as much as a result may take, so that it is read at once
 MAX_NAME_CHARS = 64
 MAX_DESCRIPTION_CHARS = 1024
 _FENCE = "---"

@@ -217,7 +217,10 @@ def _take_result(plan: _Plan, phase: Calling, message: ToolAnswered | CallDenied
         return  # late, repeated, or never ours
     match message:
         case ToolAnswered():
-            content = texts.result_text(message.content, plan.turn.setting.limits.result_bytes)
+            setting = plan.turn.setting
+            # Its one origin is the record that permitted the call, by which the whole of it is found again.
+            handle = max(message.label.origins, default=0) if texts.READ_RESULT in setting.effects else 0
+            content = texts.result_text(message.content, setting.limits.result_bytes, handle)
             plan.result(call_id, content, message.label, is_error=message.is_error)
         case CallDenied():
             fields = {"layer": message.layer, "code": message.code, "text": message.model_text}

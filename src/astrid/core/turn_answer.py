@@ -44,7 +44,12 @@ DEFERRED = (
     "This call was not run: a person has to approve it and nobody is there. The question is kept as {question}.\n"
     "Do not repeat the call. Go on with what does not depend on it, or stop."
 )
-CUT = "\n[cut by the runtime after {kept} of {total} bytes]"
+READ_RESULT = "read_result"  # the tool by which a model reads what was left out
+CUT = "\n[cut by the runtime: bytes {first} to {last} of {total} are left out here]\n"
+CUT_KEPT = (
+    "\n[cut by the runtime: bytes {first} to {last} of {total} are left out here; read_result with handle {handle} "
+    "gives them]\n"
+)
 
 
 def answer_parts(events: Iterable[AnyStreamEvent]) -> tuple[AnswerPart, ...]:
@@ -112,13 +117,20 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def result_text(content: bytes, max_bytes: int) -> str:
-    """``content`` for the model: never longer than ``max_bytes`` and a note, whatever bytes it holds."""
+def result_text(content: bytes, max_bytes: int, handle: int = 0) -> str:
+    """``content`` for the model: never longer than ``max_bytes`` and a note, whatever bytes it holds.
+
+    What is too long keeps its beginning and, of an eighth of the room, its end, where programs say how they fared.
+    With ``handle`` the note says how the rest can be read.
+    """
     if len(content) <= max_bytes:
         return content.decode(errors="replace")
-    # A character cut in half is dropped; a broken one before it is shown as broken.
-    kept = content[:max_bytes].decode(errors="replace").rstrip("\N{REPLACEMENT CHARACTER}")
-    return kept + CUT.format(kept=max_bytes, total=len(content))
+    first, after = max_bytes - max_bytes // 8, len(content) - max_bytes // 8
+    note = (CUT_KEPT if handle else CUT).format(first=first, last=after - 1, total=len(content), handle=handle)
+    # A character cut in half is dropped; a broken one beside it is shown as broken.
+    head = content[:first].decode(errors="replace").rstrip("\N{REPLACEMENT CHARACTER}")
+    tail = content[after:].decode(errors="replace").lstrip("\N{REPLACEMENT CHARACTER}")
+    return head + note + tail
 
 
 def _part(event: ToolCallReady | ReasoningReady) -> AnswerPart:

@@ -45,7 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     input_bytes: int = 1024 * 1024
     answer_bytes: int = 4 * 1024 * 1024
     argument_bytes: int = 1024 * 1024
-    result_bytes: int = 256 * 1024  # longer results are cut
+    result_bytes: int = 32 * 1024  # longer results are cut; what is left out can be read by a handle
     same_rounds: int = 10  # of the same calls with the same results, one after the other
 
 

@@ -160,7 +160,9 @@ class World:
         self.desk: Desk[Answer] = Desk()
         self.facts = self._new_facts()
         self.shelf = Shelf(self.facts)
-        self.catalogue = Catalogue(self.config, home, hides=self.policy.hides, entropy=entropy, extras=extras)
+        self.catalogue = Catalogue(
+            self.config, home, hides=self.policy.hides, entropy=entropy, consult=self.consult, extras=extras
+        )
         self.spoilt: list[str] = []
         self._past: Past | None = None
         self._journal: Journal | None = None

@@ -26,6 +26,7 @@ from astrid.core.turn_messages import Setting
 from astrid.errors import ConfigError, InputError, WorkspaceError
 from astrid.home import Home, KeptFiles, actors_folder, identify_workspace, workspace_id
 from astrid.hosts.model import ModelServer
+from astrid.hosts.results import Consult, ResultServer
 from astrid.hosts.skills import SkillServer
 from astrid.ports import Entropy
 from astrid.runtime.config import Config, usd
@@ -61,12 +62,14 @@ class Catalogue:
         *,
         hides: Callable[[str], bool],
         entropy: Entropy,
+        consult: Consult,
         extras: tuple[Extra, ...] = (),
     ) -> None:
         self._config = config
         self._home = home
         self._hides = hides
         self._entropy = entropy
+        self._consult = consult
         self._extras = extras
         self._kept = KeptFiles(home.kept, config.workspace.keep_mb * MB)
         self._places: dict[bytes, Place] = {}
@@ -144,10 +147,13 @@ class Catalogue:
             ) from error
 
     def extras(self, place: Place) -> tuple[Extra, ...]:
-        """What a session gets beside its workspace: the skills, and in the demo what that is about."""
-        name = f"skills-{place.identity.hex()}"
-        texts = self._texts(place.root)
-        return (Extra(name, name, SkillServer(place.root, texts.vouched)), *self._extras)
+        """What a session gets beside its workspace: skills, its long results, and in the demo what that is about."""
+        servers = {
+            "skills": SkillServer(place.root, self._texts(place.root).vouched),
+            "results": ResultServer(place.root, self._consult),
+        }
+        named = ((f"{kind}-{place.identity.hex()}", server) for kind, server in servers.items())
+        return (*(Extra(name, name, server) for name, server in named), *self._extras)
 
     def _texts(self, root: str) -> Texts:
         return Texts(root, self._home, actors_folder() / "skills", self._hides)

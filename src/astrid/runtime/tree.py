@@ -4,7 +4,7 @@
     ├─ audit             the log
     ├─ approvals         questions to people
     ├─ interceptor       the gate: every effect passes here
-    ├─ tools             one_for_one: workspace-<id>, skills-<id>, model-<id>, each a front and one worker per call in hand
+    ├─ tools             one_for_one: workspace-, skills-, results- and model-<id>, each a front and its workers
     ├─ sessions          one_for_one: <session id>
     ├─ archive           reads what the log says of a session that is to wake
     └─ gateway           opens and closes sessions for connections

@@ -12,8 +12,7 @@ import trio
 from astrid.adapters.workspace import plans
 from astrid.adapters.workspace.handles import Opener
 from astrid.adapters.workspace.matcher import Engine
-from astrid.adapters.workspace.shell import run_line
-from astrid.adapters.workspace.text import CUT_SUFFIX
+from astrid.adapters.workspace.shell import CUT_SUFFIX, MAX_OUTPUT_BYTES, run_line
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.core.call import decode_call, encode_call
 from astrid.core.resources import parse_pattern
@@ -420,9 +419,14 @@ async def test_a_failure_without_output_and_a_signal_are_told(bench: Bench) -> N
 
 
 async def test_long_output_is_cut_and_the_code_still_told(bench: Bench) -> None:
-    outcome = await bench.outcome("bash", command="head -c 100000 /dev/zero | tr '\\0' x; exit 2")
+    outcome = await bench.outcome("bash", command="head -c 2000000 /dev/zero | tr '\\0' x; exit 2")
     text = outcome.content.decode()
-    assert text == "x" * 30_000 + CUT_SUFFIX + "\n(exit code: 2)"
+    assert text == "x" * MAX_OUTPUT_BYTES + CUT_SUFFIX + "\n(exit code: 2)"
+
+
+async def test_what_cannot_be_seen_in_an_output_takes_no_more_room_than_the_rest(bench: Bench) -> None:
+    outcome = await bench.outcome("bash", command="head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2")
+    assert MAX_OUTPUT_BYTES < len(outcome.content) < MAX_OUTPUT_BYTES + 100
 
 
 async def test_a_command_runs_in_the_workspace_and_nothing_persists(bench: Bench) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from astrid.adapters.workspace.process import Finished, run_process
-from astrid.adapters.workspace.text import CEILING_BYTES, clip
+from astrid.adapters.workspace.text import cut
 from astrid.core.visible import visible
 from astrid.ports import ToolOutcome
 
 BASH = "/bin/bash"
-_KEPT_BYTES = 2 * CEILING_BYTES
+MAX_OUTPUT_BYTES = 1024 * 1024  # of both streams, as they are shown; the model is shown a part, and can read the rest
+CUT_SUFFIX = "\n\n... (output truncated: it exceeded 1 MiB)"
 
 
 async def run_line(line: str, *, cwd: str, env: Mapping[str, str], timeout_ms: int) -> ToolOutcome:
@@ -26,7 +27,7 @@ async def run_line(line: str, *, cwd: str, env: Mapping[str, str], timeout_ms: i
     """
     # SAFETY: no start-up file is read, and `--` keeps a line that begins with a dash from being an option.
     argv = [BASH, "--noprofile", "--norc", "-c", "--", line]
-    done = await run_process(argv, cwd=cwd, env=env, seconds=timeout_ms / 1000, max_bytes=_KEPT_BYTES)
+    done = await run_process(argv, cwd=cwd, env=env, seconds=timeout_ms / 1000, max_bytes=MAX_OUTPUT_BYTES)
     failed = done.timed_out or done.returncode != 0
     return ToolOutcome(content=describe(done, timeout_ms).encode(), is_error=failed, effect="done")
 
@@ -37,7 +38,9 @@ def describe(done: Finished, timeout_ms: int) -> str:
     parts = [out] if out else []
     if err:
         parts.append(f"STDERR:\n{err}")
-    body = clip("\n".join(parts) or "(no output)")
+    whole = "\n".join(parts) or "(no output)"
+    body = cut(whole, MAX_OUTPUT_BYTES)
+    body += CUT_SUFFIX if done.truncated or body != whole else ""
     if done.timed_out:
         return f"{body}\nTimeout after {timeout_ms}ms; the command and everything it started were killed"
     if done.returncode:

@@ -1,0 +1,163 @@
+"""``read_result``: more of a result that was too long to be shown.
+
+The whole of each result lies beside the log, under the outcome of its call.  A handle is the number of that call's
+permit.  What is read again is untrusted, whatever it was worth the first time: that is never better than it was.
+
+Never: gives a result of another session, or of a call that was none of the model's; holds more than one result at a
+time.
+
+Source: architecture 6 ("Labels"), 7; threats 26, 28, 40.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from astrid.core.call import Call, Need, Preparation
+from astrid.core.chain import decode_body, decode_frame
+from astrid.core.json_scan import scan_json
+from astrid.core.past import Kept, recalled
+from astrid.core.records import OutcomeRecord, PermitRecord
+from astrid.core.resources import file_resource
+from astrid.core.risk import EffectClass
+from astrid.core.tokens import Permission
+from astrid.core.tools import OutputTrust, ToolSpec
+from astrid.core.turn_answer import READ_RESULT
+from astrid.errors import InputError
+from astrid.ports import LogReader, ToolOutcome
+
+MAX_PIECE_BYTES = 30_000
+MAX_ARGUMENT_BYTES = 4096
+MAX_CHARACTER_BYTES = 4  # of UTF-8
+PAGE = 100  # records read at once
+PLACE = "\n[bytes {first} to {last} of {total}]"
+_ZEROS = b"\0" * 32
+_SCHEMA = (
+    b'{"additionalProperties":false,"properties":{'
+    b'"handle":{"description":"The number in the note where the result was cut.","minimum":1,"type":"integer"},'
+    b'"limit":{"default":30000,"description":"How many bytes.","maximum":30000,"minimum":1,"type":"integer"},'
+    b'"offset":{"default":0,"description":"First byte, counted from 0.","minimum":0,"type":"integer"}},'
+    b'"required":["handle"],"type":"object"}'
+)
+
+Consult = Callable[[Callable[[LogReader], bytes]], Awaitable[bytes]]
+
+
+class ReadResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The arguments."""
+
+    handle: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    offset: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_PIECE_BYTES)] = MAX_PIECE_BYTES
+
+
+class ResultServer:
+    """The ``ToolServer`` port over the log.  ``consult`` lets a function look at it, where that keeps nobody waiting.
+
+    ``root`` is the workspace.  Whoever may read there may read again what came of their own calls.
+    """
+
+    def __init__(self, root: str, consult: Consult) -> None:
+        self._need = Need(file_resource(root).text, Permission.READ)
+        self._consult = consult
+
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """One tool."""
+        return (
+            ToolSpec(
+                name=READ_RESULT,
+                host_kind="results",
+                host_id="main",
+                description=b"Read more of a result that was cut, by the handle in the note where it was cut.",
+                schema=_SCHEMA,
+                effect=EffectClass.READ.value,
+                control=(),
+                verbs=("continue", "read"),
+                nouns=("output", "result"),
+                output_trust=OutputTrust.THIRD_PARTY,
+                endorsed_fields=(),
+                creates_id="",
+                code=_ZEROS,
+                profile=_ZEROS,
+                fresh=False,
+            ),
+        )
+
+    def glance(self, tool: str, args: bytes) -> Preparation:
+        """The right to read in the workspace is all that it takes; whose result it is, ``execute`` looks at."""
+        _decode(args)
+        return Preparation(needs=(self._need,))
+
+    async def prepare(self, tool: str, args: bytes) -> Preparation:
+        """The same: there is nothing to look for."""
+        return self.glance(tool, args)
+
+    async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
+        """The piece that was asked for, and where it stands in the whole."""
+        asked = _decode(call.args)
+        # SAFETY: the session is that of the call, which the gate made, and not what anybody wrote.
+        whole = await self._consult(lambda reader: find_result(reader, call.session, asked.handle))
+        return ToolOutcome(content=_piece(whole, asked).encode(), is_error=False, effect="none")
+
+
+def find_result(reader: LogReader, session: bytes, permit: int) -> bytes:
+    """The whole result of the call of ``session`` that record ``permit`` permitted.
+
+    Raises:
+        InputError: it is none of the session's, or a model's answer; it was erased; or what lies beside the record is
+            not what that commits to.
+    """
+    at = permit
+    while page := reader.frames_of(session, at, PAGE):
+        for raw in page:
+            frame = decode_frame(raw)
+            body = decode_body(frame) if frame.session == session else None
+            if at == permit and not (
+                frame.seq == permit and isinstance(body, PermitRecord) and body.host_kind != "model"
+            ):
+                raise _unknown()
+            if isinstance(body, OutcomeRecord) and body.permit_seq == permit:
+                return _kept(reader, frame.seq, body)
+            at = frame.seq + 1
+    raise _unknown()
+
+
+def _unknown() -> InputError:
+    return InputError(
+        "result.unknown", "no result of this session has this handle", advice="use one from a note about a result"
+    )
+
+
+def _kept(reader: LogReader, seq: int, body: OutcomeRecord) -> bytes:
+    found = recalled(reader.payload, Kept(seq, body.result, slot=1))
+    if found is None:
+        raise InputError("result.erased", "this result was erased from the log", advice="make the call again if needed")
+    return found
+
+
+def _piece(whole: bytes, asked: ReadResult) -> str:
+    """What was asked for, up to the end of its last character, so that the next piece begins with a whole one."""
+    if asked.offset >= len(whole):
+        raise InputError(
+            "result.past-end", f"the result has {len(whole)} bytes and ends before this offset", advice="read it before"
+        )
+    end = min(asked.offset + asked.limit, len(whole))
+    for _ in range(MAX_CHARACTER_BYTES - 1):
+        if end < len(whole) and whole[end] & 0xC0 == 0x80:
+            end += 1
+    text = whole[asked.offset : end].decode(errors="replace")
+    return text + PLACE.format(first=asked.offset, last=end - 1, total=len(whole))
+
+
+def _decode(args: bytes) -> ReadResult:
+    scan_json(args, max_bytes=MAX_ARGUMENT_BYTES, max_depth=2)
+    try:
+        return msgspec.json.decode(args, type=ReadResult)
+    except msgspec.MsgspecError as error:
+        raise InputError(
+            "result.arguments", "the arguments are not those of `read_result`", advice="give the handle of a result"
+        ) from error
