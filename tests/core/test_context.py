@@ -25,6 +25,7 @@ from astrid.core.turn_messages import (
     Save,
     SummaryRow,
     UserInput,
+    Waited,
     decode_row,
     encode_row,
 )
@@ -237,8 +238,20 @@ def test_without_a_summary_nothing_is_taken_away(parts: tuple[Text | ToolUse, ..
 def test_a_summary_that_fails_ends_the_turn_with_the_reason() -> None:
     session = full()
     (ref,) = outstanding(session.turn)
+    session.tell(ModelFailed(ref=ref, code="model.auth"))
+    assert session.ends_with() == ("failed", "model.auth")
+
+
+def test_a_summary_that_fails_in_passing_is_asked_for_again() -> None:
+    session = full()
+    (ref,) = outstanding(session.turn)
+    first = session.effects[-1]
     session.tell(ModelFailed(ref=ref, code="model.overloaded"))
-    assert session.ends_with() == ("failed", "model.overloaded")
+    session.tell(Waited(ref=ref + 1))
+    again = session.effects[-1]
+    assert isinstance(first, ProposeModel)
+    assert isinstance(again, ProposeModel)
+    assert again.request == first.request == context.summary_request(session.turn)
 
 
 def test_what_streams_of_a_summary_is_no_answer() -> None:

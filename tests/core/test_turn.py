@@ -51,6 +51,9 @@ from astrid.core.turn_messages import (
     StreamText,
     ToolAnswered,
     UserInput,
+    Wait,
+    Waited,
+    WaitRow,
     Withdraw,
     decode_row,
     encode_row,
@@ -173,7 +176,7 @@ def test_usage_is_written_down_with_the_answer() -> None:
 @pytest.mark.parametrize(
     ("message", "code"),
     [
-        (ModelFailed(ref=1, code="model.overloaded"), "model.overloaded"),
+        (ModelFailed(ref=1, code="model.auth"), "model.auth"),
         (CallDenied(ref=1, code="budget.spent", layer="budget", model_text="no"), "budget.spent"),
         (CallDeferred(ref=1, question_id=QuestionId(bytes(16))), "turn.ask-deferred"),
         (CallUnknown(ref=1), "turn.ask-unknown"),
@@ -186,6 +189,99 @@ def test_a_model_call_that_fails_ends_the_turn_and_keeps_the_conversation(messag
     assert outstanding(session.turn) == (1,)
     assert session.tell(message)[1:] == (Finished(reason="failed", code=code),)
     assert session.turn.conversation == before
+
+
+# ---- asking again --------------------------------------------------------------------------------
+
+
+def failing(session: Session, code: str = "model.overloaded", retry_after_ms: int = 0) -> list[Wait]:
+    """The model fails; the waits that follow."""
+    (ref,) = outstanding(session.turn)
+    session.tell(ModelFailed(ref=ref, code=code, retry_after_ms=retry_after_ms))
+    return [effect for effect in session.effects if isinstance(effect, Wait)]
+
+
+def test_what_passes_is_asked_again_under_a_new_number_after_a_wait() -> None:
+    session = Session()
+    (_, first) = session.begin()
+    [wait] = failing(session)
+    assert wait == Wait(ref=2, code="model.overloaded", wait_ms=2250, attempt=2)
+    assert outstanding(session.turn) == ()
+    saved, again = session.tell(Waited(ref=wait.ref))
+    assert saved == Save(rows=(AskRow(at_ns=5, ref=3),))
+    assert isinstance(first, ProposeModel)
+    assert again == replace(first, ref=3)
+    assert session.turn.asked == 2
+
+
+def test_an_answer_at_last_is_like_one_at_first() -> None:
+    session, other = Session(), Session()
+    session.begin()
+    session.tell(Waited(ref=failing(session)[0].ref))
+    other.begin()
+    assert session.answer(Text(text="hi"))[1:] == other.answer(Text(text="hi"))[1:]
+    assert session.turn.conversation == other.turn.conversation
+
+
+def test_attempts_are_counted_for_each_answer_alone() -> None:
+    session = Session()
+    session.begin()
+    for call in range(3):
+        for attempt in (2, 3):
+            [wait] = failing(session)
+            assert (wait.attempt, wait.wait_ms) == (attempt, {2: 2250, 3: 6750}[attempt])
+            session.tell(Waited(ref=wait.ref))
+        session.answer(use("look", call), stop="tool_use")
+        session.tell(answered(session.proposed()[0]))
+    session.answer(Text(text="done"))
+    session.begin()
+    assert failing(session)[0].attempt == 2
+
+
+def test_a_model_that_only_fails_ends_the_turn_after_five_attempts() -> None:
+    session = Session()
+    session.begin()
+    while waits := failing(session):
+        session.tell(Waited(ref=waits[0].ref))
+    assert session.effects[1:] == (Finished(reason="failed", code="model.overloaded"),)
+    assert session.turn.asked == 5
+
+
+@pytest.mark.parametrize("limits", [{"asks_per_input": 1}, {"asks_per_session": 1}])
+def test_an_attempt_counts_as_a_call_and_none_is_waited_for_that_may_not_be_made(limits: dict[str, int]) -> None:
+    session = Session(**limits)
+    session.begin()
+    assert failing(session) == []
+    assert session.effects[1:] == (Finished(reason="failed", code="model.overloaded"),)
+
+
+def test_a_vendor_is_left_alone_for_as_long_as_it_says() -> None:
+    session = Session()
+    session.begin()
+    [wait] = failing(session, retry_after_ms=100_000)
+    assert wait.wait_ms >= 100_000
+    session.tell(Waited(ref=wait.ref))
+    session.tell(Waited(ref=failing(session, retry_after_ms=150_000)[0].ref))
+    assert failing(session, retry_after_ms=100_000) == []
+
+
+def test_whoever_waits_can_be_stopped_and_nothing_is_asked_afterwards() -> None:
+    session = Session()
+    session.begin()
+    [wait] = failing(session)
+    assert session.tell(Cancel())[1:] == (Finished(reason="cancelled", code=""),)
+    assert session.tell(Waited(ref=wait.ref)) == ()
+    session.begin()
+    assert session.tell(Waited(ref=wait.ref)) == ()
+
+
+def test_a_session_that_waits_can_be_gone_on_from() -> None:
+    session = Session()
+    session.begin()
+    [wait] = failing(session)
+    again = restore(session.turn.setting, [decode_row(encode_row(row)) for row in session.rows])
+    assert again == session.turn
+    assert isinstance(step(again, Waited(ref=wait.ref), 9)[-1], ProposeModel)
 
 
 @pytest.mark.parametrize("part", [Text(text="a\ud800"), use("look", arguments='{"a":"\ud800"}'), Text(text="x" * 101)])
@@ -636,6 +732,7 @@ def test_a_frame_that_is_not_in_view_taints_nothing() -> None:
         FrameRow(at_ns=0, setting=setting()),
         InputRow(at_ns=0, text="x", label=RUNTIME),
         AskRow(at_ns=0, ref=9),
+        WaitRow(at_ns=0, ref=9, code="x", wait_ms=1),
         AnswerRow(at_ns=0, parts=(), label=RUNTIME, usage=None),
         CallRow(at_ns=0, id="id0", ref=3),
         CallRow(at_ns=0, id="id1", ref=2),
@@ -691,6 +788,13 @@ def _last_ask() -> Session:
     return session
 
 
+def _waiting() -> Session:
+    session = Session(asks_per_input=2)
+    session.begin()
+    session.tell(ModelFailed(ref=outstanding(session.turn)[0], code="model.timeout"))
+    return session
+
+
 def _calling(*names: str, asks: int = 2) -> Session:
     session = Session(asks_per_input=asks)
     session.calling(*names)
@@ -712,7 +816,9 @@ RESULTS: tuple[Callable[[int], AnyTurnInput], ...] = (
     lambda ref: CallDeferred(ref=ref, question_id=QuestionId(bytes(16))),
     lambda ref: CallUnknown(ref=ref),
 )
+OVERLOADED: Callable[[int], AnyTurnInput] = lambda ref: ModelFailed(ref=ref, code="model.overloaded")  # noqa: E731
 FAILURES: tuple[Callable[[int], AnyTurnInput], ...] = (lambda ref: ModelFailed(ref=ref, code="x"), *RESULTS[1:])
+WAITED: Callable[[int], AnyTurnInput] = lambda _: Waited(ref=2)  # noqa: E731
 STOPS: tuple[Callable[[int], AnyTurnInput], ...] = (lambda _: Cancel(), lambda _: LimitReached(code="x"))
 LATE: tuple[Callable[[int], AnyTurnInput], ...] = tuple(
     lambda ref, make=make: make(ref + 50) for make in (*FAILURES, *RESULTS, _said(Text(text="x")))
@@ -725,7 +831,7 @@ REACHED: dict[tuple[str, str], set[str]] = {
         _now(_idle(), INPUT[0]),
         _now(_idle(), lambda _: UserInput(text="", label=RUNTIME)) + " (refused)",
     },
-    ("idle", "anything else"): {_now(_idle(), told) for told in (*STOPS, *LATE, *PROGRESS)},
+    ("idle", "anything else"): {_now(_idle(), told) for told in (*STOPS, *LATE, *PROGRESS, WAITED)},
     ("asking", "ModelAnswered without calls"): {_now(_asking(), _said(Text(text="x"))), _now(_asking(), _said())},
     ("idle", "Restore"): {_now(_idle(), lambda _: Restore())},
     ("asking", "ModelAnswered with a summary"): {
@@ -738,9 +844,15 @@ REACHED: dict[tuple[str, str], set[str]] = {
         _now(_asking(), _said(use("look", 0, "nonsense"))),
         _now(_last_ask(), _said(use("look", 0, "nonsense"))) + " (limit)",
     },
-    ("asking", "ModelFailed, CallDenied, Deferred, Unknown"): {_now(_asking(), told) for told in FAILURES},
+    ("asking", "ModelFailed"): {_now(_asking(), FAILURES[0]), _now(_asking(), OVERLOADED)},
+    ("asking", "CallDenied, Deferred, Unknown"): {_now(_asking(), told) for told in FAILURES[1:]},
     ("asking", "Cancel, LimitReached"): {_now(_asking(), told) for told in STOPS},
-    ("asking", "anything else"): {_now(_asking(), told) for told in (*INPUT, *LATE, *PROGRESS, RESULTS[0])},
+    ("asking", "anything else"): {_now(_asking(), told) for told in (*INPUT, *LATE, *PROGRESS, RESULTS[0], WAITED)},
+    ("waiting", "Waited"): {_now(_waiting(), WAITED)},
+    ("waiting", "Cancel, LimitReached"): {_now(_waiting(), told) for told in STOPS},
+    ("waiting", "anything else"): {
+        _now(_waiting(), told) for told in (*INPUT, *LATE, *PROGRESS, *RESULTS, OVERLOADED, lambda _: Waited(ref=1))
+    },
     ("calling", "the answer to one of several open calls"): {_now(_calling("look", "look"), told) for told in RESULTS},
     ("calling", "the answer to the last open call"): {
         *(_now(_calling("look"), told) for told in RESULTS),
@@ -748,7 +860,7 @@ REACHED: dict[tuple[str, str], set[str]] = {
     },
     ("calling", "Cancel, LimitReached"): {_now(_calling("look", "edit"), told) for told in STOPS},
     ("calling", "anything else"): {
-        _now(_calling("look"), told) for told in (*INPUT, *LATE, *PROGRESS, _said(Text(text="x")))
+        _now(_calling("look"), told) for told in (*INPUT, *LATE, *PROGRESS, _said(Text(text="x")), WAITED)
     },
 }
 

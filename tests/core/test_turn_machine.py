@@ -38,11 +38,13 @@ from astrid.core.turn_messages import (
     StreamText,
     ToolAnswered,
     UserInput,
+    Wait,
+    Waited,
     Withdraw,
     decode_row,
     encode_row,
 )
-from astrid.core.turn_state import Calling, Idle, Turn, new_turn, outstanding, restore
+from astrid.core.turn_state import Calling, Idle, Turn, Waiting, new_turn, outstanding, restore
 
 EFFECTS = {"look": EffectClass.READ, "peek": EffectClass.READ, "edit": EffectClass.STAGING, "run": EffectClass.EXEC}
 SETTING = Setting(
@@ -105,7 +107,7 @@ class TurnMachine(RuleBasedStateMachine):
 
     def tell(self, message: AnyTurnInput) -> None:
         was_running = self.running
-        if not isinstance(message, ModelProgressed | UserInput | Cancel | LimitReached | Restore):
+        if not isinstance(message, ModelProgressed | UserInput | Cancel | LimitReached | Restore | Waited):
             del self.open[message.ref]
         effects = step(self.turn, message, 1)
         assert [place for place, effect in enumerate(effects) if isinstance(effect, Save)] in ([], [0])
@@ -123,6 +125,10 @@ class TurnMachine(RuleBasedStateMachine):
                     self.refs.add(effect.ref)
                     self.open[effect.ref] = effect
                     assert isinstance(effect, ProposeModel) or effect.arguments in (b"{}", b'{"a":1}')
+                case Wait():
+                    assert isinstance(message, ModelFailed)
+                    assert effect.ref not in self.refs, "a ref was used twice"
+                    self.refs.add(effect.ref)
                 case Withdraw():
                     del self.open[effect.ref]
                 case Finished():
@@ -162,6 +168,9 @@ class TurnMachine(RuleBasedStateMachine):
         self.turn = restore(self.setting, [decode_row(encode_row(row)) for row in self.rows])
 
     def answer(self, data: st.DataObject) -> None:
+        if isinstance(self.turn.phase, Waiting):
+            self.tell(Waited(ref=self.turn.phase.ref))
+            return
         ref = data.draw(st.sampled_from(sorted(self.open)))
         refusals: list[AnyTurnInput] = [
             CallDenied(ref=ref, code="a.b", layer="policy", model_text="no"),
@@ -176,7 +185,8 @@ class TurnMachine(RuleBasedStateMachine):
                 self.tell(ModelAnswered(ref=ref, parts=(Text(text="a summary"),), stop_reason="end_turn"))
                 return
             said = ModelAnswered(ref=ref, parts=data.draw(PARTS), stop_reason=stop)
-            self.tell(data.draw(st.sampled_from([*[said] * 12, ModelFailed(ref=ref, code="model.x"), *refusals])))
+            failed = [ModelFailed(ref=ref, code=code) for code in ("model.x", "model.timeout", "model.overloaded")]
+            self.tell(data.draw(st.sampled_from([*[said] * 12, *failed, *refusals])))
         else:
             content = data.draw(st.sampled_from([b"out\xff", b"o" * 60]))
             done = ToolAnswered(ref=ref, content=content, is_error=data.draw(st.booleans()), label=data.draw(LABELS))
@@ -192,6 +202,8 @@ class TurnMachine(RuleBasedStateMachine):
             messages += [ModelProgressed(ref=ref, event=TextDelta(text="t"))]
         if not isinstance(proposal, ProposeTool):
             messages += [ToolAnswered(ref=ref, content=b"late", is_error=False, label=RUNTIME)]
+        if self.turn.phase != Waiting(ref):
+            messages += [Waited(ref=ref)]
         if proposal is None:
             messages += [CallDenied(ref=ref, code="a.b", layer="policy", model_text="no"), CallUnknown(ref=ref)]
         for message in messages:
@@ -205,7 +217,9 @@ class TurnMachine(RuleBasedStateMachine):
     def what_was_proposed_and_not_answered_is_outstanding(self) -> None:
         assert sorted(self.open) == sorted(outstanding(self.turn))
         assert self.running is not isinstance(self.turn.phase, Idle)
-        assert not self.running or self.open, "a turn that waits for nobody never ends"
+        waits = isinstance(self.turn.phase, Waiting)
+        assert not (waits and self.open)
+        assert not self.running or self.open or waits, "a turn that waits for nobody never ends"
 
     @invariant()
     def a_call_that_is_no_read_is_alone(self) -> None:

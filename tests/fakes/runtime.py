@@ -131,10 +131,10 @@ class Runtime:
         message = Input(session=self.session, turn=self._turn, text=text, signer=b"", signature=b"")
         return cast("Taken | Declined", await self.system.ask(self.gateway, message, within=LIMIT_SECONDS))
 
-    async def until(self, *names: str) -> list[Json]:
+    async def until(self, *names: str, within: float = LIMIT_SECONDS) -> list[Json]:
         """Events up to and with the first one of these names; what came behind it is kept for the next call."""
         seen: list[Json] = []
-        with trio.fail_after(LIMIT_SECONDS):
+        with trio.fail_after(within):
             while True:
                 while self._behind:
                     seen.append(self._behind.pop(0))

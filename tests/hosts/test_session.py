@@ -104,6 +104,7 @@ class Bench:
                 gateway=lambda: system.ref("root/gateway"),
                 wallet=FakeWallet(),
                 clock=FakeClock(),
+                entropy=self,
                 context_tokens=500,
                 past=self.past,
             )
@@ -113,6 +114,10 @@ class Bench:
         )
         gate = ChildSpec("interceptor", lambda: self.gate, rank=30, capacity=self._capacity)
         return SupervisorSpec("root", children=(gate, sessions, ChildSpec("gateway", lambda: self.gateway, rank=50)))
+
+    def random_bytes(self, count: int) -> bytes:
+        """The ``Entropy`` port."""
+        return b"\0" * count
 
     @property
     def ref(self) -> Ref:
@@ -343,6 +348,65 @@ async def test_what_another_tool_reports_may_be_any_bytes_and_is_not_taken_for_t
         assert not [one for one in bench.gateway.messages if isinstance(one, ReportText)]
 
 
+# ---- asking again
+
+
+async def test_a_model_that_failed_is_asked_again_when_the_wait_is_over_and_the_person_knows(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        await bench.hear()
+        [first] = bench.proposed("model")
+        said = b"model.rate-limited (not before 20000 ms): wait"
+        await bench.tell(bench.outcome(first.proposal, said, is_error=True))
+        await bench.durable()
+        assert bench.events() == [
+            {
+                "event": "retrying",
+                "session_id": show_id("session", SESSION),
+                "seq": 0,
+                "code": "model.rate-limited",
+                "attempt": 2,
+                "wait_ms": 20_000,
+            }
+        ]
+        await trio.sleep(19.9)
+        assert len(bench.proposed("model")) == 1
+        await trio.sleep(0.2)
+        [_, again] = bench.proposed("model")
+        assert again.proposal > first.proposal
+        assert again.args == first.args
+        await bench.say(TextDelta(text="at last"))
+        await bench.durable()
+        assert bench.names()[1:] == ["message", "session_saved", "turn_complete"]
+
+
+async def test_what_a_failed_attempt_streamed_is_in_no_message_and_no_request(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.hear()
+        number = bench.proposed()[0].proposal
+        bench.gate.ctx.post(bench.ref, StreamedText(proposal=number, chunk=encode_event(TextDelta(text="half a"))))
+        await settle()
+        await bench.tell(bench.outcome(number, b"model.stream-broken: oh", is_error=True, effect="maybe"))
+        await trio.sleep(60)
+        assert "half a" not in str(bench.request())
+        await bench.say(TextDelta(text="whole"))
+        await bench.durable()
+        assert [event["text"] for event in bench.events() if event["event"] == "message"] == ["whole"]
+
+
+async def test_a_turn_that_is_stopped_while_it_waits_is_over_at_once(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.hear()
+        await bench.tell(bench.outcome(1, b"model.overloaded: oh", is_error=True))
+        bench.gateway.ctx.post(bench.ref, StopTurn())
+        await settle()
+        await bench.durable()
+        assert bench.names() == ["retrying", "session_saved", "turn_complete"]
+        await trio.sleep(100)
+        assert len(bench.proposed("model")) == 1
+
+
 # ---- the watermark
 
 
@@ -530,7 +594,7 @@ async def test_an_answer_counts_once(autojump_clock: MockClock) -> None:
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (b"model.overloaded: try later", "model.overloaded"),
+        (b"model.auth: no such key", "model.auth"),
         (b"the call was stopped", "model.unknown"),
         (b"", "model.unknown"),
         (b"\xff\xfe: x", "model.unknown"),

@@ -49,7 +49,16 @@ def test_every_event_says_what_it_is_whose_it_is_and_where_it_stands(event: AnyE
 def test_the_names_of_the_events_are_the_known_ones() -> None:
     assert [kind.__struct_config__.tag for kind in KINDS] == [
         *("text", "message", "tool_call_start", "tool_call_result", "approval_needed", "approval_settled", "denied"),
-        *("deferred", "usage", "context_compacted", "budget", "budget_warning", "session_saved", "turn_complete"),
+        *(
+            "deferred",
+            "usage",
+            "context_compacted",
+            "budget",
+            "budget_warning",
+            "retrying",
+            "session_saved",
+            "turn_complete",
+        ),
         *("error", "session_ended"),
     ]
 

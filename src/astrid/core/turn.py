@@ -9,9 +9,13 @@
     asking   | ModelAnswered without the summary          | idle
     asking   | ModelAnswered without calls                | idle
     asking   | ModelAnswered with calls                   | calling, or asking, or idle (limit)
-    asking   | ModelFailed, CallDenied, Deferred, Unknown | idle
+    asking   | ModelFailed                                | waiting, or idle
+    asking   | CallDenied, Deferred, Unknown              | idle
     asking   | Cancel, LimitReached                       | idle
     asking   | anything else                              | asking
+    waiting  | Waited                                     | asking
+    waiting  | Cancel, LimitReached                       | idle
+    waiting  | anything else                              | waiting
     calling  | the answer to one of several open calls    | calling
     calling  | the answer to the last open call           | asking, or idle (limit)
     calling  | Cancel, LimitReached                       | idle
@@ -22,6 +26,7 @@
 Invariants:
   Every ``ToolUse`` in the conversation gets exactly one ``ToolResult``, in one message, in the model's order.
   Calls that only read are proposed side by side; any other waits for all before it, and all after it wait for it.
+  A model call is made again under a new ``ref`` alone, and counts as one more.
   An answer counts once, and only while its ``ref`` is open.  A turn taken ends in exactly one ``Finished``.
   ``restore`` of the rows saved so far gives the state, at every step.
   The label of the context only loses trust, and every proposal carries it.
@@ -39,10 +44,10 @@ from typing import assert_never
 
 from astrid.core import context
 from astrid.core import turn_answer as texts
-from astrid.core.conversation import ModelRequest, Text, TextDelta, ToolUse
+from astrid.core.conversation import ModelRequest, Text, TextDelta
 from astrid.core.ids import show_id
 from astrid.core.labels import RUNTIME, Label
-from astrid.core.risk import UNDECLARED, EffectClass
+from astrid.core.turn_calls import objection, startable
 from astrid.core.turn_messages import (
     AnswerRow,
     AnyRow,
@@ -77,9 +82,13 @@ from astrid.core.turn_messages import (
     SummaryRow,
     ToolAnswered,
     UserInput,
+    Wait,
+    Waited,
+    WaitRow,
     Withdraw,
 )
-from astrid.core.turn_state import Asking, Calling, Idle, OpenCall, Turn, apply
+from astrid.core.turn_retry import next_wait_ms
+from astrid.core.turn_state import Asking, Calling, Idle, Turn, Waiting, apply
 
 ANSWERS_BETWEEN = 2  # two compactions, at least
 
@@ -104,7 +113,10 @@ def step(turn: Turn, message: AnyTurnInput, now_ns: int) -> tuple[AnyTurnEffect,
                 _take_summary(plan, message)
         case ModelFailed():
             if isinstance(phase, Asking) and phase.ref == message.ref:
-                _end(plan, "failed", message.code)
+                _take_failure(plan, message)
+        case Waited():
+            if phase == Waiting(message.ref):
+                _ask(plan)
         case Cancel():
             _stop(plan, "cancelled", "")
         case Restore():
@@ -194,21 +206,23 @@ def _take_answer(plan: _Plan, message: ModelAnswered) -> None:
         for place, call in enumerate(turn.phase.calls):
             # SAFETY: an answer that was cut off may end in half a call, and half of one can look whole: one without any
             # argument, or a shorter command.
-            if objection := texts.CUT_OFF if call.use is cut else _objection(turn, place, call.use):
-                plan.result(call.use.id, objection)
+            if why := texts.CUT_OFF if call.use is cut else objection(turn.setting.limits, place, call.use):
+                plan.result(call.use.id, why)
         _go_on(plan)
     else:
         _end(plan, "end_turn" if message.stop_reason == "tool_use" else message.stop_reason, "")
 
 
-def _objection(turn: Turn, place: int, use: ToolUse) -> str:
-    """Why a call is not even proposed; empty if it is."""
-    limits = turn.setting.limits
-    if place >= limits.calls_per_answer:
-        return texts.TOO_MANY_CALLS
-    if not texts.is_json_object(use.arguments, limits.argument_bytes):
-        return texts.BAD_ARGUMENTS
-    return ""
+def _take_failure(plan: _Plan, message: ModelFailed) -> None:
+    """Ask again after a wait, or end the turn.  Nothing of what was streamed is kept."""
+    turn = plan.turn
+    wait = next_wait_ms(turn, message)
+    if wait is None:
+        _end(plan, "failed", message.code)
+        return
+    ref = turn.last_ref + 1
+    plan.write(WaitRow(at_ns=plan.now_ns, ref=ref, code=message.code, wait_ms=wait))
+    plan.effects.append(Wait(ref=ref, code=message.code, wait_ms=wait, attempt=turn.attempts + 1))
 
 
 def _take_result(plan: _Plan, phase: Calling, message: ToolAnswered | CallDenied | CallDeferred | CallUnknown) -> None:
@@ -240,7 +254,7 @@ def _go_on(plan: _Plan) -> None:
     if not isinstance(turn.phase, Calling):
         _ask(plan)
         return
-    for call in _startable(turn, turn.phase):
+    for call in startable(turn.setting, turn.phase):
         ref = turn.last_ref + 1
         plan.write(CallRow(at_ns=plan.now_ns, id=call.use.id, ref=ref))
         plan.effects.append(
@@ -252,23 +266,6 @@ def _go_on(plan: _Plan) -> None:
                 label=turn.label,
             )
         )
-
-
-def _startable(turn: Turn, phase: Calling) -> list[OpenCall]:
-    """The waiting calls that nothing before them holds up, in the model's order."""
-    chosen: list[OpenCall] = []
-    free = turn.setting.limits.side_by_side - sum(call.proposed for call in phase.calls)
-    under_way = False
-    for call in phase.calls:
-        if call.result is not None:
-            continue
-        reads = turn.setting.effects.get(call.use.name, UNDECLARED) is EffectClass.READ
-        if call.waiting and (reads or not under_way) and len(chosen) < free:
-            chosen.append(call)
-        if not reads:
-            break  # whatever changes something is done before the next call begins
-        under_way = True
-    return chosen
 
 
 def _ask(plan: _Plan) -> None:

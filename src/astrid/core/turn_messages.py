@@ -99,10 +99,20 @@ class ModelAnswered(TurnInput, frozen=True):
 
 
 class ModelFailed(TurnInput, frozen=True):
-    """The model call was allowed and failed; ``code`` is that of the error."""
+    """The model call was allowed and failed; ``code`` is that of the error.  ``retry_after_ms`` is for how long the
+    vendor wants to be left alone, ``die`` a random number of ``turn_retry.DIE_BYTES``.
+    """
 
     ref: int
     code: str
+    retry_after_ms: int = 0
+    die: int = 0
+
+
+class Waited(TurnInput, frozen=True):
+    """The wait ``ref`` is over."""
+
+    ref: int
 
 
 class ToolAnswered(TurnInput, frozen=True):
@@ -155,6 +165,7 @@ AnyTurnInput = (
     | ModelProgressed
     | ModelAnswered
     | ModelFailed
+    | Waited
     | ToolAnswered
     | CallDenied
     | CallDeferred
@@ -212,6 +223,14 @@ class RestoreRow(Row, frozen=True, tag="restore"):
     """What the last compaction took away is there again."""
 
 
+class WaitRow(Row, frozen=True, tag="wait"):
+    """The model call failed with ``code``; it is made again after a wait."""
+
+    ref: int
+    code: str
+    wait_ms: int
+
+
 class AnswerRow(Row, frozen=True, tag="answer"):
     """The model answered; ids are already unique."""
 
@@ -243,7 +262,19 @@ class EndRow(Row, frozen=True, tag="end"):
     code: str
 
 
-AnyRow = FrameRow | InputRow | AskRow | SummaryRow | CompactRow | RestoreRow | AnswerRow | CallRow | ResultRow | EndRow
+AnyRow = (
+    FrameRow
+    | InputRow
+    | AskRow
+    | WaitRow
+    | SummaryRow
+    | CompactRow
+    | RestoreRow
+    | AnswerRow
+    | CallRow
+    | ResultRow
+    | EndRow
+)
 
 _row_encoder = msgspec.json.Encoder(order="deterministic")
 _row_decoder = msgspec.json.Decoder(AnyRow)
@@ -297,6 +328,17 @@ class ProposeTool(TurnEffect, frozen=True):
     label: Label
 
 
+class Wait(TurnEffect, frozen=True):
+    """Say ``Waited`` in ``wait_ms``.  The model call failed with ``code`` and is made again then, as attempt number
+    ``attempt``; what was streamed of its answer is void.
+    """
+
+    ref: int
+    code: str
+    wait_ms: int
+    attempt: int
+
+
 class Withdraw(TurnEffect, frozen=True):
     """Nobody waits for the answer to ``ref`` any more."""
 
@@ -337,4 +379,4 @@ class Finished(TurnEffect, frozen=True):
     code: str
 
 
-AnyTurnEffect = Save | ProposeModel | ProposeTool | Withdraw | StreamText | Say | Compacted | Refused | Finished
+AnyTurnEffect = Save | ProposeModel | ProposeTool | Wait | Withdraw | StreamText | Say | Compacted | Refused | Finished

@@ -32,6 +32,7 @@ from astrid.core.turn_messages import (
     ResultRow,
     Setting,
     SummaryRow,
+    WaitRow,
 )
 from astrid.errors import InputError
 
@@ -70,13 +71,19 @@ class Asking(msgspec.Struct, frozen=True):
     for_summary: bool = False
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """The model call failed in passing; it is made again when the wait ``ref`` is over."""
+
+    ref: int
+
+
 class Calling(msgspec.Struct, frozen=True):
     """The model's calls, in its order; at least one is not answered."""
 
     calls: tuple[OpenCall, ...]
 
 
-AnyPhase = Idle | Ready | Asking | Calling
+AnyPhase = Idle | Ready | Asking | Waiting | Calling
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -109,6 +116,8 @@ class Turn(msgspec.Struct, kw_only=True):
     rate: Rate = GUESSED
     evicted: tuple[Entry, ...] = ()  # what the first entry stands for, since the last compaction
     since_compaction: int = LONG  # answers
+    attempts: int = 0  # model calls for the answer that is to come
+    waited_ms: int = 0  # between them
 
 
 def new_turn(setting: Setting) -> Turn:
@@ -131,7 +140,9 @@ def restore(setting: Setting, rows: Iterable[AnyRow]) -> Turn:
 
 
 def outstanding(turn: Turn) -> tuple[int, ...]:
-    """The refs that are proposed and not answered.  After a restart each needs an answer, or a ``CallUnknown``."""
+    """The refs that are proposed and not answered.  After a restart each needs an answer, or a ``CallUnknown``, and a
+    ``Waiting`` phase its ``Waited``.
+    """
     match turn.phase:
         case Asking(ref):
             return (ref,)
@@ -161,13 +172,18 @@ def apply(turn: Turn, row: AnyRow) -> None:
         case InputRow() if isinstance(phase, Idle):
             _append(turn, "user", (Text(text=row.text),), (row.label,), inputs=1)
             turn.number += 1
-            turn.asked = 0
+            turn.asked = turn.attempts = turn.waited_ms = 0
             turn.phase = Ready()
-        case AskRow() | SummaryRow() if isinstance(phase, Ready) and row.ref > turn.last_ref:
+        case AskRow() | SummaryRow() if isinstance(phase, Ready | Waiting) and row.ref > turn.last_ref:
             turn.last_ref = row.ref
             turn.asked += 1
             turn.asked_in_session += 1
+            turn.attempts += 1
             turn.phase = Asking(row.ref, for_summary=isinstance(row, SummaryRow))
+        case WaitRow() if isinstance(phase, Asking) and row.ref > turn.last_ref:
+            turn.last_ref = row.ref
+            turn.waited_ms += row.wait_ms
+            turn.phase = Waiting(row.ref)
         case CompactRow() if isinstance(phase, Asking) and phase.for_summary and row.kept < len(turn.conversation):
             _compact(turn, row)
         case RestoreRow() if isinstance(phase, Idle) and turn.evicted:
@@ -182,6 +198,7 @@ def apply(turn: Turn, row: AnyRow) -> None:
             if row.parts:
                 _append(turn, "assistant", row.parts, (row.label,) * len(row.parts))
             turn.ids.update(use.id for use in uses)
+            turn.attempts = turn.waited_ms = 0
             turn.phase = Calling(tuple(OpenCall(use) for use in uses)) if uses else Ready()
         case CallRow() if isinstance(phase, Calling) and row.ref > turn.last_ref:
             at = _find(phase, row.id)
@@ -191,9 +208,9 @@ def apply(turn: Turn, row: AnyRow) -> None:
             turn.phase = _with(phase, at, OpenCall(phase.calls[at].use, row.ref))
         case ResultRow() if isinstance(phase, Calling):
             _answer(turn, phase, row)
-        case EndRow() if isinstance(phase, Ready | Asking):
+        case EndRow() if isinstance(phase, Ready | Asking | Waiting):
             turn.phase = Idle()
-        case FrameRow() | InputRow() | AskRow() | SummaryRow() | CompactRow() | RestoreRow():
+        case FrameRow() | InputRow() | AskRow() | WaitRow() | SummaryRow() | CompactRow() | RestoreRow():
             raise _misplaced(row)
         case AnswerRow() | CallRow() | ResultRow() | EndRow():
             raise _misplaced(row)
@@ -230,7 +247,7 @@ def _compact(turn: Turn, row: CompactRow) -> None:
     turn.conversation[:at] = [compacted(turn.evicted, row.text, row.label)]
     turn.weight = sum(entry.weight for entry in turn.conversation)
     turn.label = join(turn.label, row.label)
-    turn.since_compaction = 0
+    turn.since_compaction = turn.attempts = turn.waited_ms = 0
     turn.phase = Ready()
 
 

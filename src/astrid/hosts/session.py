@@ -8,7 +8,6 @@ Source: architecture 2, 5; threats 1, 9, 28, 36, 40.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
@@ -41,18 +40,21 @@ from astrid.core.turn_messages import (
     StreamText,
     ToolAnswered,
     UserInput,
+    Wait,
+    Waited,
     Withdraw,
     encode_row,
 )
 from astrid.core.turn_messages import Cancel as CancelTurn
 from astrid.core.turn_messages import Refused as InputRefused
+from astrid.core.turn_retry import DIE_BYTES, read_failure
 from astrid.core.turn_state import Turn, new_turn
 from astrid.errors import InputError, InternalError
 from astrid.kernel import Actor, Lane, Message, Posted, Ref, Sender
 from astrid.messages.gate import Done, Failed, Prompted, StreamedText
 from astrid.messages.gate import Save as SaveRows
 from astrid.messages.session import Hear, NotTaken, Report, ReportText, StopTurn
-from astrid.ports import Clock, Wallet
+from astrid.ports import Clock, Entropy, Wallet
 from astrid.wire.events import AnyEvent, encode_event
 from astrid.wire.telling import Teller
 
@@ -61,7 +63,6 @@ MODEL_TOOL = "model"
 GATEWAY = "root/gateway"
 RESEND_SECONDS = 0.1
 MAX_ANSWERS = 32  # tokens out of answers that are presented; older ones make room, and are asked for anew
-_CODE = re.compile(r"[a-z][a-z0-9-]{0,31}(\.[a-z0-9-]{1,63}){1,3}")
 
 # What a model is told of a refusal: constant, so that nothing can be asked out of it (threat 40).
 _TO_MODEL = {
@@ -82,6 +83,14 @@ class Resend(Message, frozen=True, kw_only=True):
     """To itself: the gate had no room."""
 
     lane: ClassVar[Lane] = Lane.CONTROL
+
+
+class WaitIsOver(Message, frozen=True, kw_only=True):
+    """To itself: the model may be asked again."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
+
+    ref: int
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -117,6 +126,7 @@ class Session(Actor):
         gateway: Callable[[], Ref],
         wallet: Wallet,
         clock: Clock,
+        entropy: Entropy,
         context_tokens: int,
         past: Past | None = None,
     ) -> None:
@@ -130,6 +140,7 @@ class Session(Actor):
         self._gateway = gateway
         self._wallet = wallet
         self._clock = clock
+        self._entropy = entropy
         self._started: dict[int, Started] = {}
         self._unsent: list[tuple[Propose | SaveRows | Prompted, int]] = []  # with the number of its answer
         self._number = 0  # of saves and prompts; as ids they are negative, for proposals have the positive ones
@@ -166,6 +177,8 @@ class Session(Actor):
                 self._tell.durable(-message.id)
             case Resend() if sender.id == self.ctx.ref.id:
                 self._resend()
+            case WaitIsOver() if sender.id == self.ctx.ref.id:
+                self._step(Waited(ref=message.ref))
             case Failed() if gate:
                 raise InternalError(
                     "session.unsaved", f"the session's journal cannot be kept: {message.reason}", refused=message.code
@@ -228,6 +241,9 @@ class Session(Actor):
                 self._tell.say(self._tell.call(effect.tool_use_id, effect.name, effect.arguments.decode()))
                 proposal = self._proposal(effect.ref, effect.name, effect.arguments, effect.label)
                 self._propose(Started(proposal, is_model=False, tool_use_id=effect.tool_use_id))
+            case Wait():
+                self._tell.say(self._tell.retrying(effect))
+                self.ctx.start_timer(effect.wait_ms / 1000, WaitIsOver(ref=effect.ref))
             case Withdraw():
                 self._withdraw(effect.ref)
             case StreamText():
@@ -288,7 +304,10 @@ class Session(Actor):
 
     def _model_outcome(self, message: Outcome, booked: list[AnyEvent]) -> None:
         if message.is_error or message.unknown:
-            self._step(ModelFailed(ref=message.proposal, code=_code(message.content)), *booked)
+            code, retry_after_ms = read_failure(message.content)
+            die = int.from_bytes(self._entropy.random_bytes(DIE_BYTES))
+            failed = ModelFailed(ref=message.proposal, code=code, retry_after_ms=retry_after_ms, die=die)
+            self._step(failed, *booked)
             return
         events = decode_answer(message.content)
         end = events[-1]
@@ -358,9 +377,3 @@ class Session(Actor):
 
 def _call_id(started: Started) -> str:
     return started.tool_use_id or f"model-{started.message.proposal}"
-
-
-def _code(content: bytes) -> str:
-    """The code that the text of a failed call begins with."""
-    code = content.partition(b":")[0].decode("ascii", "replace")
-    return code if _CODE.fullmatch(code) else "model.unknown"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import trio
 
 from astrid.core.call import Call, Preparation
+from astrid.core.turn_retry import failure_text
 from astrid.errors import AstridError, EdgeError, Effect, InputError, InternalError
 from astrid.kernel import Actor, Message, Ref, Sender
 from astrid.ports import ToolServer
@@ -139,5 +140,6 @@ def _ran(ref: int, call: Call, content: bytes, effect: Effect) -> Ran:
 
 
 def _text(error: AstridError) -> bytes:
-    # The model gets the code and the plain message; ``where`` and ``fields`` are for people.
-    return f"{error.code}: {error.message}".encode("utf-8", "replace")
+    # The model gets the code and the plain message; ``where`` and the other ``fields`` are for people.
+    after = error.fields.get("retry_after")
+    return failure_text(error.code, error.message, after if isinstance(after, float) else None)

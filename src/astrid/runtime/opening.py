@@ -165,6 +165,7 @@ class Opener:
             gateway=lambda: self._refs["root/gateway"],
             wallet=self._wallet,
             clock=self._clock,
+            entropy=self._entropy,
             context_tokens=brain.context_tokens,
             past=past,
         )

@@ -156,6 +156,16 @@ class BudgetWarning(Event, frozen=True, kw_only=True, tag="budget_warning"):
     cap_micros: U64Text
 
 
+class Retrying(Event, frozen=True, kw_only=True, tag="retrying"):
+    """A model call failed with ``code`` and is made again in ``wait_ms``, as attempt number ``attempt``.  What was
+    streamed of its answer is void: no ``message`` will say it.
+    """
+
+    code: CodeText
+    attempt: Safe
+    wait_ms: Safe
+
+
 class SessionSaved(Event, frozen=True, kw_only=True, tag="session_saved"):
     """Everything up to here survives a restart."""
 
@@ -200,6 +210,7 @@ AnyEvent: TypeAlias = (
     | ContextCompacted
     | Budget
     | BudgetWarning
+    | Retrying
     | SessionSaved
     | TurnComplete
     | ErrorRaised

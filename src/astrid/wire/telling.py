@@ -18,7 +18,7 @@ from astrid.core.conversation import Usage as Counted
 from astrid.core.gate_messages import Booked, PurseLine, Refused
 from astrid.core.gate_messages import Deferred as Waiting
 from astrid.core.ids import SessionId, show_id
-from astrid.core.turn_messages import Compacted, Finished
+from astrid.core.turn_messages import Compacted, Finished, Wait
 from astrid.wire.events import (
     AnyEvent,
     Budget,
@@ -29,6 +29,7 @@ from astrid.wire.events import (
     ErrorRaised,
     FinalMessage,
     Flow,
+    Retrying,
     SessionSaved,
     ToolCallResult,
     ToolCallStart,
@@ -153,6 +154,10 @@ class Teller:
             spent_micros=micros(purse.spent),
             cap_micros=micros(purse.limit),
         )
+
+    def retrying(self, wait: Wait) -> AnyEvent:
+        """The model is asked again in a while."""
+        return Retrying(session_id=self._id, seq=0, code=wait.code, attempt=wait.attempt, wait_ms=wait.wait_ms)
 
     def error(self, code: str, message: str, advice: str = "") -> AnyEvent:
         """Something failed that is not a denial.  Constant texts only: it leaves at once."""

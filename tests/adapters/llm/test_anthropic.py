@@ -224,7 +224,7 @@ async def test_no_variable_of_the_environment_changes_a_request(
 async def test_a_redirect_is_not_followed(server: AnthropicServer) -> None:
     server.replies.append(Reply(status=307, headers=(("location", f"{server.url}/elsewhere"),)))
     error = await failure(model_at(server))
-    assert (error.code, error.effect) == ("model.unavailable", "none")
+    assert (error.code, error.effect) == ("model.bad-request", "none")
     assert len(server.seen) == 1
 
 
@@ -249,6 +249,7 @@ async def test_a_lone_surrogate_is_refused_before_anything_is_sent(server: Anthr
         (403, "model.auth", "none"),
         (404, "model.bad-request", "none"),
         (408, "model.timeout", "maybe"),
+        (409, "model.unavailable", "none"),
         (413, "model.bad-request", "none"),
         (429, "model.rate-limited", "none"),
         (500, "model.unavailable", "maybe"),
@@ -330,13 +331,13 @@ async def test_an_event_without_end_is_an_error(server: AnthropicServer, monkeyp
     monkeypatch.setattr(connection, "MAX_EVENT_BYTES", 100)
     server.replies.append(Reply((sse([START]), b"data: ", *(b"x" * 60,) * 3), ending="stall"))
     error = await failure(model_at(server))
-    assert (error.code, error.effect) == ("model.stream-broken", "done")
+    assert (error.code, error.effect) == ("model.bad-answer", "done")
 
 
 async def test_an_answer_without_end_is_an_error(server: AnthropicServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "MAX_ANSWER_BYTES", 500)
     server.replies.append(Reply((sse([START]), *(sse([{"type": "ping"}]),) * 30), ending="stall"))
-    assert (await failure(model_at(server))).code == "model.stream-broken"
+    assert (await failure(model_at(server))).code == "model.bad-answer"
 
 
 async def test_a_refusal_that_breaks_off_is_an_error(server: AnthropicServer) -> None:

@@ -185,7 +185,7 @@ def test_an_address_or_a_key_that_cannot_be_used_is_refused(url: str, key: str, 
 async def test_a_redirect_is_not_followed(server: AnthropicServer) -> None:
     server.replies.append(Reply(status=307, headers=(("location", "http://127.0.0.1:1/v1/chat/completions"),)))
     error = await failure(model_at(server, key=KEY))
-    assert (error.code, error.effect, len(server.seen)) == ("model.unavailable", "none", 1)
+    assert (error.code, error.effect, len(server.seen)) == ("model.bad-request", "none", 1)
 
 
 # ---- failures --------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ async def test_a_redirect_is_not_followed(server: AnthropicServer) -> None:
     ("status", "code", "effect"),
     [
         (202, "model.bad-answer", "maybe"),
-        (307, "model.unavailable", "none"),
+        (307, "model.bad-request", "none"),
         (400, "model.bad-request", "none"),
         (401, "model.auth", "none"),
         (404, "model.bad-request", "none"),

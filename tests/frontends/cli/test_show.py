@@ -42,7 +42,7 @@ def message(whole: str) -> e.FinalMessage:
         ([text("Hel"), text("lo"), message("Hello")], "Hello\n"),
         ([text("Hel"), message("Hello")], "Hello\n"),
         ([message("Hello\n")], "Hello\n"),
-        ([text("Hxl"), message("Hello")], "Hxl\nHello\n"),
+        ([text("Hxl"), message("Hello")], "Hello\n"),
         ([text("a"), message("a"), text("b"), message("b")], "a\nb\n"),
     ],
     ids=["streamed", "cut off", "at once", "other", "two"],
@@ -75,6 +75,35 @@ class Screen(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def retrying(wait_ms: int) -> e.Retrying:
+    return e.Retrying(session_id=ID, seq=1, code="model.overloaded", attempt=2, wait_ms=wait_ms)
+
+
+def test_on_a_screen_an_answer_that_broke_off_is_told_from_the_whole_one() -> None:
+    screen = Screen()
+    show = ForPeople(screen, screen)
+    for event in (text("Hel"), retrying(2250), text("Hi"), text(" there"), message("Hi there"), retrying(1000)):
+        show.event(event)
+    assert screen.getvalue() == (
+        "Hel\n"
+        "! the model failed, and is asked again in 3 s [model.overloaded]; what was shown of the answer is void\n"
+        "Hi there\n"
+        "! the model failed, and is asked again in 1 s [model.overloaded]\n"
+    )
+
+
+def test_on_a_screen_an_answer_is_printed_as_it_streams_in() -> None:
+    screen = Screen()
+    ForPeople(screen, io.StringIO()).event(text("Hel"))
+    assert screen.getvalue() == "Hel"
+
+
+def test_in_a_pipe_is_nothing_of_an_answer_that_broke_off() -> None:
+    out, about = shown(text("Hel"), retrying(9), text("Hi"), message("Hi there"))
+    assert out == "Hi there\n"
+    assert about == "! the model failed, and is asked again in 1 s [model.overloaded]\n"
 
 
 def test_on_a_screen_what_is_about_the_answer_begins_a_line() -> None:

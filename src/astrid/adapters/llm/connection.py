@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from astrid.adapters.llm.faults import broken, timed_out
+from astrid.adapters.llm.faults import broken, timed_out, too_long
 from astrid.adapters.llm.sse import EventDecoder
 from astrid.adapters.llm.vendor import Reader
 from astrid.core.conversation import AnyStreamEvent
@@ -66,7 +66,7 @@ async def answer_events(pieces: AsyncIterator[bytes], reader: Reader) -> AsyncGe
                 if reader.done:
                     return
             if decoder.held_bytes > MAX_EVENT_BYTES or received > MAX_ANSWER_BYTES:
-                raise broken("the answer is longer than any answer can be", reader.effect)
+                raise too_long(reader.effect)
     except httpx2.TimeoutException as error:
         raise timed_out("the vendor fell silent", reader.effect) from error
     except httpx2.HTTPError as error:

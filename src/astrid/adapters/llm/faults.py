@@ -52,8 +52,10 @@ def status_fault(status: int, said: str, retry_after: str | None) -> ModelError:
         return vendor_fault("timeout_error", said, "maybe")
     if status < 400:
         return ModelError(
-            "model.unavailable", f"the address redirects, with status {status}", effect="none", advice="use its target"
+            "model.bad-request", f"the address redirects, with status {status}", effect="none", advice="use its target"
         )
+    if status == 409:  # something else was under way there
+        return vendor_fault("api_error", said, "none", retry_after=wait)
     if status < 500:
         return vendor_fault("invalid_request_error", said, "none")
     return vendor_fault("api_error", said, "maybe", retry_after=wait)
@@ -82,6 +84,11 @@ def unreached(effect: Effect, cause: BaseException | None) -> ModelError:
 def timed_out(message: str, effect: Effect) -> ModelError:
     """It took too long."""
     return ModelError("model.timeout", message, effect=effect, advice="try again")
+
+
+def too_long(effect: Effect) -> ModelError:
+    """It would not end."""
+    return ModelError("model.bad-answer", "the answer is longer than any answer can be", effect=effect)
 
 
 def broken(message: str, effect: Effect) -> ModelError:

@@ -28,7 +28,7 @@ from astrid.adapters.llm.connection import (
     never_sent,
     one_call,
 )
-from astrid.adapters.llm.faults import broken, status_fault, timed_out, unreached
+from astrid.adapters.llm.faults import broken, status_fault, timed_out, too_long, unreached
 from astrid.adapters.llm.openai_answer import ChunkReader, complaint_in
 from astrid.adapters.llm.openai_request import Dialect, request_body
 from astrid.adapters.llm.vendor import VendorModel
@@ -115,7 +115,7 @@ async def _whole(pieces: AsyncIterator[bytes], reader: ChunkReader) -> AsyncGene
     except httpx2.HTTPError as error:
         raise broken("the connection broke", reader.effect) from error
     if len(data) > MAX_ANSWER_BYTES:
-        raise broken("the answer is longer than any answer can be", reader.effect)
+        raise too_long(reader.effect)
     for event in (*reader.read(data), *reader.end()):
         yield event
 

@@ -30,6 +30,7 @@ from astrid.wire.events import (
     Denied,
     ErrorRaised,
     FinalMessage,
+    Retrying,
     SessionEnded,
     TextDelta,
     ToolCallResult,
@@ -91,7 +92,9 @@ class Show(Protocol):
 
 
 class ForPeople:
-    """Text as it streams in, and one line for everything else."""
+    """Text as it streams in, and one line for everything else.  A pipe gets whole messages alone: what streamed in may
+    turn out to be void, and nobody takes it back from there.
+    """
 
     def __init__(self, out: TextIO | None = None, about: TextIO | None = None) -> None:
         self._out = out or sys.stdout
@@ -105,8 +108,9 @@ class ForPeople:
         """One event."""
         match event:
             case TextDelta():
-                self._streamed += event.text
-                self._say(event.text)
+                if self._out.isatty():
+                    self._streamed += event.text
+                    self._say(event.text)
             case FinalMessage():
                 self._finish(event.text)
             case ToolCallStart():
@@ -129,6 +133,10 @@ class ForPeople:
                 self._whole(f"~ {counted(event.messages, 'message')} {what} ({room})")
             case BudgetWarning():
                 self._whole(budget_warning(event))
+            case Retrying():
+                void = "; what was shown of the answer is void" if self._streamed else ""
+                self._void()
+                self._whole(f"! the model failed, and is asked again in {_seconds(event.wait_ms)} [{event.code}]{void}")
             case ErrorRaised():
                 self._whole(f"! {event.message} [{event.code}]", event.advice)
             case _:
@@ -151,6 +159,11 @@ class ForPeople:
         streamed, self._streamed = self._streamed, ""
         if streamed != whole:
             self._say(whole.removeprefix(streamed) if whole.startswith(streamed) else f"\n{whole}")
+        self._end_line()
+
+    def _void(self) -> None:
+        """What streamed in belongs to no message."""
+        self._streamed = ""
         self._end_line()
 
     def _say(self, text: str) -> None:
@@ -185,6 +198,10 @@ def budget_warning(event: BudgetWarning) -> str:
     whose = f"budget of {event.token_id}" if event.token_id else f"{event.purse} budget"
     share = f"{spent * 100 // cap}% of the" if cap else "the"
     return f"! {share} {whose} is spent: {format_usd(Micros(spent))} of {format_usd(Micros(cap))}"
+
+
+def _seconds(wait_ms: int) -> str:
+    return f"{-(-wait_ms // 1000)} s"
 
 
 class ForPrograms:
