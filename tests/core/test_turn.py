@@ -134,6 +134,40 @@ def test_calls_before_a_text_that_was_cut_off_are_whole() -> None:
     assert [call.tool_use_id for call in session.proposed()] == ["id0"]
 
 
+def test_a_model_that_paused_goes_on_after_what_it_said() -> None:
+    session = Session()
+    session.begin()
+    session.answer(Text(text="first"), stop="pause")
+    assert session.of(Say) == [Say(text="first", label=SIGNED_USER)]
+    (asked,) = session.of(ProposeModel)
+    assert isinstance(asked, ProposeModel)
+    assert [message.parts for message in asked.request.messages[1:]] == [(Text(text="first"),)]
+    assert session.turn.asked == 2
+    assert session.answer(Text(text="then"))[-1] == Finished(reason="end_turn", code="")
+    assert [entry.message.role for entry in session.turn.conversation] == ["user", "assistant", "assistant"]
+
+
+def test_a_model_that_only_pauses_is_not_asked_more_often_than_any() -> None:
+    session = Session(asks_per_input=3)
+    session.begin()
+    for _ in range(3):
+        session.answer(Text(text="hm"), stop="pause")
+    assert session.effects[-1] == Finished(reason="limit", code="turn.asks-per-input")
+
+
+def test_a_pause_without_a_word_ends_the_turn() -> None:
+    session = Session()
+    session.begin()
+    assert session.answer(Text(text=" "), stop="pause")[-1] == Finished(reason="end_turn", code="")
+
+
+def test_calls_before_a_pause_are_made() -> None:
+    session = Session()
+    session.begin()
+    session.answer(use("look"), stop="pause")
+    assert [call.name for call in session.proposed()] == ["look"]
+
+
 def test_an_empty_answer_ends_the_turn_and_leaves_no_message() -> None:
     session = Session()
     session.begin()
@@ -810,6 +844,10 @@ def _said(*parts: AnswerPart) -> Callable[[int], AnyTurnInput]:
     return lambda ref: ModelAnswered(ref=ref, parts=parts, stop_reason="end_turn")
 
 
+def _paused(*parts: AnswerPart) -> Callable[[int], AnyTurnInput]:
+    return lambda ref: ModelAnswered(ref=ref, parts=parts, stop_reason="pause")
+
+
 RESULTS: tuple[Callable[[int], AnyTurnInput], ...] = (
     lambda ref: ToolAnswered(ref=ref, content=b"", is_error=False, label=RUNTIME),
     lambda ref: CallDenied(ref=ref, code="a.b", layer="policy", model_text=""),
@@ -839,6 +877,10 @@ REACHED: dict[tuple[str, str], set[str]] = {
         _now(full(), _said(Text(text="x" * 2_500))) + " (limit)",
     },
     ("asking", "ModelAnswered without the summary"): {_now(full(), _said()), _now(full(), _said(use("look")))},
+    ("asking", "ModelAnswered, and paused"): {
+        _now(_asking(), _paused(Text(text="x"))),
+        _now(_last_ask(), _paused(Text(text="x"))) + " (limit)",
+    },
     ("asking", "ModelAnswered with calls"): {
         _now(_asking(), _said(use("look"))),
         _now(_asking(), _said(use("look", 0, "nonsense"))),

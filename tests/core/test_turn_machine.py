@@ -180,7 +180,7 @@ class TurnMachine(RuleBasedStateMachine):
         ]
         proposal = self.open[ref]
         if isinstance(proposal, ProposeModel):
-            stop: Any = data.draw(st.sampled_from(["end_turn", "tool_use", "max_tokens", "refusal"]))
+            stop: Any = data.draw(st.sampled_from(["end_turn", "tool_use", "max_tokens", "refusal", "pause"]))
             if proposal.request != model_request(self.turn) and data.draw(st.integers(0, 3)):
                 self.tell(ModelAnswered(ref=ref, parts=(Text(text="a summary"),), stop_reason="end_turn"))
                 return

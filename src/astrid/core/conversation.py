@@ -17,7 +17,8 @@ from astrid.core.json_scan import scan_json
 from astrid.errors import CanonError
 
 Role = Literal["user", "assistant"]
-StopReason = Literal["end_turn", "max_tokens", "tool_use", "stop_sequence", "refusal"]
+# ``pause``: the model is not done; asked again, it goes on after what it said.
+StopReason = Literal["end_turn", "max_tokens", "tool_use", "stop_sequence", "refusal", "pause"]
 
 
 class Part(msgspec.Struct, frozen=True, tag_field="type", kw_only=True, forbid_unknown_fields=True):

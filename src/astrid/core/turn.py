@@ -8,6 +8,7 @@
     asking   | ModelAnswered with a summary               | asking, or idle (limit)
     asking   | ModelAnswered without the summary          | idle
     asking   | ModelAnswered without calls                | idle
+    asking   | ModelAnswered, and paused                  | asking, or idle (limit)
     asking   | ModelAnswered with calls                   | calling, or asking, or idle (limit)
     asking   | ModelFailed                                | waiting, or idle
     asking   | CallDenied, Deferred, Unknown              | idle
@@ -209,8 +210,11 @@ def _take_answer(plan: _Plan, message: ModelAnswered) -> None:
             if why := texts.CUT_OFF if call.use is cut else objection(turn.setting.limits, place, call.use):
                 plan.result(call.use.id, why)
         _go_on(plan)
-    else:
-        _end(plan, "end_turn" if message.stop_reason == "tool_use" else message.stop_reason, "")
+    elif message.stop_reason == "pause" and parts:
+        _ask(plan)
+    else:  # whoever pauses without a word would say the same again
+        reason = message.stop_reason
+        _end(plan, "end_turn" if reason == "tool_use" or reason == "pause" else reason, "")
 
 
 def _take_failure(plan: _Plan, message: ModelFailed) -> None:

@@ -149,7 +149,7 @@ def test_cached_input_has_counts_of_its_own_and_a_later_figure_never_lowers_an_e
         ("tool_use", "tool_use"),
         ("stop_sequence", "stop_sequence"),
         ("refusal", "refusal"),
-        ("pause_turn", "max_tokens"),
+        ("pause_turn", "pause"),
         ("model_context_window_exceeded", "max_tokens"),
     ],
 )

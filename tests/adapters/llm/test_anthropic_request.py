@@ -75,6 +75,14 @@ def test_the_body_holds_what_the_request_holds() -> None:
     assert names == {"server_x3A_tool": "server:tool", "look": "look"}
 
 
+def test_what_the_model_paused_at_goes_back_without_white_space_at_its_end() -> None:
+    body, _ = request_body(request(HELLO, ("assistant", (Text(text="a \n"), Text(text="b \n")))))
+    texts = [block["text"] for block in body["messages"][1]["content"]]  # type: ignore[index]
+    assert texts == ["a \n", "b"]
+    other, _ = request_body(request(HELLO, ("assistant", (Text(text="a \n"),)), HELLO))
+    assert other["messages"][1]["content"][0]["text"] == "a \n"  # type: ignore[index]
+
+
 def test_a_blank_system_prompt_and_no_tools_are_left_out() -> None:
     body, _ = request_body(request(HELLO, system=" \n"))
     assert "system" not in body

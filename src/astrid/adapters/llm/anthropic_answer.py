@@ -33,8 +33,7 @@ from astrid.core.conversation import (
     Usage,
 )
 
-# ``max_tokens`` stands for an answer that was cut off, by whatever limit.  ``pause_turn`` belongs to tools that the
-# vendor runs; none is ever offered.
+# ``max_tokens`` stands for an answer that was cut off, by whatever limit.
 _STOP_REASONS: dict[str, StopReason] = {
     "end_turn": "end_turn",
     "max_tokens": "max_tokens",
@@ -42,7 +41,7 @@ _STOP_REASONS: dict[str, StopReason] = {
     "stop_sequence": "stop_sequence",
     "refusal": "refusal",
     "model_context_window_exceeded": "max_tokens",
-    "pause_turn": "max_tokens",
+    "pause_turn": "pause",
 }
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]

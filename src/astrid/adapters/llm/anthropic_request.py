@@ -29,7 +29,7 @@ def request_body(request: ModelRequest) -> tuple[dict[str, object], dict[str, st
     body: dict[str, object] = {
         "model": request.model.partition("/")[2],
         "max_tokens": request.max_tokens,
-        "messages": [_message(message, request.model) for message in request.messages],
+        "messages": [_message(message, request.model) for message in _continuable(request.messages)],
         "stream": True,
         "cache_control": _CACHED,  # up to the end of the last message, and from there on at the next call
     }
@@ -42,6 +42,15 @@ def request_body(request: ModelRequest) -> tuple[dict[str, object], dict[str, st
             for tool in request.tools
         ]
     return body, names
+
+
+def _continuable(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """``messages``; where the last one is the model's own, without white space at its end: the vendor refuses that."""
+    match messages:
+        case (*before, Message(role="assistant", parts=(*others, Text(text=text)))):
+            return (*before, Message(role="assistant", parts=(*others, Text(text=text.rstrip()))))
+        case _:
+            return messages
 
 
 def _message(message: Message, model: str) -> dict[str, object]:
