@@ -18,6 +18,7 @@ from astrid.runtime import catalogue as module
 from astrid.runtime.catalogue import Catalogue, actors_folder, load_agent
 from astrid.runtime.config import load_config
 from astrid.runtime.parts import Options
+from astrid.runtime.vendor_keys import VendorKeys
 from tests.fakes.clock import FakeEntropy
 from tests.fakes.home import make_home
 
@@ -43,10 +44,17 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def catalogue(home: Home, config: str = "") -> Catalogue:
+def catalogue(home: Home, config: str = "", **keys: str) -> Catalogue:
     home.config.write_text(config)
     loaded = load_config(home.config, home.root / "none")
-    return Catalogue(loaded.config, home, hides=lambda resource: False, entropy=FakeEntropy(), consult=no_log)
+    return Catalogue(
+        loaded.config,
+        home,
+        hides=lambda resource: False,
+        entropy=FakeEntropy(),
+        consult=no_log,
+        vendor_keys=VendorKeys(keys),
+    )
 
 
 async def no_log(look: object) -> bytes:
@@ -126,9 +134,8 @@ def test_a_script_is_read_anew_for_each_session_and_has_a_host_of_its_own(home: 
         made.brain(f"scripted:{script}")
 
 
-def test_a_real_model_is_made_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
-    made = catalogue(home)
+def test_a_real_model_is_made_once(home: Home) -> None:
+    made = catalogue(home, anthropic="k")
     brain = made.brain("claude-haiku-4-5")
     assert made.brain("claude-haiku-4-5") is brain
     assert not brain.scripted

@@ -256,7 +256,7 @@ def test_a_model_with_half_a_price_or_with_one_though_it_is_free_starts_nothing(
     assert refused(files, f'[models."p/m"]\n{keys}\n').code == "config.invalid"
 
 
-def test_a_provider_has_an_address(files: tuple[Path, Path]) -> None:
+def test_a_provider_is_taken_as_it_is_written(files: tuple[Path, Path]) -> None:
     table = load(files, '[providers.mine]\nbase_url = "https://m/v1"\nkey_variable = "MINE"\n').config.providers
     assert (table["mine"].base_url, table["mine"].key_variable) == ("https://m/v1", "MINE")
-    assert refused(files, '[providers.mine]\nkey_variable = "MINE"\n').code == "config.invalid"
+    assert refused(files, "[providers.mine]\nkey_fd = -1\n").code == "config.invalid"

@@ -2,7 +2,8 @@
 
 Whatever is started is this very Python, isolated (``-I``): neither the working folder nor ``PYTHON*`` variables choose
 what code it runs.  The variables of the dynamic linker are not handed on either, nor those by which OpenSSL is told
-to load a module.
+to load a module.  Whatever else a variable holds reaches the daemon alone, which looks for vendors' keys there; the
+signer and the verifier get what a terminal and a language need.
 
 Never: starts anything through a shell, or hands a secret over in an argument or a variable.
 
@@ -32,6 +33,10 @@ MAX_LOG_BYTES = 1024 * 1024
 RUNNING_CODE = "[daemon.running]"
 SPEAKER = "astridd: "
 _DROPPED = ("PYTHON", "LD_", "DYLD_", "OPENSSL_")
+_KEPT = frozenset(
+    "HOME PATH USER LOGNAME SHELL TERM COLORTERM NO_COLOR LANG LANGUAGE TZ COLUMNS LINES TMPDIR TMP TEMP".split()
+)
+_KEPT_FAMILIES = ("LC_", "TERMINFO", "ASTRID_")
 
 
 def isolate(arguments: Sequence[str]) -> None:
@@ -133,7 +138,7 @@ def run_verifier(arguments: Sequence[str]) -> int:
     command = _python(DAEMON, "verify", *arguments)
     try:
         # In a session of its own Ctrl-C does not reach it, but us; and whoever is interrupted here kills it.
-        done = subprocess.run(command, env=_environment(), check=False, start_new_session=True)  # noqa: S603 - as above
+        done = subprocess.run(command, env=_bare_environment(), check=False, start_new_session=True)  # noqa: S603 - as above
     except OSError as error:
         raise _failed("the verifier", error) from error
     return done.returncode
@@ -146,7 +151,7 @@ def verify_home(root: Path, *arguments: str) -> tuple[int, str]:
         LaunchError: it cannot be started.
     """
     command = _python(DAEMON, "verify", *arguments)
-    environment = {**_environment(), "ASTRID_HOME": str(root)}
+    environment = {**_bare_environment(), "ASTRID_HOME": str(root)}
     try:
         done = subprocess.run(  # noqa: S603 - as above
             command, env=environment, capture_output=True, check=False, start_new_session=True
@@ -175,7 +180,7 @@ def _captured(module: str, *arguments: str) -> tuple[int, str]:
     try:
         done = subprocess.run(  # noqa: S603 - as above
             command,
-            env=_environment(),
+            env=_bare_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
@@ -200,7 +205,7 @@ def start_signer(home: Home, arguments: Sequence[str] = (), *, pass_fds: Sequenc
             _python(SIGNER, *arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=_environment(home),
+            env=_bare_environment(home),
             pass_fds=tuple(pass_fds),
             close_fds=True,
         )
@@ -252,6 +257,12 @@ def _environment(home: Home | None = None) -> dict[str, str]:
     if home is not None:
         kept["ASTRID_HOME"] = str(home.root)
     return kept
+
+
+def _bare_environment(home: Home | None = None) -> dict[str, str]:
+    """For whoever has no use for a key of a vendor's: what is known to be none."""
+    given = _environment(home)
+    return {name: value for name, value in given.items() if name in _KEPT or name.startswith(_KEPT_FAMILIES)}
 
 
 def _failed(what: str, error: OSError) -> LaunchError:

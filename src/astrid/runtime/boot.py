@@ -46,6 +46,7 @@ from astrid.runtime.log import read_past
 from astrid.runtime.parts import Extra
 from astrid.runtime.recall import recall_tokens
 from astrid.runtime.shelf import Shelf
+from astrid.runtime.vendor_keys import key_files, take_keys
 from astrid.runtime.wallet import HolderWallet
 
 EPOCH = 1
@@ -150,7 +151,9 @@ class World:
         self.config = self.loaded.config
         # Resolved, for paths are judged as they really are: a rule on the name of a link would match nothing.
         user_home, root = os.path.realpath(Path.home()), os.path.realpath(home.root)
-        self.policy = Policy(*self.loaded.policies, home=user_home, never_read=(root, *account_secrets()))
+        self.policy = Policy(
+            *self.loaded.policies, home=user_home, never_read=(root, *account_secrets(), *key_files(self.config))
+        )
         self.keys = self.identity.keys
         self.runtime_key = self.identity.runtime_key
         self.holder: bytes = self.identity.holder_key.public
@@ -161,7 +164,13 @@ class World:
         self.facts = self._new_facts()
         self.shelf = Shelf(self.facts)
         self.catalogue = Catalogue(
-            self.config, home, hides=self.policy.hides, entropy=entropy, consult=self.consult, extras=extras
+            self.config,
+            home,
+            hides=self.policy.hides,
+            entropy=entropy,
+            consult=self.consult,
+            vendor_keys=take_keys(self.config, os.environ),
+            extras=extras,
         )
         self.spoilt: list[str] = []
         self._past: Past | None = None

@@ -7,14 +7,13 @@ Source: architecture 1 (actors/), 6; threats 42, 44.
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from astrid.adapters.llm.catalogue import Provider, resolve_model
+from astrid.adapters.llm.catalogue import resolve_model
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.core.canon import MAX_U64, Digest, Domain, digest, encode
 from astrid.core.decide import Limits
@@ -33,6 +32,7 @@ from astrid.runtime.config import Config, usd
 from astrid.runtime.framing import Texts, environment_of, listed
 from astrid.runtime.own_code import code_folders
 from astrid.runtime.parts import Brain, Extra, Options, Place
+from astrid.runtime.vendor_keys import VendorKeys, configured_providers
 
 DEFAULT_AGENT = "coder"
 NO_SANDBOX = digest(Domain.TOOLDEF, encode(("tier", "none", "network", "open")))
@@ -63,6 +63,7 @@ class Catalogue:
         hides: Callable[[str], bool],
         entropy: Entropy,
         consult: Consult,
+        vendor_keys: VendorKeys,
         extras: tuple[Extra, ...] = (),
     ) -> None:
         self._config = config
@@ -70,6 +71,7 @@ class Catalogue:
         self._hides = hides
         self._entropy = entropy
         self._consult = consult
+        self._vendor_keys = vendor_keys
         self._extras = extras
         self._kept = KeptFiles(home.kept, config.workspace.keep_mb * MB)
         self._places: dict[bytes, Place] = {}
@@ -115,13 +117,10 @@ class Catalogue:
             prices: dict[str, Price] = {key: table.price() for key, table in self._config.models.items()}
             found = resolve_model(
                 name,
-                keys=os.environ,
+                key_of=self._vendor_keys.of,
                 base_url=self._config.model.api_url or None,
                 prices=prices,
-                providers={
-                    name: Provider(base_url=table.base_url, key_variable=table.key_variable)
-                    for name, table in self._config.providers.items()
-                },
+                providers=configured_providers(self._config),
             )
             table = self._config.models.get(found.name)
             window = table.context_window if table is not None else 200_000

@@ -16,6 +16,11 @@ from astrid.errors import ConfigError
 PRICE = Price(input_micros_per_million=1, output_micros_per_million=2)
 
 
+def held(provider: str) -> str:
+    """Anthropic's key alone."""
+    return "sk-x" if provider == "anthropic" else ""
+
+
 def refusal(name: str, **options: object) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
         resolve_model(name, **options)  # type: ignore[arg-type]
@@ -27,14 +32,14 @@ def refusal(name: str, **options: object) -> ConfigError:
     ["", "gpt", "nobody/gpt", "openai/", "openai/../x", "claude-", "anthropic/", "claude-../x", "claude-A", "script:x"],
 )
 def test_an_unknown_name_is_refused_with_the_names_there_are(name: str) -> None:
-    error = refusal(name, keys={"ANTHROPIC_API_KEY": "k"})
+    error = refusal(name, key_of=held)
     assert error.code == "model.unknown"
     assert "claude-opus-5" in error.advice
     assert "scripted:" in error.advice
 
 
 def test_a_model_without_a_price_is_refused_with_advice_how_to_give_one() -> None:
-    error = refusal("claude-unheard-of", keys={"ANTHROPIC_API_KEY": "k"})
+    error = refusal("claude-unheard-of", key_of=held)
     assert error.code == "model.price-unknown"
     assert '[models."anthropic/claude-unheard-of"]' in error.advice
 
@@ -42,13 +47,13 @@ def test_a_model_without_a_price_is_refused_with_advice_how_to_give_one() -> Non
 @pytest.mark.parametrize("key", [None, ""])
 def test_a_model_without_a_key_is_refused(key: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-from-the-environment")
-    assert refusal("claude-opus-5", keys={} if key is None else {"ANTHROPIC_API_KEY": key}).code == "model.key-missing"
+    assert refusal("claude-opus-5", **({} if key is None else {"key_of": lambda _: key})).code == "model.key-missing"
 
 
 @pytest.mark.parametrize("name", ["claude-opus-5", "anthropic/claude-opus-5"])
 def test_a_known_model_has_its_name_and_price(name: str) -> None:
     pytest.importorskip("anthropic", reason="the extra is not installed")
-    model = resolve_model(name, keys={"ANTHROPIC_API_KEY": "sk-x"})
+    model = resolve_model(name, key_of=held)
     assert model.name == "anthropic/claude-opus-5"
     assert model.price == PRICES["claude-opus-5"]
     assert not model.scripted
@@ -63,15 +68,13 @@ def test_a_price_of_the_users_goes_first(given: str) -> None:
         cache_write_micros_per_million=7,
         cache_read_micros_per_million=1,
     )
-    assert resolve_model("claude-opus-5", keys={"ANTHROPIC_API_KEY": "sk-x"}, prices={given: price}).price == price
+    assert resolve_model("claude-opus-5", key_of=held, prices={given: price}).price == price
 
 
 def test_what_goes_into_the_cache_costs_more_even_if_the_user_gave_no_price_for_it() -> None:
     pytest.importorskip("anthropic", reason="the extra is not installed")
     price = Price(input_micros_per_million=1_000_001, output_micros_per_million=2)
-    assert resolve_model(
-        "claude-opus-5", keys={"ANTHROPIC_API_KEY": "sk-x"}, prices={"claude-opus-5": price}
-    ).price == Price(
+    assert resolve_model("claude-opus-5", key_of=held, prices={"claude-opus-5": price}).price == Price(
         input_micros_per_million=1_000_001, output_micros_per_million=2, cache_write_micros_per_million=1_250_002
     )
     assert PRICES["claude-opus-5"].input_rates == (5_000_000, 6_250_000, 500_000)
@@ -124,9 +127,9 @@ def test_what_a_model_of_another_provider_costs_has_to_be_said() -> None:
 @pytest.mark.parametrize(("name", "variable"), [("openai/gpt-x", "OPENAI_API_KEY"), ("zai/glm-x", "ZAI_API_KEY")])
 def test_a_vendors_key_is_looked_for_under_its_own_variable(name: str, variable: str) -> None:
     pytest.importorskip("httpx2", reason="the extra is not installed")
-    error = refusal(name, prices={name: PRICE}, keys={"ANTHROPIC_API_KEY": "k"})
+    error = refusal(name, prices={name: PRICE}, key_of=held)
     assert (error.code, variable in error.advice) == ("model.key-missing", True)
-    assert resolve_model(name, prices={name: PRICE}, keys={variable: "k"}).name == name
+    assert resolve_model(name, prices={name: PRICE}, key_of={name.partition("/")[0]: "k"}.__getitem__).name == name
 
 
 def test_a_provider_of_the_configuration_goes_before_the_built_in_ones() -> None:

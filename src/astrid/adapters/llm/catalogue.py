@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -105,14 +105,14 @@ _NEWEST = [next(f"{PROVIDER}/{name}" for name in PRICES if kind in name) for kin
 def resolve_model(
     name: str,
     *,
-    keys: Mapping[str, str] | None = None,
+    key_of: Callable[[str], str] = lambda _: "",
     base_url: str | None = None,
     prices: Mapping[str, Price] | None = None,
     providers: Mapping[str, Provider] | None = None,
 ) -> Model:
     """The model called ``name``, ready to be called.  Reads the file of a script.
 
-    ``keys`` holds keys by the variable that they come from, ``base_url`` is where Anthropic's models are.  ``prices``
+    ``key_of`` gives the key of a provider, if there is one; ``base_url`` is where Anthropic's models are.  ``prices``
     (by name, with or without the provider) go before the built-in ones, ``providers`` before the built-in ones too.
 
     Raises:
@@ -120,14 +120,14 @@ def resolve_model(
     """
     if name.startswith(SCRIPTED):
         return ScriptedModel(_read_script(Path(name.removeprefix(SCRIPTED))))
-    held, given = keys or {}, prices or {}
+    given = prices or {}
     match = _CLAUDE.fullmatch(name)
     if match is not None:
         model = match[1]
         price = given.get(f"{PROVIDER}/{model}") or given.get(model) or PRICES.get(model)
         if price is None:
             raise _price_unknown(f"{PROVIDER}/{model}")
-        key = held.get(ANTHROPIC_KEY, "")
+        key = key_of(PROVIDER)
         if not key:
             raise _key_missing(f"{PROVIDER}/{model}", ANTHROPIC_KEY)
         return AnthropicModel(model, price=_with_cache(price), api_key=key, base_url=base_url)
@@ -143,7 +143,7 @@ def resolve_model(
     price = given.get(name)
     if price is None:
         raise _price_unknown(name)
-    key = held.get(provider.key_variable, "")
+    key = key_of(served[1])
     if provider.key_variable and not key:
         raise _key_missing(name, provider.key_variable)
     return OpenAIModel(
@@ -163,7 +163,8 @@ def _key_missing(name: str, variable: str) -> ConfigError:
     return ConfigError(
         "model.key-missing",
         f"there is no key for `{name}`",
-        advice=f"set {variable}, and stop the daemon (`astrid daemon stop`): the next one takes it over",
+        advice=f"set {variable}, or name a key_file in [providers.{name.partition('/')[0]}], and stop the daemon "
+        "(`astrid daemon stop`): the next one reads it",
     )
 
 

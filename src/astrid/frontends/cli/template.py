@@ -26,6 +26,8 @@ TEMPLATE = """\
 # [providers.name]
 # base_url = "http://127.0.0.1:9000/v1"
 # key_variable = ""
+# key_file = ""                  # in place of a variable: a file of yours with mode 0600
+# key_fd = 0                     # or a descriptor that is open when the daemon starts
 
 [budget]
 # session_max_usd = "100.00"
