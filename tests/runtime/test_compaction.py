@@ -21,7 +21,7 @@ async def test_a_long_conversation_is_summed_up_in_a_call_of_its_own_and_stays_s
 ) -> None:
     async with running(tmp_path) as runtime:
         await opened(runtime)
-        names = ("a", "b", "c")
+        names = ("a", "b", "c", "d")
         for name in names:
             (runtime.workspace / f"{name}.txt").write_bytes(LONG + name.encode())
         runtime.model.says = [(name, "read_file", f'{{"file_path": "{name}.txt"}}') for name in names]
@@ -33,7 +33,7 @@ async def test_a_long_conversation_is_summed_up_in_a_call_of_its_own_and_stays_s
         assert [event["text"] for event in events if event["event"] == "message"] == ["done"]
         assert events[-1]["stop_reason"] == "end_turn"
         permits = [kind for kind, _ in runtime.records() if kind is Kind.PERMIT]
-        assert len(permits) == 5 + 3  # each time the model was asked, and each call
+        assert len(permits) == 6 + 4  # each time the model was asked, and each call
         await sleep(runtime, mock_clock)
         await listen(runtime, events[-1]["seq"])
         await talk(runtime, "and now?")
@@ -42,5 +42,5 @@ async def test_a_long_conversation_is_summed_up_in_a_call_of_its_own_and_stays_s
         assert texts[0] == "read all"
         assert texts[1].endswith("all files say word")
         assert texts[2:] == ["done", "and now?"]
-        assert [part.id for part in parts if isinstance(part, ToolResult)] == ["c"]  # the latest stays
+        assert [part.id for part in parts if isinstance(part, ToolResult)] == ["d"]  # the latest stays
     assert verify_home(runtime.world.home.root, Trust(), is_own=True).result is Result.SOUND
