@@ -66,6 +66,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     window_tokens: int = 0  # what the model takes in and gives out; 0 if the conversation is never compacted
     compact_at_percent: int = 85  # of the window
     keep_recent: int = 10  # messages that a compaction leaves as they are
+    workspace: bytes = b""  # the path of the folder it works in, as the system spells it
+    budget_micros: int = 0  # what it was given when it was opened; 0 if only what is configured
 
 
 # ---- in ------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from astrid.daemon.checkup import check_up
 from astrid.daemon.describing import describe_token, list_keys
 from astrid.daemon.fleets import mint_fleet
 from astrid.daemon.greeting import Greeting
+from astrid.daemon.histories import Histories
 from astrid.errors import AstridError, EdgeError, InternalError, TokenError
 from astrid.kernel import KernelError, Message, Posted
 from astrid.messages import gateway as g
@@ -81,6 +82,7 @@ class Service:
         self._books = shared.books
         self._actors = actors
         self._greeting = Greeting(shared.world, shared.books, self._checkpoint)
+        self._histories = Histories(shared.world, self._fresh_checkpoint, self._lines)
 
     async def answer(self, method: str, params: p.Params) -> r.Answer:
         """What ``method`` answers.
@@ -107,6 +109,10 @@ class Service:
                 return await self._list_sessions(params.workspace)
             case p.OfSession() if method == "sessionCost":
                 return await self._cost(parse_id("session", params.session_id))
+            case p.ListPast():
+                return await self._histories.list(params)
+            case p.JournalOf():
+                return await self._histories.journal(params)
             case p.SendInput():
                 return r.TurnStarted(turn=await self._send_input(params))
             case p.OfSession() if method == "cancelTurn":

@@ -99,7 +99,7 @@ def recall_session(reader: LogReader, wanted: Recall, keys: LogKeys, roots: Root
             case SessionStarted() if frame.seq == wanted.first:
                 started = body
             case JournalRecord() if started is not None:
-                rows += _rows(reader, frame, body, after=len(rows))
+                rows += rows_of(reader, frame.session, frame.seq, body, after=len(rows))
             case SettledRecord() if started is not None and any(body.block):
                 answers += _answer(reader, frame, body, started.principal, roots)
             case _:
@@ -137,9 +137,15 @@ def _records(reader: LogReader, wanted: Recall, checkpoint: Checkpoint) -> Itera
             yield frame, body
 
 
-def _rows(reader: LogReader, frame: Frame, body: JournalRecord, *, after: int) -> list[bytes]:
-    kept = recalled(reader.payload, Kept(frame.seq, body.rows))
-    rows = reader.rows(frame.session, body.first, body.count)
+def rows_of(reader: LogReader, session: bytes, seq: int, body: JournalRecord, *, after: int) -> list[bytes]:
+    """The rows that record ``seq`` commits to, which go on after row ``after``.
+
+    Raises:
+        ChainError: other rows lie there.
+        InputError: they were erased.
+    """
+    kept = recalled(reader.payload, Kept(seq, body.rows))
+    rows = reader.rows(session, body.first, body.count)
     made = tuple(JournalRow(number, data) for number, data in enumerate(rows, body.first))
     if kept is None or not rows:
         raise InputError(
@@ -147,7 +153,7 @@ def _rows(reader: LogReader, frame: Frame, body: JournalRecord, *, after: int) -
         )
     # What is kept is what the record commits to; so these are the rows, all of them, and the next ones.
     if body.first != after + 1 or len(rows) != body.count or rows_digest(made) != kept:
-        raise _changed(f"the rows of record {frame.seq} are not those that were recorded")
+        raise _changed(f"the rows of record {seq} are not those that were recorded")
     return rows
 
 

@@ -37,6 +37,7 @@ from astrid.errors import InternalError, KeyFormatError, TokenError
 from astrid.home import Home, read_guarded, write_guarded
 from astrid.ports import Clock, Entropy, Journal, LogReader, LogStore
 from astrid.runtime.catalogue import Catalogue
+from astrid.runtime.chronicle import Chronicle
 from astrid.runtime.config import Loaded, load_config
 from astrid.runtime.desk import Desk
 from astrid.runtime.dormant import Dormitory
@@ -161,6 +162,7 @@ class World:
         self.dormitory = Dormitory()
         self.hub = Hub(self.dormitory.events)
         self.desk: Desk[Answer] = Desk()
+        self.chronicle = Chronicle(self.keys)
         self.facts = self._new_facts()
         self.shelf = Shelf(self.facts)
         self.catalogue = Catalogue(

@@ -181,6 +181,8 @@ class Catalogue:
             window_tokens=brain.context_tokens,
             compact_at_percent=self._config.context.compact_at_percent,
             keep_recent=self._config.context.keep_recent,
+            workspace=os.fsencode(place.root),
+            budget_micros=options.budget_micros,
         )
         # Sessions that are alike share it: the tools alone are most of what an idle session would take.
         if self._settings.get(place.identity) != made:

@@ -134,6 +134,20 @@ class ListSessions(Proven, frozen=True, kw_only=True):
     workspace: PathText | None = None
 
 
+class ListPast(Proven, frozen=True, kw_only=True):
+    """The sessions that the log tells of, the last active one first, without the first ``skip``."""
+
+    skip: Safe = 0
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class JournalOf(Proven, frozen=True, kw_only=True):
+    """A session's journal from byte ``offset`` on; 0 begins anew."""
+
+    session_id: SessionText
+    offset: Safe = 0
+
+
 class Nothing(Params, frozen=True, kw_only=True):
     """No parameters, no proof."""
 

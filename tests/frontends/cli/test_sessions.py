@@ -51,7 +51,7 @@ def listed(root: Path, left_out: int, patch: pytest.MonkeyPatch, *, as_json: boo
     home, _ = make_home(root / "home", now_s=1)
     patch.setenv("ASTRID_HOME", str(home.root))
     patch.setattr(sessions, "connect", connect)
-    assert sessions.run(argparse.Namespace(action="list", json=as_json)) == 0
+    assert sessions.run(argparse.Namespace(action="list", all=False, json=as_json)) == 0
 
 
 @pytest.mark.parametrize(("left_out", "lines"), [(0, 1), (7, 2)])

@@ -1,4 +1,4 @@
-"""``astrid sessions``: what the daemon has under way, what a session cost, and ending it.
+"""``astrid sessions``: what the daemon has under way, what a session cost, what one of the past said, and ending it.
 
 Source: the first Astrid.
 """
@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -16,8 +17,17 @@ import msgspec
 from astrid.core.ids import parse_id
 from astrid.core.money import Micros, format_usd
 from astrid.frontends.cli import DONE, counted, plain
+from astrid.frontends.cli.past import (
+    as_json_lines,
+    as_markdown,
+    for_people,
+    line_of,
+    past_sessions,
+    plain_fields,
+    read_journal,
+)
 from astrid.frontends.client import connect, run_client
-from astrid.home import Home, home_folder, open_home
+from astrid.home import Home, home_folder, open_home, write_guarded
 from astrid.wire import params as p
 from astrid.wire import results as r
 
@@ -25,9 +35,17 @@ from astrid.wire import results as r
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``astrid sessions``."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="the sessions, awake and asleep").add_argument(
-        "--json", action="store_true", help="print JSON"
-    )
+    listing = actions.add_parser("list", help="the sessions, awake and asleep")
+    listing.add_argument("--all", action="store_true", help="all that the log tells of, also those that are over")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    show = actions.add_parser("show", help="what a session said and heard")
+    show.add_argument("id", metavar="ID")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    export = actions.add_parser("export", help="the same as a document, or for programs")
+    export.add_argument("id", metavar="ID")
+    export.add_argument("--format", choices=["jsonl", "markdown"], default="jsonl", help="as what (%(default)s)")
+    export.add_argument("--out", type=Path, metavar="FILE", help="write it there")
+    export.add_argument("--json", action="store_true", help="print JSON about what was written")
     cost = actions.add_parser("cost", help="what a session cost, also one that has ended")
     cost.add_argument("id", metavar="ID")
     cost.add_argument("--json", action="store_true", help="print JSON")
@@ -43,9 +61,17 @@ def run(args: argparse.Namespace) -> int:
         AstridError: what went wrong.
     """
     home = open_home(home_folder(os.environ))
-    if args.action == "list":
-        return run_client(lambda: _list(home, as_json=args.json))
-    parse_id("session", args.id)
+    match args.action:
+        case "list" if args.all:
+            return run_client(lambda: _list_past(home, as_json=args.json))
+        case "list":
+            return run_client(lambda: _list(home, as_json=args.json))
+        case "show":
+            return run_client(lambda: _show(home, args.id, as_json=args.json))
+        case "export":
+            return run_client(lambda: _export(home, args))
+        case _:
+            parse_id("session", args.id)
     if args.action == "cost":
         return run_client(lambda: _cost(home, args.id, as_json=args.json))
     return run_client(lambda: _end(home, args.id, as_json=args.json))
@@ -62,6 +88,43 @@ async def _list(home: Home, *, as_json: bool) -> int:
         print(plain(f"{info.session_id} {info.state}, {info.mode}, {info.model}, {spent}, {info.workspace}"))
     if known.left_out:
         print(f"and {known.left_out} more that sleep")
+    return DONE
+
+
+async def _list_past(home: Home, *, as_json: bool) -> int:
+    async with connect(home, start_daemon=True) as client:
+        known = await past_sessions(client)
+    if as_json:
+        print(json.dumps({"sessions": [plain_fields(past) for past in known.sessions], "left_out": known.left_out}))
+        return DONE
+    for past in known.sessions:
+        print(line_of(past))
+    return DONE
+
+
+async def _show(home: Home, name: str, *, as_json: bool) -> int:
+    async with connect(home, start_daemon=True) as client:
+        journal = await read_journal(client, name)
+    if as_json:
+        rows = [json.loads(line) for line in journal.lines]
+        print(json.dumps({"session": plain_fields(journal.session), "rows": rows}))
+        return DONE
+    for line in for_people(journal):
+        print(line)
+    return DONE
+
+
+async def _export(home: Home, args: argparse.Namespace) -> int:
+    async with connect(home, start_daemon=True) as client:
+        journal = await read_journal(client, args.id)
+    lines = list(as_markdown(journal) if args.format == "markdown" else as_json_lines(journal))
+    text = "\n".join([*lines, ""])
+    if args.out is None:
+        print(text, end="")
+        return DONE
+    write_guarded(args.out, text.encode(), what="the session")
+    told = {"session_id": journal.session.session_id, "file": str(args.out), "rows": len(journal.lines)}
+    print(json.dumps(told) if args.json else plain(f"{args.id} is written to {args.out}"))
     return DONE
 
 
