@@ -7,6 +7,7 @@ Source: architecture 1 (actors/), 6; threats 42, 44.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
