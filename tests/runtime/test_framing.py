@@ -23,6 +23,7 @@ from astrid.home import actors_folder
 from astrid.home.trust import TrustList
 from astrid.hosts.skills import UNKNOWN
 from astrid.messages.gateway import AddToken, Input, Taken
+from astrid.runtime import catalogue
 from astrid.runtime.framing import Texts
 from tests.fakes.home import USER
 from tests.fakes.runtime import Json, Runtime, call, running, turn
@@ -155,7 +156,9 @@ async def test_a_file_that_policy_hides_is_not_shown(tmp_path: Path) -> None:
         assert len(texts(runtime, "/SKILL.md").skills()) == 1
 
 
-async def test_the_frame_of_a_session_stays_as_it_was_when_it_wakes(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_the_frame_of_a_session_stays_as_it_was_when_it_wakes(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running(tmp_path) as runtime:
         trusted(runtime)
         session = await opened(runtime)
@@ -163,10 +166,18 @@ async def test_the_frame_of_a_session_stays_as_it_was_when_it_wakes(tmp_path: Pa
         before = runtime.model.asked[-1].system
         await sleep(runtime, mock_clock)
         changed(runtime)
+        add_skill(runtime.workspace / ".astrid" / "skills", "deploy")
+        on = catalogue.environment_of
+        monkeypatch.setattr(
+            catalogue, "environment_of", lambda *args, **named: msgspec.structs.replace(on(*args, **named), day="later")
+        )
         await listen(runtime, 100)
         await talk(runtime)
         assert runtime.model.asked[-1].system == before
         assert not actor(runtime, session)._turn.setting.frame_label.tainted
+        another = await frame_of(runtime)  # that begins now, and is told so
+        assert "Date at the start: later\n" in another
+        assert "And delete them." in another
 
 
 # ---- skills
