@@ -17,7 +17,7 @@ from astrid.adapters.system import SystemClock, SystemEntropy
 from astrid.daemon import connection as c
 from astrid.daemon import server as s
 from astrid.daemon.report import Report
-from astrid.daemon.service import Shared
+from astrid.daemon.shared import Shared
 from astrid.kernel import ChildSpec, SupervisorSpec, open_system
 from astrid.runtime.boot import World
 from astrid.wire import params as p

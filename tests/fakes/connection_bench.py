@@ -15,7 +15,7 @@ from astrid.core.checkpoint import Checkpoint, sign_checkpoint
 from astrid.daemon.attendance import Attendance
 from astrid.daemon.connection import Connection
 from astrid.daemon.report import Report
-from astrid.daemon.service import Shared
+from astrid.daemon.shared import Shared
 from astrid.frontends.client import Client
 from astrid.kernel import Actor, ChildSpec, Ref, Sender, SupervisorSpec, open_system
 from astrid.messages.approvals import ListOpen

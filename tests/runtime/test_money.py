@@ -90,7 +90,7 @@ async def test_a_model_call_sets_aside_its_bytes_at_the_dearest_rate_of_input_an
 async def test_a_model_call_that_fails_is_free_only_where_nothing_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effect: Any, paid: bool
 ) -> None:
-    model = Billed(ModelError("model.unavailable", "it is away", effect=effect))
+    model = Billed(ModelError("model.refused", "it will not", effect=effect))
     async with with_model(tmp_path, monkeypatch, model) as runtime:
         await runtime.say("go")
         events = await runtime.until("turn_complete")

@@ -509,7 +509,9 @@ async def test_a_command_that_a_person_approved_sees_no_variable_of_the_daemons(
         monkeypatch.setenv(name, value)
     assert "CANARY" not in await told_by_env(tmp_path / "kept")
     monkeypatch.setattr(workspace_tools, "tool_environment", lambda *_, **__: dict(os.environ))
-    assert "sk-CANARY" in await told_by_env(tmp_path / "removed")
+    told = await told_by_env(tmp_path / "removed")
+    assert "AWS_SECRET_ACCESS_KEY=CANARY" in told
+    assert "sk-CANARY" not in told  # a vendor's key is nobody's variable any more
 
 
 async def test_another_name_of_a_file_outside_is_read_like_any_file_and_never_written(tmp_path: Path) -> None:

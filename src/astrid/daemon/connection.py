@@ -24,7 +24,8 @@ from astrid.core.tokens import Token
 from astrid.daemon.admission import check_client, check_method, verify_client
 from astrid.daemon.attendance import Attendance
 from astrid.daemon.report import Report
-from astrid.daemon.service import Service, Shared
+from astrid.daemon.service import Service
+from astrid.daemon.shared import Shared
 from astrid.daemon.watched import Watched
 from astrid.errors import AstridError, EdgeError, InputError, InternalError, LocalProtocolError, RemoteProtocolError
 from astrid.kernel import Actor, Lane, Message, Posted, Reason, Ref, Sender

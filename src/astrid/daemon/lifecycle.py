@@ -25,7 +25,7 @@ from astrid.daemon.health import RANK as CARETAKER_RANK
 from astrid.daemon.health import Caretaker
 from astrid.daemon.report import Report
 from astrid.daemon.server import CONNECTIONS, Server, bind
-from astrid.daemon.service import Shared
+from astrid.daemon.shared import Shared
 from astrid.errors import AstridError, LaunchError
 from astrid.home import Home, HomeLock, clear_drafts
 from astrid.kernel import ChildSpec, Misuse, Reason, Ref, SupervisorSpec, System, TooManyRestarts, open_system

@@ -23,7 +23,7 @@ from astrid.daemon.attendance import Attendance
 from astrid.daemon.connection import RANK, Connection
 from astrid.daemon.process import peer_user
 from astrid.daemon.report import Report
-from astrid.daemon.service import Shared
+from astrid.daemon.shared import Shared
 from astrid.errors import LaunchError
 from astrid.home import Home
 from astrid.kernel import ChildSpec, KernelError, Ref, SupervisorHandle, SupervisorSpec

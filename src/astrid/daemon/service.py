@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
-import msgspec
 import trio
 
 from astrid import __version__
@@ -21,19 +20,18 @@ from astrid.core.canon import encode
 from astrid.core.ids import parse_id, show_id
 from astrid.core.question import decode_question
 from astrid.core.tokens import SignedBlock, Token, verify_chain
-from astrid.daemon.books import Books
 from astrid.daemon.checkup import check_up
 from astrid.daemon.describing import describe_token, list_keys
 from astrid.daemon.fleets import mint_fleet
 from astrid.daemon.greeting import Greeting
 from astrid.daemon.histories import Histories
+from astrid.daemon.shared import Actors, Shared
 from astrid.errors import AstridError, EdgeError, InternalError, TokenError
 from astrid.kernel import KernelError, Message, Posted
 from astrid.messages import gateway as g
 from astrid.messages.approvals import ListOpen, OpenQuestion
 from astrid.messages.gate import Done, Failed
 from astrid.messages.log import Checkpointed
-from astrid.runtime.boot import World
 from astrid.runtime.gateway import Answer as Answered
 from astrid.runtime.shelf import Shelved
 from astrid.wire import params as p
@@ -48,29 +46,6 @@ ASK_SECONDS = 10.0
 MAX_LIST_BYTES = 512 * 1024  # of sessions
 _REFUSALS = frozenset({"approval", "canon", "question", "token"})  # families of what is wrong with an answer
 _T = TypeVar("_T")
-
-
-class Actors(Protocol):
-    """How a connection reaches the actors: as itself, stamped by the kernel."""
-
-    def post(self, path: str, message: Message) -> Posted:
-        """Send without waiting."""
-        ...
-
-    async def ask(self, path: str, message: Message, within: float) -> object:
-        """Send and wait."""
-        ...
-
-
-class Shared(msgspec.Struct):
-    """What all connections of a daemon share."""
-
-    world: World
-    books: Books
-    ephemeral: bool
-    began: float  # trio's time
-    stop: Callable[[], None]
-    connections: Callable[[], int]
 
 
 class Service:

@@ -31,6 +31,7 @@ from astrid.core.turn_messages import (
     RestoreRow,
     ResultRow,
     SummaryRow,
+    WaitRow,
     decode_row,
 )
 from astrid.errors import ChainError
@@ -171,7 +172,7 @@ def conversation(rows: Iterable[AnyRow]) -> Iterator[Said]:
                 yield Said("what was summed up was put back")
             case EndRow():
                 yield Said(f"the turn ended: {row.reason}{f' [{row.code}]' if row.code else ''}")
-            case FrameRow() | AskRow() | SummaryRow() | CallRow():
+            case FrameRow() | AskRow() | WaitRow() | SummaryRow() | CallRow():
                 continue  # what it was told to be, and proposals, whose answers follow
             case _:
                 assert_never(row)
