@@ -239,7 +239,7 @@ def test_what_passes_is_asked_again_under_a_new_number_after_a_wait() -> None:
     session = Session()
     (_, first) = session.begin()
     [wait] = failing(session)
-    assert wait == Wait(ref=2, code="model.overloaded", wait_ms=2250, attempt=2)
+    assert wait == Wait(ref=2, code="model.overloaded", wait_ms=2250, attempt=2, model="scripted/m")
     assert outstanding(session.turn) == ()
     saved, again = session.tell(Waited(ref=wait.ref))
     assert saved == Save(rows=(AskRow(at_ns=5, ref=3),))
@@ -297,6 +297,81 @@ def test_a_vendor_is_left_alone_for_as_long_as_it_says() -> None:
     session.tell(Waited(ref=wait.ref))
     session.tell(Waited(ref=failing(session, retry_after_ms=150_000)[0].ref))
     assert failing(session, retry_after_ms=100_000) == []
+
+
+def standing_in(*names: str, asks: int = 50) -> Session:
+    session = Session(asks_per_input=asks)
+    session.turn = new_turn(replace(session.turn.setting, fallbacks=names))
+    session.begin()
+    return session
+
+
+def models(session: Session) -> list[tuple[str, int]]:
+    """What is asked now: the model and its place."""
+    return [(one.request.model, one.place) for one in session.of(ProposeModel) if isinstance(one, ProposeModel)]
+
+
+@pytest.mark.parametrize("code", ["model.overloaded", "model.auth", "model.bad-request", "model.bad-answer"])
+def test_another_model_is_asked_at_once_where_waiting_is_of_no_use(code: str) -> None:
+    session = standing_in("q/n")
+    [wait] = failing(session, code)
+    assert (wait.wait_ms, wait.attempt, wait.model) == (0, 1, "q/n")
+    session.tell(Waited(ref=wait.ref))
+    assert models(session) == [("q/n", 1)]
+    assert [row.switches for row in session.rows if isinstance(row, WaitRow)] == [True]
+
+
+def test_another_model_is_asked_when_the_attempts_are_used_up() -> None:
+    session = standing_in("q/n")
+    asked = []
+    for _ in range(5):
+        [wait] = failing(session, "model.rate-limited")
+        session.tell(Waited(ref=wait.ref))
+        asked += models(session)
+    assert asked == [("scripted/m", 0)] * 4 + [("q/n", 1)]
+    assert failing(session, "model.rate-limited")[0].attempt == 2, "with attempts of its own"
+
+
+def test_what_stands_in_is_asked_for_the_rest_of_the_turn_and_not_in_the_next_one() -> None:
+    session = standing_in("q/n")
+    session.tell(Waited(ref=failing(session)[0].ref))
+    session.answer(use("look"), stop="tool_use")
+    session.tell(answered(session.proposed()[0]))
+    assert models(session) == [("q/n", 1)]
+    session.answer(Text(text="done"))
+    session.begin()
+    assert models(session) == [("scripted/m", 0)]
+
+
+def test_when_the_last_model_fails_the_turn_fails() -> None:
+    session = standing_in("q/n", "r/o")
+    for _ in range(2):
+        session.tell(Waited(ref=failing(session, "model.auth")[0].ref))
+    assert models(session) == [("r/o", 2)]
+    assert failing(session, "model.auth") == []
+    assert session.effects[-1] == Finished(reason="failed", code="model.auth")
+
+
+@pytest.mark.parametrize("code", ["model.unknown", "tool.stopped", "model.answer-unusable"])
+def test_no_other_model_is_asked_about_what_is_no_fault_of_the_vendors(code: str) -> None:
+    assert failing(standing_in("q/n"), code) == []
+
+
+def test_no_other_model_is_asked_where_none_may_be_asked_any_more() -> None:
+    assert failing(standing_in("q/n", asks=1)) == []
+
+
+def test_a_switch_to_a_model_that_is_not_there_is_no_row() -> None:
+    session = standing_in("q/n")
+    session.tell(Waited(ref=failing(session)[0].ref))
+    with pytest.raises(InputError):
+        apply(session.turn, WaitRow(at_ns=0, ref=99, code="x", wait_ms=0, switches=True))
+
+
+def test_a_session_whose_model_was_stood_in_for_can_be_gone_on_from() -> None:
+    session = standing_in("q/n")
+    session.tell(Waited(ref=failing(session)[0].ref))
+    assert restore(session.turn.setting, [decode_row(encode_row(row)) for row in session.rows]) == session.turn
 
 
 def test_whoever_waits_can_be_stopped_and_nothing_is_asked_afterwards() -> None:

@@ -49,6 +49,7 @@ from astrid.core.turn_state import Calling, Idle, Turn, Waiting, new_turn, outst
 EFFECTS = {"look": EffectClass.READ, "peek": EffectClass.READ, "edit": EffectClass.STAGING, "run": EffectClass.EXEC}
 SETTING = Setting(
     model="scripted/m",
+    fallbacks=("other/m",),
     system="s",
     max_tokens=9,
     tools=tuple(ToolDefinition(name=name, description="", schema="{}") for name in EFFECTS),

@@ -13,6 +13,7 @@ from astrid.core.turn_retry import (
     MAX_ATTEMPTS,
     PASSING,
     failure_text,
+    model_tool,
     read_failure,
     wait_ms,
 )
@@ -74,6 +75,10 @@ def test_a_failure_says_its_code_and_for_how_long_the_vendor_is_to_be_left_alone
 ) -> None:
     content = failure_text("model.rate-limited", "the vendor answered `\ud800`", after)
     assert read_failure(content) == ("model.rate-limited", told)
+
+
+def test_every_place_has_a_tool_of_its_own() -> None:
+    assert [model_tool(place) for place in range(3)] == ["model", "model-2", "model-3"]
 
 
 def test_a_failure_reads_as_code_and_message() -> None:

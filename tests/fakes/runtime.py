@@ -87,12 +87,16 @@ class Runtime:
         """A session whose model others share (``model``); such a one can sleep."""
         brains: Any = self.world.catalogue
         brains._brains[NAME] = shared_brain(self.model)
+        return await self.open_as(NAME, mode=mode, interactive=interactive, budget=budget)
+
+    async def open_as(self, model: str, *, mode: str = "guided", interactive: bool = True, budget: int = 0) -> bytes:
+        """A session with the model of that name, which the catalogue has."""
         answer = await self.by_ticket(
             lambda n: OpenSession(
                 ticket=n,
                 workspace=str(self.workspace),
                 mode=mode,
-                model=NAME,
+                model=model,
                 budget_micros=budget,
                 max_turns=0,
                 interactive=interactive,

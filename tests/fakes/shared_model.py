@@ -16,7 +16,7 @@ NAME = "fake/shared"
 class SharedModel:
     """The ``Model`` port.  ``says`` are the answers to come, ``asked`` the requests that came."""
 
-    name = NAME
+    name: str = NAME
     price = Price(input_micros_per_million=Micros(1_000_000), output_micros_per_million=Micros(1_000_000))
     scripted = False
 

@@ -368,6 +368,7 @@ async def test_a_model_that_failed_is_asked_again_when_the_wait_is_over_and_the_
                 "code": "model.rate-limited",
                 "attempt": 2,
                 "wait_ms": 20_000,
+                "model": "p/m",
             }
         ]
         await trio.sleep(19.9)

@@ -264,3 +264,38 @@ def test_what_agents_are_is_recorded_by_a_digest_that_changes_with_it(
     (folder / "prompt.md").write_text((source / "prompt.md").read_text() + "more")
     monkeypatch.setattr(module, "actors_folder", lambda: tmp_path)
     assert catalogue(home).digest() != before
+
+
+# ---- models that stand in
+
+
+def test_models_that_stand_in_have_places_and_hosts_of_their_own(home: Home, workspace: Path) -> None:
+    config = '[model]\nfallback = ["claude-opus-5", "claude-haiku-4-5", "claude-sonnet-5"]\n'
+    config += '[models."anthropic/claude-sonnet-5"]\nfree = true\ncontext_window = 5000\n'
+    made = catalogue(home, config, anthropic="k")
+    brain = made.brain("anthropic/claude-opus-5")
+    names = [other.name for other in brain.fallbacks]
+    assert names == ["anthropic/claude-haiku-4-5", "anthropic/claude-sonnet-5"]
+    one = made.brain("claude-haiku-4-5")
+    assert [other.name for other in one.fallbacks] == ["anthropic/claude-opus-5", "anthropic/claude-sonnet-5"]
+    assert [other.toolbox.partition(":")[0] for other in one.fallbacks] == ["model-2", "model-3"]
+    assert [spec.name for other in one.fallbacks for spec in other.server.specs()] == ["model-2", "model-3"]
+    options = Options(str(workspace), "guided", "", "", 0, 0, interactive=True)
+    setting = made.setting(made.place(str(workspace)), one, options, NOW_NS)
+    assert setting.fallbacks == ("anthropic/claude-opus-5", "anthropic/claude-sonnet-5")
+    assert setting.window_tokens == 5000, "what the smallest takes"
+
+
+def test_nothing_stands_in_for_a_script_and_no_script_stands_in(home: Home, script: Path) -> None:
+    made = catalogue(home, f'[model]\nfallback = ["scripted:{script}"]\n', anthropic="k")
+    assert made.brain(f"scripted:{script}").fallbacks == ()
+    with pytest.raises(ConfigError) as caught:
+        made.brain("claude-opus-5")
+    assert caught.value.code == "model.fallback-scripted"
+
+
+def test_a_model_that_could_not_stand_in_is_found_out_before_it_has_to(home: Home) -> None:
+    made = catalogue(home, '[model]\nfallback = ["openai/gpt-x"]\n', anthropic="k")
+    with pytest.raises(ConfigError) as caught:
+        made.brain("claude-opus-5")
+    assert caught.value.code == "model.price-unknown"

@@ -6,19 +6,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import trio
 from trio.testing import MockClock
 
 from astrid.core.chain import decode_body, decode_frame
 from astrid.core.conversation import AnyStreamEvent, ModelRequest, TextDelta
 from astrid.core.grants import Mode
+from astrid.core.money import Price
 from astrid.core.records import OutcomeRecord, PermitRecord
 from astrid.errors import ModelError
+from astrid.hosts.model import ModelServer
 from astrid.messages.gateway import CancelTurn
+from astrid.runtime.parts import Brain
 from tests.fakes.journal import FakeLog, FakeStore
 from tests.fakes.runtime import Runtime, running
-from tests.fakes.shared_model import SharedModel
+from tests.fakes.shared_model import SharedModel, shared_brain
 
 TOKENS_MICROS = 7  # what an answer of the shared model costs
 PATIENCE = 1_000
@@ -113,6 +118,32 @@ async def test_an_attempt_that_the_budget_does_not_hold_is_not_made(tmp_path: Pa
     assert sum(permits) <= 40_000 < sum(permits) + permits[0]
     assert len(model.asked) == len(permits) < 5
     assert (events[-1]["stop_reason"], events[-1]["code"]) == ("failed", "budget.exceeded")
+
+
+async def test_a_model_that_stands_in_is_permitted_recorded_and_paid_as_itself(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with failing(tmp_path) as (runtime, log):
+        first, other = FailingModel(until=trio.current_time() + 1e6), SharedModel()
+        other.name, other.price = "other/dear", Price(input_micros_per_million=10**7, output_micros_per_million=10**7)
+        stands_in = Brain(other.name, "model-2:" + "6" * 32, ModelServer(other, place=1), False, 10_000)
+        brain = msgspec.structs.replace(shared_brain(first), fallbacks=(stands_in,))
+        brains: Any = runtime.world.catalogue
+        brains._brains["chain"] = brain
+        await runtime.open_as("chain")
+        await runtime.say("do it")
+        events = await runtime.until("turn_complete", within=PATIENCE)
+        await runtime.say("and again")
+        await runtime.until("turn_complete", within=PATIENCE)
+    [told] = [event for event in events if event["event"] == "retrying"]
+    assert (told["code"], told["attempt"], told["wait_ms"], told["model"]) == ("model.overloaded", 1, 0, "other/dear")
+    assert events[-1]["stop_reason"] == "end_turn"
+    assert len(first.at) == 2, "the session's own model is asked first in each turn"
+    bodies = [decode_body(decode_frame(frame)) for frame in log.log]
+    hosts = [(body.host_id, body.tool) for body in bodies if isinstance(body, PermitRecord)]
+    assert hosts == [("fake/shared", "model"), ("other/dear", "model-2")] * 2
+    assert paid(log)[1] == [("none", 0), ("done", 10 * TOKENS_MICROS)] * 2
+    assert [request.model for request in other.asked] == ["other/dear"] * 2
 
 
 async def test_nothing_is_asked_after_a_turn_was_stopped_in_a_wait(tmp_path: Path, autojump_clock: MockClock) -> None:

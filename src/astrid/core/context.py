@@ -16,7 +16,7 @@ import msgspec
 from astrid.core.conversation import Message, ModelRequest, Reasoning, Text, ToolResult, ToolUse
 from astrid.core.turn_entries import Entry
 from astrid.core.turn_messages import Setting
-from astrid.core.turn_state import Turn
+from astrid.core.turn_state import Turn, asked_model
 
 SUMMARISE = (
     "The conversation is about to be cut short to make room. Sum up what was said so far for yourself, so that the "
@@ -79,7 +79,7 @@ def summary_request(turn: Turn) -> ModelRequest:
     else:
         messages.append(Message(role="user", parts=(Text(text=SUMMARISE),)))
     return ModelRequest(
-        model=setting.model,
+        model=asked_model(turn),
         system=setting.system,
         messages=tuple(messages),
         tools=setting.tools,

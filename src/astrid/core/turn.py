@@ -88,8 +88,8 @@ from astrid.core.turn_messages import (
     WaitRow,
     Withdraw,
 )
-from astrid.core.turn_retry import next_wait_ms
-from astrid.core.turn_state import Asking, Calling, Idle, Turn, Waiting, apply
+from astrid.core.turn_retry import next_attempt
+from astrid.core.turn_state import Asking, Calling, Idle, Turn, Waiting, apply, asked_model
 
 ANSWERS_BETWEEN = 2  # two compactions, at least
 
@@ -143,7 +143,7 @@ def model_request(turn: Turn) -> ModelRequest:
     """The next call of the model."""
     setting = turn.setting
     return ModelRequest(
-        model=setting.model,
+        model=asked_model(turn),
         system=setting.system,
         messages=tuple(entry.message for entry in turn.conversation),
         tools=setting.tools,
@@ -220,13 +220,14 @@ def _take_answer(plan: _Plan, message: ModelAnswered) -> None:
 def _take_failure(plan: _Plan, message: ModelFailed) -> None:
     """Ask again after a wait, or end the turn.  Nothing of what was streamed is kept."""
     turn = plan.turn
-    wait = next_wait_ms(turn, message)
-    if wait is None:
+    then = next_attempt(turn, message)
+    if then is None:
         _end(plan, "failed", message.code)
         return
-    ref = turn.last_ref + 1
-    plan.write(WaitRow(at_ns=plan.now_ns, ref=ref, code=message.code, wait_ms=wait))
-    plan.effects.append(Wait(ref=ref, code=message.code, wait_ms=wait, attempt=turn.attempts + 1))
+    ref, code, wait = turn.last_ref + 1, message.code, then.wait_ms
+    plan.write(WaitRow(at_ns=plan.now_ns, ref=ref, code=code, wait_ms=wait, switches=then.switches))
+    attempt, model = turn.attempts + 1, asked_model(turn)
+    plan.effects.append(Wait(ref=ref, code=code, wait_ms=wait, attempt=attempt, model=model))
 
 
 def _take_result(plan: _Plan, phase: Calling, message: ToolAnswered | CallDenied | CallDeferred | CallUnknown) -> None:
@@ -284,7 +285,7 @@ def _ask(plan: _Plan) -> None:
     elif not context.is_full(turn):
         ref = turn.last_ref + 1
         plan.write(AskRow(at_ns=plan.now_ns, ref=ref))
-        plan.effects.append(ProposeModel(ref=ref, request=model_request(turn), label=turn.label))
+        plan.effects.append(ProposeModel(ref=ref, place=turn.place, request=model_request(turn), label=turn.label))
     elif not context.can_shrink(turn):
         _end(plan, "limit", "turn.context-full")
     elif turn.since_compaction < ANSWERS_BETWEEN:
@@ -292,7 +293,9 @@ def _ask(plan: _Plan) -> None:
     else:
         ref = turn.last_ref + 1
         plan.write(SummaryRow(at_ns=plan.now_ns, ref=ref))
-        plan.effects.append(ProposeModel(ref=ref, request=context.summary_request(turn), label=turn.label))
+        plan.effects.append(
+            ProposeModel(ref=ref, place=turn.place, request=context.summary_request(turn), label=turn.label)
+        )
 
 
 def _take_summary(plan: _Plan, message: ModelAnswered) -> None:

@@ -57,6 +57,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     model: str  # provider/model
+    fallbacks: tuple[str, ...] = ()  # asked in its place, one after the other, for the rest of a turn in which it fails
     system: str
     max_tokens: int  # of one answer
     tools: tuple[ToolDefinition, ...] = ()
@@ -226,11 +227,12 @@ class RestoreRow(Row, frozen=True, tag="restore"):
 
 
 class WaitRow(Row, frozen=True, tag="wait"):
-    """The model call failed with ``code``; it is made again after a wait."""
+    """The model call failed with ``code``; it is made again after a wait, of the next model if it ``switches``."""
 
     ref: int
     code: str
     wait_ms: int
+    switches: bool = False
 
 
 class AnswerRow(Row, frozen=True, tag="answer"):
@@ -313,9 +315,10 @@ class Save(TurnEffect, frozen=True):
 
 
 class ProposeModel(TurnEffect, frozen=True):
-    """Ask the gate for a model call made in a context of ``label``."""
+    """Ask the gate for a model call made in a context of ``label``; ``place`` is that of the model, 0 the session's."""
 
     ref: int
+    place: int
     request: ModelRequest
     label: Label
 
@@ -332,13 +335,14 @@ class ProposeTool(TurnEffect, frozen=True):
 
 class Wait(TurnEffect, frozen=True):
     """Say ``Waited`` in ``wait_ms``.  The model call failed with ``code`` and is made again then, as attempt number
-    ``attempt``; what was streamed of its answer is void.
+    ``attempt`` with ``model``; what was streamed of its answer is void.
     """
 
     ref: int
     code: str
     wait_ms: int
     attempt: int
+    model: str
 
 
 class Withdraw(TurnEffect, frozen=True):

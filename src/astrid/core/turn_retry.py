@@ -1,4 +1,4 @@
-"""Whether a model call that failed is made again, and when.  Pure.
+"""Whether a model call that failed is made again, when, and of which model.  Pure.
 
 Only what passes by itself is tried again, a few times, each time after a longer wait that nobody can foretell to the
 millisecond: those who failed together must not come back together.  A vendor that says how long to wait is waited for
@@ -12,6 +12,8 @@ Source: documentation of the vendors (errors, retry-after); architecture 6 (budg
 from __future__ import annotations
 
 import re
+
+import msgspec
 
 from astrid.core.turn_messages import ModelFailed
 from astrid.core.turn_state import Turn
@@ -27,6 +29,9 @@ DIE_BYTES = 2  # what the random number has that spreads the waits
 PASSING = frozenset(
     ("model.rate-limited", "model.overloaded", "model.unavailable", "model.timeout", "model.stream-broken")
 )
+
+# Those after which another model is asked at once, if there is one.
+AT_ONCE = frozenset(("model.overloaded", "model.auth", "model.bad-request", "model.bad-answer"))
 
 _FAILURE = re.compile(rb"([a-z][a-z0-9-]{0,31}(?:\.[a-z0-9-]{1,63}){1,3})(?: \(not before (\d{1,8}) ms\))?:")
 _MAX_TOLD_MS = 99_999_999  # a day and a bit
@@ -46,18 +51,40 @@ def wait_ms(code: str, *, attempts: int, waited_ms: int, retry_after_ms: int, di
     return wait if waited_ms + wait <= LONGEST_WAITS_MS else None
 
 
-def next_wait_ms(turn: Turn, failed: ModelFailed) -> int | None:
-    """How long ``turn`` waits before it asks again, or ``None`` if it does not, or may not."""
+class NextAttempt(msgspec.Struct, frozen=True):
+    """How long to wait, and whether another model is asked then."""
+
+    wait_ms: int
+    switches: bool
+
+
+def next_attempt(turn: Turn, failed: ModelFailed) -> NextAttempt | None:
+    """What ``turn`` does about a failure; ``None`` if it does not ask again, or may not.
+
+    Where a model stands in, it is asked at once when the one before it has too much to do or does not take the request,
+    else when the attempts are used up.
+    """
     limits = turn.setting.limits
     if turn.asked >= limits.asks_per_input or turn.asked_in_session >= limits.asks_per_session:
         return None
-    return wait_ms(
+    has_next = turn.place < len(turn.setting.fallbacks)
+    if has_next and failed.code in AT_ONCE:
+        return NextAttempt(0, switches=True)
+    wait = wait_ms(
         failed.code,
         attempts=turn.attempts,
         waited_ms=turn.waited_ms,
         retry_after_ms=failed.retry_after_ms,
         die=failed.die,
     )
+    if wait is not None:
+        return NextAttempt(wait, switches=False)
+    return NextAttempt(0, switches=True) if has_next and failed.code in PASSING else None
+
+
+def model_tool(place: int) -> str:
+    """What the tool is called that asks the model at ``place``."""
+    return "model" if place == 0 else f"model-{place + 1}"
 
 
 def failure_text(code: str, message: str, retry_after_s: float | None) -> bytes:

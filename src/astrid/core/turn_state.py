@@ -118,6 +118,7 @@ class Turn(msgspec.Struct, kw_only=True):
     since_compaction: int = LONG  # answers
     attempts: int = 0  # model calls for the answer that is to come
     waited_ms: int = 0  # between them
+    place: int = 0  # of the model that is asked in this turn: 0 is the session's own, the others stand in for it
 
 
 def new_turn(setting: Setting) -> Turn:
@@ -137,6 +138,11 @@ def restore(setting: Setting, rows: Iterable[AnyRow]) -> Turn:
     for row in rows:
         apply(turn, row)
     return turn
+
+
+def asked_model(turn: Turn) -> str:
+    """The model that the next call is of."""
+    return (turn.setting.model, *turn.setting.fallbacks)[turn.place]
 
 
 def outstanding(turn: Turn) -> tuple[int, ...]:
@@ -172,7 +178,7 @@ def apply(turn: Turn, row: AnyRow) -> None:
         case InputRow() if isinstance(phase, Idle):
             _append(turn, "user", (Text(text=row.text),), (row.label,), inputs=1)
             turn.number += 1
-            turn.asked = turn.attempts = turn.waited_ms = 0
+            turn.asked = turn.attempts = turn.waited_ms = turn.place = 0
             turn.phase = Ready()
         case AskRow() | SummaryRow() if isinstance(phase, Ready | Waiting) and row.ref > turn.last_ref:
             turn.last_ref = row.ref
@@ -180,9 +186,12 @@ def apply(turn: Turn, row: AnyRow) -> None:
             turn.asked_in_session += 1
             turn.attempts += 1
             turn.phase = Asking(row.ref, for_summary=isinstance(row, SummaryRow))
-        case WaitRow() if isinstance(phase, Asking) and row.ref > turn.last_ref:
+        case WaitRow() if isinstance(phase, Asking) and row.ref > turn.last_ref and _may_switch(turn, row):
             turn.last_ref = row.ref
             turn.waited_ms += row.wait_ms
+            if row.switches:
+                turn.place += 1
+                turn.attempts = turn.waited_ms = 0
             turn.phase = Waiting(row.ref)
         case CompactRow() if isinstance(phase, Asking) and phase.for_summary and row.kept < len(turn.conversation):
             _compact(turn, row)
@@ -216,6 +225,10 @@ def apply(turn: Turn, row: AnyRow) -> None:
             raise _misplaced(row)
         case _:
             assert_never(row)
+
+
+def _may_switch(turn: Turn, row: WaitRow) -> bool:
+    return not row.switches or turn.place < len(turn.setting.fallbacks)
 
 
 def _answer(turn: Turn, phase: Calling, row: ResultRow) -> None:

@@ -28,19 +28,20 @@ from astrid.core.resources import model_resource
 from astrid.core.risk import EffectClass
 from astrid.core.tokens import Permission
 from astrid.core.tools import OutputTrust, ToolSpec
+from astrid.core.turn_retry import model_tool
 from astrid.errors import CanonError, InputError, ModelError
 from astrid.ports import Model, ToolOutcome
 
-TOOL = "model"
 _ZEROS = b"\0" * 32
 
 
 class ModelServer:
     """The ``ToolServer`` port over a ``Model``.  One session's requests may only name this model."""
 
-    def __init__(self, model: Model, *, tool: str = TOOL) -> None:
+    def __init__(self, model: Model, *, place: int = 0) -> None:
+        """``place`` is 0 for a session's own model, else that of one that stands in for it."""
         self._model = model
-        self._tool = tool
+        self._tool = model_tool(place)
 
     def specs(self) -> tuple[ToolSpec, ...]:
         """One tool, which no model sees."""

@@ -47,7 +47,7 @@ from astrid.core.turn_messages import (
 )
 from astrid.core.turn_messages import Cancel as CancelTurn
 from astrid.core.turn_messages import Refused as InputRefused
-from astrid.core.turn_retry import DIE_BYTES, read_failure
+from astrid.core.turn_retry import DIE_BYTES, model_tool, read_failure
 from astrid.core.turn_state import Turn, new_turn
 from astrid.errors import InputError, InternalError
 from astrid.kernel import Actor, Lane, Message, Posted, Ref, Sender
@@ -59,7 +59,6 @@ from astrid.wire.events import AnyEvent, encode_event
 from astrid.wire.telling import Teller
 
 RANK = 40
-MODEL_TOOL = "model"
 GATEWAY = "root/gateway"
 RESEND_SECONDS = 0.1
 MAX_ANSWERS = 32  # tokens out of answers that are presented; older ones make room, and are asked for anew
@@ -236,7 +235,9 @@ class Session(Actor):
                 raise InternalError("session.save", "a save is not performed by itself")
             case ProposeModel():
                 args = encode_request(effect.request)
-                self._propose(Started(self._proposal(effect.ref, MODEL_TOOL, args, effect.label), is_model=True))
+                self._propose(
+                    Started(self._proposal(effect.ref, model_tool(effect.place), args, effect.label), is_model=True)
+                )
             case ProposeTool():
                 self._tell.say(self._tell.call(effect.tool_use_id, effect.name, effect.arguments.decode()))
                 proposal = self._proposal(effect.ref, effect.name, effect.arguments, effect.label)

@@ -23,6 +23,7 @@ from astrid.core.grants import Mode
 from astrid.core.money import Price
 from astrid.core.turn_messages import Limits as TurnLimits
 from astrid.core.turn_messages import Setting
+from astrid.core.turn_retry import model_tool
 from astrid.errors import ConfigError, InputError, WorkspaceError
 from astrid.home import Home, KeptFiles, actors_folder, identify_workspace, workspace_id
 from astrid.hosts.model import ModelServer
@@ -115,22 +116,43 @@ class Catalogue:
             )
         brain = self._brains.get(name)
         if brain is None:
-            prices: dict[str, Price] = {key: table.price() for key, table in self._config.models.items()}
-            found = resolve_model(
-                name,
-                key_of=self._vendor_keys.of,
-                base_url=self._config.model.api_url or None,
-                prices=prices,
-                providers=configured_providers(self._config),
-            )
-            table = self._config.models.get(found.name)
-            window = table.context_window if table is not None else 200_000
-            # A script is read anew for each session: it is being written.  So each has a host of its own.
-            known = self._entropy.random_bytes(16) if found.scripted else digest(Domain.TOOLDEF, name.encode())[:16]
-            brain = Brain(found.name, f"model:{known.hex()}", ModelServer(found), found.scripted, window)
-            if not found.scripted:
-                self._brains[name] = brain
+            brain = self._brain(name)
+            if brain.scripted:  # a script says also what goes wrong, so nothing stands in for it
+                return brain
+            fallbacks: list[Brain] = []
+            for other in self._config.model.fallback:
+                one = self._fallback(other, len(fallbacks) + 1)
+                if one.name not in (brain.name, *(known.name for known in fallbacks)):
+                    fallbacks.append(one)
+            brain = self._brains[name] = msgspec.structs.replace(brain, fallbacks=tuple(fallbacks))
         return brain
+
+    def _fallback(self, name: str, place: int) -> Brain:
+        brain = self._brain(name, place)
+        if brain.scripted:
+            raise ConfigError(
+                "model.fallback-scripted",
+                "a script cannot stand in for a model",
+                where=str(self._home.config),
+                advice="name models of vendors in model.fallback",
+            )
+        return brain
+
+    def _brain(self, name: str, place: int = 0) -> Brain:
+        prices: dict[str, Price] = {key: table.price() for key, table in self._config.models.items()}
+        found = resolve_model(
+            name,
+            key_of=self._vendor_keys.of,
+            base_url=self._config.model.api_url or None,
+            prices=prices,
+            providers=configured_providers(self._config),
+        )
+        table = self._config.models.get(found.name)
+        window = table.context_window if table is not None else 200_000
+        # A script is read anew for each session: it is being written.  So each has a host of its own.
+        known = self._entropy.random_bytes(16) if found.scripted else digest(Domain.TOOLDEF, name.encode())[:16]
+        server = ModelServer(found, place=place)
+        return Brain(found.name, f"{model_tool(place)}:{known.hex()}", server, found.scripted, window)
 
     def digest(self) -> Digest:
         """What the definitions of agents say; recorded at each start."""
@@ -171,15 +193,17 @@ class Catalogue:
         environment = environment_of(place.root, options.mode, attended=options.interactive, now_ns=now_ns)
         texts = self._texts(place.root)
         frame = compose(prompt, environment, texts.passages(), listed(texts.skills()))
+        window = min(one.context_tokens for one in (brain, *brain.fallbacks))
         made = Setting(
             model=brain.name,
+            fallbacks=tuple(other.name for other in brain.fallbacks),
             system=frame.text,
             frame_label=frame.label,
-            max_tokens=min(self._config.model.max_tokens, max(brain.context_tokens // ANSWER_SHARE, 1)),
+            max_tokens=min(self._config.model.max_tokens, max(window // ANSWER_SHARE, 1)),
             tools=tuple(spec.definition() for spec in specs),
             effects={spec.name: spec.effect_class for spec in specs},
             limits=limits,
-            window_tokens=brain.context_tokens,
+            window_tokens=window,
             compact_at_percent=self._config.context.compact_at_percent,
             keep_recent=self._config.context.keep_recent,
             workspace=os.fsencode(place.root),

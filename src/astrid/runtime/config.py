@@ -41,6 +41,7 @@ class ModelTable(ConfigTable, frozen=True):
     model: str = ""
     max_tokens: _Positive = 4096
     api_url: str = ""
+    fallback: tuple[str, ...] = ()
 
 
 class PriceTable(ConfigTable, frozen=True):

@@ -154,6 +154,8 @@ class Opener:
             await self._up(extra.name, extra.toolbox, extra.server, ctx)
         model_host = f"model-{brain.toolbox.partition(':')[2]}"
         await self._up(model_host, brain.toolbox, brain.server, ctx)
+        for other in brain.fallbacks:
+            await self._up(other.toolbox.replace(":", "-"), other.toolbox, other.server, ctx)
         actor = Session(
             session=session,
             key=key,
@@ -178,7 +180,11 @@ class Opener:
             key=key,
             session=session,
             workspace=place.identity,
-            toolboxes=(place.toolbox, brain.toolbox, *(extra.toolbox for extra in extras)),
+            toolboxes=(
+                place.toolbox,
+                *(one.toolbox for one in (brain, *brain.fallbacks)),
+                *(extra.toolbox for extra in extras),
+            ),
             mode=mode.value,
             model=brain.name,
             scripted=brain.scripted,

@@ -47,6 +47,7 @@ class Brain(msgspec.Struct, frozen=True):
     server: ToolServer
     scripted: bool
     context_tokens: int
+    fallbacks: tuple[Brain, ...] = ()  # asked in its place when it fails
 
 
 class Options(msgspec.Struct, frozen=True):

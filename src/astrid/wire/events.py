@@ -157,13 +157,14 @@ class BudgetWarning(Event, frozen=True, kw_only=True, tag="budget_warning"):
 
 
 class Retrying(Event, frozen=True, kw_only=True, tag="retrying"):
-    """A model call failed with ``code`` and is made again in ``wait_ms``, as attempt number ``attempt``.  What was
-    streamed of its answer is void: no ``message`` will say it.
+    """A model call failed with ``code`` and is made again in ``wait_ms``, as attempt number ``attempt`` with ``model``,
+    which is another one where that is the first.  What was streamed of the answer is void: no ``message`` will say it.
     """
 
     code: CodeText
     attempt: Safe
     wait_ms: Safe
+    model: Name
 
 
 class SessionSaved(Event, frozen=True, kw_only=True, tag="session_saved"):

@@ -157,7 +157,14 @@ class Teller:
 
     def retrying(self, wait: Wait) -> AnyEvent:
         """The model is asked again in a while."""
-        return Retrying(session_id=self._id, seq=0, code=wait.code, attempt=wait.attempt, wait_ms=wait.wait_ms)
+        return Retrying(
+            session_id=self._id,
+            seq=0,
+            code=wait.code,
+            attempt=wait.attempt,
+            wait_ms=wait.wait_ms,
+            model=name(wait.model),
+        )
 
     def error(self, code: str, message: str, advice: str = "") -> AnyEvent:
         """Something failed that is not a denial.  Constant texts only: it leaves at once."""

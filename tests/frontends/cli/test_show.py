@@ -77,8 +77,14 @@ class Screen(io.StringIO):
         return True
 
 
-def retrying(wait_ms: int) -> e.Retrying:
-    return e.Retrying(session_id=ID, seq=1, code="model.overloaded", attempt=2, wait_ms=wait_ms)
+def retrying(wait_ms: int, attempt: int = 2) -> e.Retrying:
+    return e.Retrying(session_id=ID, seq=1, code="model.overloaded", attempt=attempt, wait_ms=wait_ms, model="p/m")
+
+
+def test_that_another_model_stands_in_is_said() -> None:
+    assert shown(retrying(0, 1), columns=200)[1] == (
+        "! the model failed, and for the rest of the turn p/m is asked in its place [model.overloaded]\n"
+    )
 
 
 def test_on_a_screen_an_answer_that_broke_off_is_told_from_the_whole_one() -> None:
@@ -88,9 +94,9 @@ def test_on_a_screen_an_answer_that_broke_off_is_told_from_the_whole_one() -> No
         show.event(event)
     assert screen.getvalue() == (
         "Hel\n"
-        "! the model failed, and is asked again in 3 s [model.overloaded]; what was shown of the answer is void\n"
+        "! the model failed, and p/m is asked again in 3 s [model.overloaded]; what was shown of the answer is void\n"
         "Hi there\n"
-        "! the model failed, and is asked again in 1 s [model.overloaded]\n"
+        "! the model failed, and p/m is asked again in 1 s [model.overloaded]\n"
     )
 
 
@@ -103,7 +109,7 @@ def test_on_a_screen_an_answer_is_printed_as_it_streams_in() -> None:
 def test_in_a_pipe_is_nothing_of_an_answer_that_broke_off() -> None:
     out, about = shown(text("Hel"), retrying(9), text("Hi"), message("Hi there"))
     assert out == "Hi there\n"
-    assert about == "! the model failed, and is asked again in 1 s [model.overloaded]\n"
+    assert about == "! the model failed, and p/m is asked again in 1 s [model.overloaded]\n"
 
 
 def test_on_a_screen_what_is_about_the_answer_begins_a_line() -> None:

@@ -136,7 +136,9 @@ class ForPeople:
             case Retrying():
                 void = "; what was shown of the answer is void" if self._streamed else ""
                 self._void()
-                self._whole(f"! the model failed, and is asked again in {_seconds(event.wait_ms)} [{event.code}]{void}")
+                again = f"{event.model} is asked again in {_seconds(event.wait_ms)}"
+                then = again if event.attempt > 1 else f"for the rest of the turn {event.model} is asked in its place"
+                self._whole(f"! the model failed, and {then} [{event.code}]{void}")
             case ErrorRaised():
                 self._whole(f"! {event.message} [{event.code}]", event.advice)
             case _:

@@ -11,6 +11,7 @@ TEMPLATE = """\
 [model]
 # model = ""                     # provider/name, such as "anthropic/claude-sonnet-5"
 # max_tokens = 4096              # the longest answer
+# fallback = []                  # models that stand in for it when it fails
 # api_url = ""                   # empty: the vendor's own
 
 # What a model costs, in dollars per million tokens.  Without a price a model is not used, since no budget could hold.
