@@ -266,6 +266,31 @@ def test_what_agents_are_is_recorded_by_a_digest_that_changes_with_it(
     assert catalogue(home).digest() != before
 
 
+# ---- short names
+
+
+def test_a_short_name_stands_for_a_model_and_is_not_what_it_is_called(home: Home) -> None:
+    config = '[model]\nmodel = "fast"\nfallback = ["good", "fast"]\n[aliases]\n'
+    config += 'fast = "claude-haiku-4-5"\ngood = "claude-opus-5"\n'
+    brain = catalogue(home, config, anthropic="k").brain("")
+    assert brain.name == "anthropic/claude-haiku-4-5"
+    assert [other.name for other in brain.fallbacks] == ["anthropic/claude-opus-5"]
+
+
+def test_a_short_name_of_a_short_name_is_no_model(home: Home) -> None:
+    config = '[aliases]\nfast = "good"\ngood = "claude-opus-5"\n'
+    with pytest.raises(ConfigError) as caught:
+        catalogue(home, config, anthropic="k").brain("fast")
+    assert caught.value.code == "model.unknown"
+
+
+@pytest.mark.parametrize("name", ["anthropic/claude-opus-5", "claude-opus-4-8", "scripted:x", "", "A"])
+def test_a_short_name_hides_no_name_of_a_model(home: Home, name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        catalogue(home, f'[aliases]\n"{name}" = "claude-opus-5"\n')
+    assert caught.value.code == "config.invalid"
+
+
 # ---- models that stand in
 
 

@@ -53,7 +53,9 @@ def documented() -> dict[str, str | None]:
 def defined(shape: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for field in msgspec.structs.fields(shape):
         key = f"{prefix}{field.name}"
-        if field.name in ("models", "providers"):
+        if field.name == "aliases":
+            yield "aliases.*", msgspec.NODEFAULT
+        elif field.name in ("models", "providers"):
             yield from defined({"models": PriceTable, "providers": ProviderTable}[field.name], f"{key}.*.")
         elif isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             yield from defined(field.type, f"{key}.")

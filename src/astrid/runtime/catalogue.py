@@ -138,7 +138,8 @@ class Catalogue:
             )
         return brain
 
-    def _brain(self, name: str, place: int = 0) -> Brain:
+    def _brain(self, said: str, place: int = 0) -> Brain:
+        name = self._config.aliases.get(said, said)
         prices: dict[str, Price] = {key: table.price() for key, table in self._config.models.items()}
         found = resolve_model(
             name,

@@ -28,6 +28,7 @@ from astrid.home import read_guarded
 SYSTEM_CONFIG = Path("/etc/astrid/config.toml")
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 Usd = str | Annotated[int, msgspec.Meta(ge=0)]  # what TOML takes for a float stays the text that stands there
+Alias = Annotated[str, msgspec.Meta(pattern="^(?!claude-)[a-z][a-z0-9-]{0,31}$")]  # it hides no name of a model
 Table = dict[str, object]
 
 
@@ -141,6 +142,7 @@ class Config(ConfigTable, frozen=True):
     model: ModelTable = ModelTable()
     models: dict[str, PriceTable] = {}
     providers: dict[str, ProviderTable] = {}
+    aliases: dict[Alias, str] = {}
     security: SecurityTable = SecurityTable()
     budget: BudgetTable = BudgetTable()
     workspace: WorkspaceTable = WorkspaceTable()

@@ -30,7 +30,9 @@ def keys_of(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 def defined(shape: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[str]:
     for field in msgspec.structs.fields(shape):
-        if field.name in ("models", "providers"):
+        if field.name == "aliases":
+            yield "aliases.fast"
+        elif field.name in ("models", "providers"):
             table, name = {"models": (PriceTable, "provider/name"), "providers": (ProviderTable, "name")}[field.name]
             yield from defined(table, f"{field.name}.{name}.")
         elif isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
@@ -51,7 +53,7 @@ def test_the_written_configuration_is_valid_and_changes_nothing(tmp_path: Path) 
 
 def test_every_key_of_the_template_is_one_and_shows_its_default(tmp_path: Path) -> None:
     config = load(tmp_path, SWITCHED_ON)
-    assert msgspec.structs.replace(config, models={}, providers={}) == Config()
+    assert msgspec.structs.replace(config, models={}, providers={}, aliases={}) == Config()
     assert set(config.models) == {"provider/name"}
 
 

@@ -30,6 +30,10 @@ TEMPLATE = """\
 # key_file = ""                  # in place of a variable: a file of yours with mode 0600
 # key_fd = 0                     # or a descriptor that is open when the daemon starts
 
+# Short names for models.
+[aliases]
+# fast = "anthropic/claude-haiku-4-5"
+
 [budget]
 # session_max_usd = "100.00"
 # per_action_max_usd = "10.00"
