@@ -204,7 +204,7 @@ class Catalogue:
             tools=tuple(spec.definition() for spec in specs),
             effects={spec.name: spec.effect_class for spec in specs},
             limits=limits,
-            window_tokens=window,
+            window_tokens=0 if brain.scripted else window,  # a script has no line for a summary
             compact_at_percent=self._config.context.compact_at_percent,
             keep_recent=self._config.context.keep_recent,
             workspace=os.fsencode(place.root),
