@@ -70,8 +70,9 @@ def test_each_mode_allows_its_part_inside_the_workspace_and_nothing_outside(mode
 def test_no_mode_lets_anything_run_or_reach_the_network_but_a_model() -> None:
     for mode in Mode:
         schemes = {parse_pattern(grant.pattern).scheme: grant.perms for grant in mode_grants(mode, TERMS.root)}
-        assert set(schemes) == {"file", "model"}
+        assert set(schemes) == {"file", "model", "tool"}
         assert schemes["model"] == Permission.INVOKE
+        assert schemes["tool"] == Permission.DELEGATE  # to sub-agents, which get no more than this
         assert all(not grant.issuable for grant in mode_grants(mode, TERMS.root))
 
 

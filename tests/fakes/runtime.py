@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +32,7 @@ from astrid.messages.gate import Done, Failed
 from astrid.messages.gateway import AddToken, Attended, Declined, GiveAnswer, Input, OpenSession, SessionOpened, Taken
 from astrid.ports import Clock, LogStore
 from astrid.runtime.boot import World
+from astrid.runtime.config import AgentsTable
 from astrid.runtime.tree import Directory, tree
 from tests.fakes.clock import StillClock
 from tests.fakes.home import HOLDER, USER, grant_workspace, make_home
@@ -220,6 +221,7 @@ async def running(
     strict: Codec | None = None,
     broken: bool = False,
     idle_seconds: float | None = None,
+    agents: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Runtime]:
     """A runtime in ``folder``; made anew, or continued if it was there before.  Unless it is expected (``broken``), no
     actor may fail.
@@ -237,6 +239,8 @@ async def running(
     if idle_seconds is not None:
         table: Any = msgspec.structs.replace(world.config.runtime, idle_secs=idle_seconds)
         world.config = msgspec.structs.replace(world.config, runtime=table)
+    if agents is not None:
+        world.config = msgspec.structs.replace(world.config, agents=AgentsTable(**agents))
     directory = Directory()
     async with open_system(
         tree(world, directory), strict=strict, on_failure=lambda _ref, _why, error: failures.append(error)

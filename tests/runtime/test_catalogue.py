@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -262,8 +263,12 @@ def test_what_agents_are_is_recorded_by_a_digest_that_changes_with_it(
     source = actors_folder() / "sessions" / "coder"
     (folder / "actor.toml").write_text((source / "actor.toml").read_text())
     (folder / "prompt.md").write_text((source / "prompt.md").read_text() + "more")
+    shutil.copytree(actors_folder() / "subagents", tmp_path / "subagents")
     monkeypatch.setattr(module, "actors_folder", lambda: tmp_path)
-    assert catalogue(home).digest() != before
+    changed = catalogue(home).digest()
+    assert changed != before
+    (tmp_path / "subagents" / "explorer" / "prompt.md").write_text("Find.")
+    assert catalogue(home).digest() not in (before, changed)
 
 
 # ---- short names

@@ -179,11 +179,15 @@ async def test_sessions_share_the_host_of_a_workspace_and_have_a_script_each(tmp
     async with running(tmp_path) as runtime:
         sessions = [await opened(runtime) for _ in range(3)]
         hosts = children(runtime, "tools")
-        assert sorted(name.partition("-")[0] for name in hosts) == ["model"] * 3 + ["results", "skills", "workspace"]
+        assert sorted(name.partition("-")[0] for name in hosts) == ["agents"] + ["model"] * 3 + [
+            "results",
+            "skills",
+            "workspace",
+        ]
         for session in sessions:
             await ask(runtime, EndSession(session=session, reason="asked"))
         with trio.fail_after(10):
-            while len(children(runtime, "tools")) > 3 or children(runtime, "sessions"):
+            while len(children(runtime, "tools")) > 4 or children(runtime, "sessions"):
                 await wait_all_tasks_blocked()
 
 
@@ -215,7 +219,7 @@ async def test_a_session_gets_its_mode_and_what_was_granted_beside_it_and_no_wid
         assert all(one.leaf.session == runtime.session for one in tokens)
         assert all(one.holder != HOLDER.public for one in tokens)
         allowed = {(grant.pattern.partition(":")[0], grant.perms) for one in tokens for grant in one.leaf.grants}
-        assert allowed == {("file", 33), ("model", 16), ("exec", 4)}
+        assert allowed == {("file", 33), ("model", 16), ("exec", 4), ("tool", 128)}
 
 
 async def test_a_token_that_may_not_be_handed_on_does_not_keep_a_session_from_opening(tmp_path: Path) -> None:

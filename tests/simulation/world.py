@@ -124,6 +124,7 @@ class SimWorld(World):
         self.dormitory = Dormitory()
         self.hub = Hub(self.dormitory.events)
         self.desk = Desk()
+        self.subagents = {}
         self.facts = self._new_facts()
         self.shelf = Shelf(self.facts)
         self.catalogue = cast(Any, catalogue)

@@ -22,6 +22,7 @@ from astrid.core.risk import Risk
 MAX_GRANT_SECONDS = 30 * 24 * 3600
 SESSION_DEPTH = 4  # workspace grant 5 -> session 4 -> three levels of sub-agents and a once token's 0
 ANY_MODEL = "model://*/**"
+ANY_AGENT = "tool://agents/*"  # a sub-agent; it gets no more than who calls it has
 
 
 class Mode(enum.Enum):
@@ -64,7 +65,8 @@ def mode_grants(mode: Mode, root: str) -> tuple[Grant, ...]:
     """
     files = Grant(file_pattern_tree(root).text, _FILE_PERMISSIONS[mode], 0, _FILE_RISK[mode], b"")
     model = Grant(ANY_MODEL, Permission.INVOKE, 0, Risk.MEDIUM, b"")
-    return tuple(sorted((files, model)))
+    agents = Grant(ANY_AGENT, Permission.DELEGATE, 0, Risk.LOW, b"")
+    return tuple(sorted((files, model, agents)))
 
 
 def workspace_grant(mode: Mode, terms: GrantTerms) -> Block:

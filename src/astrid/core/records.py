@@ -113,8 +113,9 @@ class SessionStarted(Signed, frozen=True, array_like=True):
 
 class SessionEnded(Signed, frozen=True, array_like=True):
     """A session ended.  ``reason`` is a code: ``client`` if a person ended it, ``idle`` if nobody came back to it,
-    ``shutdown`` if it was stopped with the daemon or a part of it, ``failed`` if it or what it needs broke; else what
-    the kernel says of its actor.  Older records say ``shutdown`` of the first two as well.
+    ``shutdown`` if it was stopped with the daemon or a part of it, ``failed`` if it or what it needs broke, ``done`` if
+    it was a sub-agent whose task is over; else what the kernel says of its actor.  Older records say ``shutdown`` of
+    the first two as well.
     """
 
     reason: str

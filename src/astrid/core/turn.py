@@ -26,7 +26,8 @@
 
 Invariants:
   Every ``ToolUse`` in the conversation gets exactly one ``ToolResult``, in one message, in the model's order.
-  Calls that only read are proposed side by side; any other waits for all before it, and all after it wait for it.
+  Calls that only read, and tasks of sub-agents, are proposed side by side; any other waits for all before it, and all
+  after it wait for it.
   A model call is made again under a new ``ref`` alone, and counts as one more.
   An answer counts once, and only while its ``ref`` is open.  A turn taken ends in exactly one ``Finished``.
   ``restore`` of the rows saved so far gives the state, at every step.

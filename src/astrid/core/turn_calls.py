@@ -11,6 +11,9 @@ from astrid.core.risk import UNDECLARED, EffectClass
 from astrid.core.turn_messages import Limits, Setting
 from astrid.core.turn_state import Calling, OpenCall
 
+# A sub-agent is a conversation with a model; what it does is decided like everything else, call by call.
+_SIDE_BY_SIDE = frozenset({EffectClass.READ, EffectClass.MODEL})
+
 
 def objection(limits: Limits, place: int, use: ToolUse) -> str:
     """Why the call at ``place`` is not even proposed; empty if it is."""
@@ -29,7 +32,7 @@ def startable(setting: Setting, phase: Calling) -> list[OpenCall]:
     for call in phase.calls:
         if call.result is not None:
             continue
-        reads = setting.effects.get(call.use.name, UNDECLARED) is EffectClass.READ
+        reads = setting.effects.get(call.use.name, UNDECLARED) in _SIDE_BY_SIDE
         if call.waiting and (reads or not under_way) and len(chosen) < free:
             chosen.append(call)
         if not reads:

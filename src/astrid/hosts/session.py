@@ -19,7 +19,7 @@ from astrid.core.gate_messages import Approved, Booked, Cancel, Deferred, Minted
 from astrid.core.ids import QuestionId, SessionId
 from astrid.core.labels import Integrity, Label
 from astrid.core.records import JournalRow
-from astrid.core.turn import step
+from astrid.core.turn import context_label, step
 from astrid.core.turn_answer import answer_parts
 from astrid.core.turn_messages import (
     AnyTurnEffect,
@@ -53,7 +53,7 @@ from astrid.errors import InputError, InternalError
 from astrid.kernel import Actor, Lane, Message, Posted, Ref, Sender
 from astrid.messages.gate import Done, Failed, Prompted, StreamedText
 from astrid.messages.gate import Save as SaveRows
-from astrid.messages.session import Hear, NotTaken, Report, ReportText, StopTurn
+from astrid.messages.session import Concluded, Hear, NotTaken, Report, ReportText, StopTurn
 from astrid.ports import Clock, Entropy, Wallet
 from astrid.wire.events import AnyEvent, encode_event
 from astrid.wire.telling import Teller
@@ -111,7 +111,9 @@ class Past(msgspec.Struct, frozen=True):
 
 
 class Session(Actor):
-    """See the module.  The gate knows ``key`` as this ref's.  ``past`` is that of a session that wakes."""
+    """See the module.  The gate knows ``key`` as this ref's.  ``past`` is that of a session that wakes; one that
+    ``concludes``, a sub-agent, tells the gateway what its turn came to.
+    """
 
     def __init__(
         self,
@@ -128,6 +130,7 @@ class Session(Actor):
         entropy: Entropy,
         context_tokens: int,
         past: Past | None = None,
+        concludes: bool = False,
     ) -> None:
         self._session = session
         self._key = key
@@ -145,6 +148,8 @@ class Session(Actor):
         self._number = 0  # of saves and prompts; as ids they are negative, for proposals have the positive ones
         self._rows = 0 if past is None else past.rows
         self._turns = self._turn.number
+        self._concludes = concludes
+        self._said = ""  # last, by the model
         self._tell = Teller(session, context_tokens, self._report)
 
     async def receive(self, message: object, sender: Sender) -> object:
@@ -250,6 +255,7 @@ class Session(Actor):
             case StreamText():
                 self.ctx.post(self._gateway(), ReportText(text=effect.text))
             case Say():
+                self._said = effect.text
                 self._tell.say(self._tell.message(effect.text))
             case Compacted():
                 self._tell.say(self._tell.compacted(effect))
@@ -257,6 +263,13 @@ class Session(Actor):
                 self._tell.say(self._tell.error(effect.code, "the input was not taken"))
             case Finished():
                 self._say(self._tell.finished(effect, self._turns))
+                if self._concludes:
+                    self._conclude(effect)
+
+    def _conclude(self, end: Finished) -> None:
+        tainted = context_label(self._turn).tainted
+        concluded = Concluded(text=self._said, tainted=tainted, reason=end.reason, code=end.code)
+        self.ctx.post(self._gateway(), concluded)
 
     def _say(self, events: Iterable[AnyEvent]) -> None:
         for event in events:

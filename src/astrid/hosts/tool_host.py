@@ -57,17 +57,22 @@ class Job(msgspec.Struct, frozen=True):
 
 
 def tool_host(
-    name: str, toolbox: str, server: Callable[[], ToolServer], interceptor: Ref, made: Callable[[Ref], None]
+    name: str,
+    toolbox: str,
+    server: Callable[[], ToolServer],
+    interceptor: Ref,
+    made: Callable[[Ref], None],
+    kind: Callable[[ToolServer, str, Ref, Callable[[Ref], None]], ToolHost] | None = None,
 ) -> SupervisorSpec:
     """The subtree of one tool host.  ``made`` is told the front's ref when it starts, so that the interceptor can
-    reach it.
+    reach it; ``kind`` makes a front of another kind.
 
     A front that breaks takes its workers with it: nobody would hear how they end.  A host that keeps breaking is given
     up, and the runtime goes on without its tools.
     """
     front = ChildSpec(
         id="front",
-        factory=lambda: ToolHost(server(), toolbox, interceptor, made),
+        factory=lambda: (kind or ToolHost)(server(), toolbox, interceptor, made),
         restart="permanent",
         shutdown=5.0,
         rank=RANK,
@@ -118,8 +123,7 @@ class ToolHost(Actor):
             case Execute() if gate:
                 self._execute(message)
             case Withdraw() if gate:
-                if message.ref in self._running:
-                    self._jobs[self._running[message.ref]].worker.leash.scope.cancel()
+                self._withdraw(message.ref)
             case Looked() | Refused() | Ran() | Piece():
                 self._from_worker(message, sender)
             case Down():
@@ -183,10 +187,19 @@ class ToolHost(Actor):
         if refusal:
             self._answer_none(message, refusal)
             return
+        self._begin(message, call)
+
+    def _begin(self, message: Execute, call: Call) -> None:
+        """Have a call run that is permitted and fits."""
         worker = self._give(Run(ref=message.ref, call=call))
         worker.leash.scope = trio.CancelScope()
         self._jobs[worker.actor.id] = Job(message.ref, worker, message, call.max_micros)
         self._running[message.ref] = worker.actor.id
+
+    def _withdraw(self, ref: int) -> None:
+        """Nobody waits for a call any more."""
+        if ref in self._running:
+            self._jobs[self._running[ref]].worker.leash.scope.cancel()
 
     def _unfit(self, message: Execute, call: Call) -> str:
         if message.incarnation != self.ctx.ref.incarnation or self._tooldefs.get(call.tool) != call.tooldef:

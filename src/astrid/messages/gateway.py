@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from astrid.kernel import Message
+from astrid.errors import Effect
+from astrid.kernel import Lane, Message
 
 
 class OpenSession(Message, frozen=True, kw_only=True):
@@ -85,6 +86,36 @@ class SessionLine(Message, frozen=True, kw_only=True):
     turns: int
     deferred: int
     budget_micros: int = 0  # 0: the configured one
+
+
+class Delegate(Message, frozen=True, kw_only=True):
+    """From the host of ``task``, of a permitted call: have a sub-agent of the session with key ``principal`` do what
+    ``args`` say.  Answered under ``id`` by ``Delegated``.  ``tainted``: whether untrusted text was in view when it was
+    asked for.
+    """
+
+    id: int
+    principal: bytes
+    args: bytes
+    tainted: bool
+
+
+class TakeBack(Message, frozen=True, kw_only=True):
+    """From the host of ``task``: nobody waits for the sub-agent of ``id`` any more; end it."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
+
+    id: int
+
+
+class Delegated(Message, frozen=True, kw_only=True):
+    """What a task came to.  ``untrusted``: the sub-agent had untrusted text in view."""
+
+    id: int
+    content: bytes
+    is_error: bool
+    untrusted: bool
+    effect: Effect
 
 
 class Attended(Message, frozen=True, kw_only=True):

@@ -32,6 +32,17 @@ class Report(Message, frozen=True, kw_only=True):
     event: bytes
 
 
+class Concluded(Message, frozen=True, kw_only=True):
+    """From a sub-agent to the gateway: its turn is over.  ``text`` is the last that its model said, ``tainted`` whether
+    anything untrusted was in view by then; ``reason`` and ``code`` are those of the turn's end.
+    """
+
+    text: str
+    tainted: bool
+    reason: str
+    code: str
+
+
 class ReportText(Message, frozen=True, kw_only=True):
     """From a session to the gateway: a piece of text on its way; provisional, and dropped where there is no room."""
 

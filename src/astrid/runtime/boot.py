@@ -31,14 +31,17 @@ from astrid.core.past import Past, recall_questions
 from astrid.core.policy import Policy
 from astrid.core.protected import SECRET_READS
 from astrid.core.records import Boot, Entry
+from astrid.core.subagents import HOST_ID
 from astrid.core.tokens import Roots
 from astrid.core.verify import LogKeys
 from astrid.errors import InternalError, KeyFormatError, TokenError
 from astrid.home import Home, read_guarded, write_guarded
+from astrid.hosts.subagent import SubagentServer
 from astrid.ports import Clock, Entropy, Journal, LogReader, LogStore
-from astrid.runtime.catalogue import Catalogue
+from astrid.runtime.catalogue import Catalogue, actors_folder
 from astrid.runtime.chronicle import Chronicle
 from astrid.runtime.config import Loaded, load_config
+from astrid.runtime.definitions import load_subagents
 from astrid.runtime.desk import Desk
 from astrid.runtime.dormant import Dormitory
 from astrid.runtime.gateway import Answer
@@ -165,6 +168,8 @@ class World:
         self.chronicle = Chronicle(self.keys)
         self.facts = self._new_facts()
         self.shelf = Shelf(self.facts)
+        self.subagents = load_subagents(actors_folder() / "subagents")
+        tasks = Extra(HOST_ID, HOST_ID, SubagentServer(self.subagents))
         self.catalogue = Catalogue(
             self.config,
             home,
@@ -172,7 +177,7 @@ class World:
             entropy=entropy,
             consult=self.consult,
             vendor_keys=take_keys(self.config, os.environ),
-            extras=extras,
+            extras=(*extras, tasks),
         )
         self.spoilt: list[str] = []
         self._past: Past | None = None

@@ -31,6 +31,7 @@ from astrid.hosts.results import Consult, ResultServer
 from astrid.hosts.skills import SkillServer
 from astrid.ports import Entropy
 from astrid.runtime.config import Config, usd
+from astrid.runtime.definitions import load_subagents
 from astrid.runtime.framing import Texts, environment_of, listed
 from astrid.runtime.own_code import code_folders
 from astrid.runtime.parts import Brain, Extra, Options, Place
@@ -158,7 +159,8 @@ class Catalogue:
     def digest(self) -> Digest:
         """What the definitions of agents say; recorded at each start."""
         definition, prompt = load_agent(DEFAULT_AGENT)
-        return digest(Domain.TOOLDEF, encode((msgspec.json.encode(definition), prompt.encode())))
+        others = [msgspec.json.encode(agent) for agent in load_subagents(actors_folder() / "subagents").values()]
+        return digest(Domain.TOOLDEF, encode((msgspec.json.encode(definition), prompt.encode(), *others)))
 
     def mode(self, name: str) -> Mode:
         """The mode by its name; empty for the configured one."""
@@ -170,7 +172,9 @@ class Catalogue:
             ) from error
 
     def extras(self, place: Place) -> tuple[Extra, ...]:
-        """What a session gets beside its workspace: skills, its long results, and in the demo what that is about."""
+        """What a session gets beside its workspace: skills, its long results, sub-agents, and in the demo what that is
+        about.
+        """
         servers = {
             "skills": SkillServer(place.root, self._texts(place.root).vouched),
             "results": ResultServer(place.root, self._consult),

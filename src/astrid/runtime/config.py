@@ -22,6 +22,7 @@ from astrid.core.complaint import complaint
 from astrid.core.grants import Mode
 from astrid.core.money import Micros, Price, parse_usd
 from astrid.core.policy import Policy, PolicyConfig
+from astrid.core.subagents import MAX_TIMEOUT_SECONDS
 from astrid.errors import ConfigError, InputError
 from astrid.home import read_guarded
 
@@ -136,6 +137,16 @@ class ContextTable(ConfigTable, frozen=True):
     keep_recent: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
 
 
+class AgentsTable(ConfigTable, frozen=True):
+    """``[agents]``: how many sub-agents work at once, how many tasks may wait for that, and how long one may take that
+    does not say.
+    """
+
+    concurrent: _Positive = 5
+    queue: _Positive = 100
+    timeout_secs: Annotated[int, msgspec.Meta(ge=1, le=MAX_TIMEOUT_SECONDS)] = 300
+
+
 class Config(ConfigTable, frozen=True):
     """All of it."""
 
@@ -148,6 +159,7 @@ class Config(ConfigTable, frozen=True):
     workspace: WorkspaceTable = WorkspaceTable()
     runtime: RuntimeTable = RuntimeTable()
     context: ContextTable = ContextTable()
+    agents: AgentsTable = AgentsTable()
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -245,7 +257,7 @@ def _merge(below: Table, above: Table) -> Table:
 def _tightened(merged: Table, *layers: Table) -> Table:
     """``merged`` with the lower one of each limit that both layers state."""
     tightened = dict(merged)
-    for table in ("budget", "runtime"):
+    for table in ("budget", "runtime", "agents"):
         if table in merged:
             stated = [cast(Table, layer.get(table, {})) for layer in layers]
             tightened[table] = {name: _lowest(name, stated) for name in cast(Table, merged[table])}

@@ -17,6 +17,7 @@ from typing import ClassVar
 import msgspec
 
 from astrid.core.facts import Facts
+from astrid.core.subagents import HOST_ID, Subagent
 from astrid.errors import InternalError
 from astrid.guard.door import APPROVALS, ARCHIVE, AUDIT, INTERCEPTOR, is_ours, strayed
 from astrid.kernel import Actor, Down, Lane, Message, Posted, Ref, Sender
@@ -28,6 +29,7 @@ from astrid.messages.gateway import (
     AskCheckpoint,
     Attended,
     CancelTurn,
+    Delegate,
     EndSession,
     GiveAnswer,
     Input,
@@ -35,10 +37,13 @@ from astrid.messages.gateway import (
     OpenSession,
     RevokeToken,
     SessionOpened,
+    TakeBack,
     TakeCosignature,
 )
 from astrid.messages.log import Checkpointed, TakeCheckpoint
-from astrid.messages.session import NotTaken, Report, ReportText
+from astrid.messages.session import Concluded, NotTaken, Report, ReportText
+from astrid.runtime.agents import Agents, Overdue
+from astrid.runtime.config import AgentsTable
 from astrid.runtime.desk import Desk
 from astrid.runtime.dormant import Dormitory
 from astrid.runtime.herald import Herald
@@ -54,6 +59,7 @@ RANK = 50
 LOOKS = 4  # at who is idle, in the time after which one that is goes to sleep
 GUARD = (AUDIT, APPROVALS, INTERCEPTOR)
 SESSIONS = "root/sessions/"
+SUBAGENTS = f"root/tools/{HOST_ID}/front"
 BELOW = (*GUARD, ARCHIVE, SESSIONS, "root/tools/")  # no client sits there
 Answer = Done | Failed | SessionOpened | Checkpointed
 Request = Respond | TakeIn | Cosign | Revoke | TakeCheckpoint | Register | OfSleep
@@ -87,6 +93,8 @@ class Gateway(Actor):
         roster: dict[bytes, Live],
         dormitory: Dormitory,
         idle_seconds: float,
+        subagents: Mapping[str, Subagent],
+        limits: AgentsTable,
         refs: Mapping[str, Ref],
         made: Callable[[Ref], None],
     ) -> None:
@@ -112,6 +120,15 @@ class Gateway(Actor):
             roster=roster,
             dormitory=dormitory,
             refs=refs,
+            ended=lambda session, ctx: self._agents.ended(session, ctx),
+        )
+        self._agents = Agents(
+            opener=opener,
+            roster=roster,
+            subagents=subagents,
+            limits=limits,
+            close=self._sessions.close,
+            admit=self._admit,
         )
         self._refs = refs
         self._made = made
@@ -136,6 +153,11 @@ class Gateway(Actor):
 
     async def receive(self, message: object, sender: Sender) -> object:
         """One message."""
+        answer = await self._hear(message, sender)
+        await self._agents.fill(self.ctx)
+        return answer
+
+    async def _hear(self, message: object, sender: Sender) -> object:
         if sender.path.startswith(BELOW):
             await self._hear_below(message, sender)
             return None
@@ -143,6 +165,8 @@ class Gateway(Actor):
             case Look() if sender.id == self.ctx.ref.id:
                 self._look_later()
                 self._sessions.look(self.ctx)
+            case Overdue() if sender.id == self.ctx.ref.id:
+                self._agents.overdue(message, self.ctx)
             case OpenSession():
                 await self._open(message)
             case Input():
@@ -191,7 +215,17 @@ class Gateway(Actor):
                 # One that is over has had its last event.
                 if live is not None and not self._herald.of_session(live, message):
                     self._stray(message, sender)
+            case Delegate() if sender.path == SUBAGENTS:
+                self.ctx.monitor(self._refs[SUBAGENTS])
+                self._agents.take(message, sender, self.ctx)
+            case TakeBack() if sender.path == SUBAGENTS:
+                self._agents.take_back(message.id, self.ctx)
+            case Concluded() if sender.path.startswith(SESSIONS):
+                live = self._sessions.speaks(sender.id, self.ctx.now())
+                if live is not None and not self._agents.concluded(live, message, self.ctx):
+                    self._stray(message, sender)
             case Down():
+                self._agents.host_gone(message.ref.id, self.ctx)
                 self._sessions.down(message, self.ctx)
             case _:
                 self._stray(message, sender)
@@ -210,6 +244,10 @@ class Gateway(Actor):
             self._desk.settle(message.ticket, begun)
         else:
             self._post(INTERCEPTOR, begun, Waiting(message.ticket, session=begun.session))
+
+    def _admit(self, register: Register) -> None:
+        register = msgspec.structs.replace(register, id=self._number())
+        self._post(INTERCEPTOR, register, Waiting(0, session=register.child))
 
     # --- requests
 
@@ -242,6 +280,7 @@ class Gateway(Actor):
         elif isinstance(message, Done) and waiting.session:
             answer = SessionOpened(session=waiting.session)
             self._sessions.admitted(waiting.session, message.seq)
+            self._agents.admitted(waiting.session, self.ctx)
         else:
             self._sessions.turned_away(waiting.session)
         self._desk.settle(waiting.ticket, answer)

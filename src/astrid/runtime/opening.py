@@ -13,14 +13,17 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from astrid.core.facts import Facts
+from astrid.core.frame import compose
 from astrid.core.grants import Mode, mode_grants
 from astrid.core.ids import SessionId, session_id
+from astrid.core.subagents import Subagent
 from astrid.core.tokens import Grant, Token
 from astrid.core.turn_messages import Setting, decode_row
 from astrid.core.turn_state import Idle, restore
 from astrid.errors import InputError, TokenError
 from astrid.hosts.session import RANK as SESSION_RANK
 from astrid.hosts.session import Past, Session
+from astrid.hosts.subagent import SubagentHost, SubagentServer
 from astrid.hosts.tool_host import Ping, tool_host
 from astrid.kernel import ChildSpec, Context, Ref, SupervisorHandle
 from astrid.messages.archive import Recalled
@@ -28,11 +31,13 @@ from astrid.messages.gate import Register
 from astrid.messages.gateway import OpenSession
 from astrid.ports import Clock, Entropy, ToolServer
 from astrid.runtime.dormant import Dormant
-from astrid.runtime.parts import Brain, Catalogue, Live, Options, Place
+from astrid.runtime.framing import environment_of
+from astrid.runtime.parts import Brain, Catalogue, Live, Options, Place, Stem
 from astrid.runtime.shelf import Shelf
 from astrid.runtime.wallet import HolderWallet
 
 HOST_SECONDS = 30.0
+SPARE_SECONDS = 60  # that a sub-agent's tokens live longer than it may take, since the clock may be corrected meanwhile
 MAX_GRANTS = 32  # that a session presents; the newest, as what it lacks it can ask for
 SESSIONS, TOOLS = "root/sessions", "root/tools"
 
@@ -71,6 +76,7 @@ class Opener:
         self._clock = clock
         self._entropy = entropy
         self._fronts: dict[str, Ref] = {}
+        self._settings: dict[tuple[bytes, str], Setting] = {}  # of sub-agents, by workspace and name
         self._options: dict[bytes, Options] = {}  # of each workspace, the last that a session got
 
     async def open(self, message: OpenSession, number: int, ctx: Context) -> tuple[Live, Register]:
@@ -95,9 +101,9 @@ class Opener:
             message.fleet,
         )
         session = session_id(self._entropy.random_bytes(16), scripted=brain.scripted)
-        key = self._wallet.key_of(session)
         setting = self._catalogue.setting(place, brain, options, self._clock.now_ns())
-        live, register = await self._start(place, brain, self._shared(place, options), setting, session, key, None, ctx)
+        stem = self._stem(place, brain, options, session, self._wallet.key_of(session))
+        live, register = await self._start(place, self._shared(place, options), session, stem, setting, ctx)
         return live, msgspec.structs.replace(register, id=number)
 
     async def wake(
@@ -129,25 +135,97 @@ class Opener:
                 "session.unfinished", "the session's journal shows a turn that did not end", advice="start another one"
             )
         past = Past(turn, len(recalled.rows), recalled.answers)
-        live, register = await self._start(place, brain, options, setting, session, recalled.key, past, ctx)
+        stem = self._stem(place, brain, options, session, recalled.key)
+        live, register = await self._start(place, options, session, stem, setting, ctx, past)
         live.created_ns, live.first = numbers.created_ns, numbers.first
         live.turns, live.deferred = numbers.turns, numbers.deferred
         return live, msgspec.structs.replace(register, wakes=True)
 
-    async def _start(
-        self,
-        place: Place,
-        brain: Brain,
-        options: Options,
-        setting: Setting,
-        session: SessionId,
-        key: bytes,
-        past: Past | None,
-        ctx: Context,
+    async def delegate(
+        self, parent: Live, agent: Subagent, *, purse_micros: int, seconds: int, ctx: Context
     ) -> tuple[Live, Register]:
+        """A sub-agent of ``parent`` that has started, and what makes it a principal, which has no number yet.
+
+        It gets of each token that its parent opened with what ``agent`` asks for.  Its money is all under the first,
+        which is its mode's: what another allows, it allows as long as it costs nothing.
+
+        Raises:
+            AstridError: the parent may hand nothing on, or nothing that is asked for.
+            KernelError: a tool host does not come up.
+        """
+        stem, options = parent.stem, parent.options
+        place = self._catalogue.place(options.workspace)
+        servers = (place.server, *(extra.server for extra in self._catalogue.extras(place)))
+        tooldefs = {spec.name: bytes(spec.tooldef()) for server in servers for spec in server.specs()}
+        session = session_id(self._entropy.random_bytes(16), scripted=stem.brain.scripted)
+        expires_s = self._now_s() + seconds + SPARE_SECONDS
+
+        def hand_on(raw: bytes, purse: int) -> bytes:
+            return self._wallet.delegate(
+                raw,
+                parent=parent.session,
+                child=session,
+                agent=agent,
+                tooldefs=tooldefs,
+                purse_micros=purse,
+                expires_s=expires_s,
+            )
+
+        tokens = [hand_on(stem.tokens[0], purse_micros)]
+        for raw in stem.tokens[1:]:
+            try:
+                tokens.append(hand_on(raw, 0))
+            except TokenError:
+                continue  # it cannot be handed on, or holds nothing that is asked for; the child goes without
+        child = Stem(
+            key=self._wallet.key_of(session),
+            tokens=tuple(tokens),
+            brain=stem.brain,
+            limits=stem.limits,
+            top=stem.top,
+            parent=parent.session,
+            agent=agent.name,
+        )
+        setting = self._setting_of(agent, place, stem.brain, options)
+        return await self._start(place, options, session, child, setting, ctx)
+
+    def _setting_of(self, agent: Subagent, place: Place, brain: Brain, options: Options) -> Setting:
+        """A session's, but with its own prompt, and of the tools those that it asks for.  Of what the project says it
+        sees nothing, so that this taints none who reads nothing.
+        """
+        now_ns = self._clock.now_ns()
+        frame = compose(agent.prompt, environment_of(place.root, options.mode, attended=False, now_ns=now_ns))
+        base = self._catalogue.setting(place, brain, options, now_ns)
+        made = msgspec.structs.replace(
+            base,
+            system=frame.text,
+            frame_label=frame.label,
+            tools=tuple(tool for tool in base.tools if tool.name in agent.tools),
+        )
+        # Those that are alike share it, as sessions do.
+        if self._settings.get((place.identity, agent.name)) != made:
+            self._settings[place.identity, agent.name] = made
+        return self._settings[place.identity, agent.name]
+
+    def _stem(self, place: Place, brain: Brain, options: Options, session: bytes, key: bytes) -> Stem:
         mode, limits = self._catalogue.mode(options.mode), self._catalogue.limits(options.budget_micros)
         base, grants = self._base(place, mode, options.fleet)
         first = self._wallet.pass_on(base, grants, holder=key, session=session, purse_micros=limits.session_micros)
+        # SAFETY: of a fleet's session every chain has the fleet's block, or the purse of all would hold none.
+        others = [] if options.fleet else self._others(place, key, session, limits.session_micros)
+        return Stem(key=key, tokens=(first, *others), brain=brain, limits=limits, top=session)
+
+    async def _start(
+        self,
+        place: Place,
+        options: Options,
+        session: SessionId,
+        stem: Stem,
+        setting: Setting,
+        ctx: Context,
+        past: Past | None = None,
+    ) -> tuple[Live, Register]:
+        key, brain, limits = stem.key, stem.brain, stem.limits
         await self._up(f"workspace-{place.identity.hex()}", place.toolbox, place.server, ctx)
         extras = self._catalogue.extras(place)
         for extra in extras:
@@ -160,8 +238,7 @@ class Opener:
             session=session,
             key=key,
             setting=setting,
-            # SAFETY: of a fleet's session every chain has the fleet's block, or the purse of all would hold none.
-            tokens=(first,) if options.fleet else (first, *self._others(place, key, session, limits.session_micros)),
+            tokens=stem.tokens,
             purse_micros=limits.session_micros,
             interceptor=self._refs["root/interceptor"],
             gateway=lambda: self._refs["root/gateway"],
@@ -170,6 +247,7 @@ class Opener:
             entropy=self._entropy,
             context_tokens=brain.context_tokens,
             past=past,
+            concludes=bool(stem.parent),
         )
         spec = ChildSpec(id=session.hex(), factory=lambda: actor, restart="temporary", rank=SESSION_RANK, shutdown=5.0)
         ref = self._supervisor(SESSIONS).start_child(spec)
@@ -178,21 +256,23 @@ class Opener:
             id=0,
             ref=ref.id,
             key=key,
-            session=session,
+            session=stem.top,
             workspace=place.identity,
             toolboxes=(
                 place.toolbox,
                 *(one.toolbox for one in (brain, *brain.fallbacks)),
                 *(extra.toolbox for extra in extras),
             ),
-            mode=mode.value,
+            mode=options.mode,
             model=brain.name,
             scripted=brain.scripted,
-            asks=options.interactive,
+            asks=options.interactive and not stem.parent,
             limits=limits,
+            child=session if stem.parent else b"",
+            parent=stem.parent,
         )
-        own_host = model_host if brain.scripted else ""
-        return Live(session, ref, options, self._clock.now_ns(), own_host, active=ctx.now()), register
+        own_host = model_host if brain.scripted and not stem.parent else ""
+        return Live(session, ref, options, self._clock.now_ns(), stem, own_host, active=ctx.now()), register
 
     def _shared(self, place: Place, options: Options) -> Options:
         """``options``, or the same that another session of the workspace has: of many that sleep they are a part."""
@@ -230,12 +310,18 @@ class Opener:
                 continue  # it was signed not to be handed on; the session goes without
         return handed_on
 
+    def _host_of_tasks(
+        self, server: ToolServer, toolbox: str, interceptor: Ref, made: Callable[[Ref], None]
+    ) -> SubagentHost:
+        return SubagentHost(server, toolbox, interceptor, made, lambda: self._refs["root/gateway"])
+
     async def _up(self, name: str, toolbox: str, server: ToolServer, ctx: Context) -> None:
         """Have a tool host running, with its tools on offer."""
         # One that an earlier start of the gateway had started is there already.
         front = self._fronts.get(name) or self._refs.get(f"{TOOLS}/{name}/front")
         if front is None or not front.alive:
-            spec = tool_host(name, toolbox, lambda: server, self._refs["root/interceptor"], self._made)
+            kind = self._host_of_tasks if isinstance(server, SubagentServer) else None
+            spec = tool_host(name, toolbox, lambda: server, self._refs["root/interceptor"], self._made, kind)
             self._supervisor(TOOLS).start_child(spec)
             front = self._fronts[name] = self._find(f"{TOOLS}/{name}/front")
         await ctx.ask(front, Ping(), within=HOST_SECONDS)

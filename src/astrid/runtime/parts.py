@@ -19,7 +19,7 @@ from astrid.messages.gateway import SessionLine
 from astrid.messages.session import Hear
 from astrid.ports import ToolServer
 
-Why = Literal["asked", "idle", "failed"]  # a session has ended, as people are told
+Why = Literal["asked", "idle", "failed", "done"]  # a session has ended, as people are told
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -102,6 +102,20 @@ class Stage(enum.Enum):
     LEAVING = "leaving"  # the gate let it go; its actor ends
 
 
+class Stem(msgspec.Struct, frozen=True):
+    """What sub-agents of a session are made from: its key and tokens, its model and caps, and the session at the top.
+    ``parent`` and ``agent`` are of one that is a sub-agent itself.
+    """
+
+    key: bytes
+    tokens: tuple[bytes, ...]
+    brain: Brain
+    limits: Limits
+    top: bytes
+    parent: bytes = b""
+    agent: str = ""
+
+
 class Live(msgspec.Struct):
     """A session that is there.  ``own_host`` is the tool host that serves it alone, if one does; ``first`` the record
     that says that it started, ``active`` when something was last said to it or by it; ``held`` what it is to hear as
@@ -112,6 +126,7 @@ class Live(msgspec.Struct):
     ref: Ref
     options: Options
     created_ns: int
+    stem: Stem
     own_host: str = ""
     running: bool = False
     turns: int = 0

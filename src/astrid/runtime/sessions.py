@@ -25,11 +25,18 @@ from astrid.runtime.parts import Live, Stage, Why
 from astrid.runtime.sleeping import Sleeping
 
 MAX_SESSIONS = 100  # that are awake
-IN_LOG: Mapping[Why, str] = {"asked": "client", "idle": "idle", "failed": "failed"}  # what the log calls it
+IN_LOG: Mapping[Why, str] = {
+    "asked": "client",
+    "idle": "idle",
+    "failed": "failed",
+    "done": "done",
+}  # what the log calls it
 
 
 class Sessions:
-    """See the module.  ``roster`` and ``dormitory`` outlive the gateway's restarts."""
+    """See the module.  ``roster`` and ``dormitory`` outlive the gateway's restarts; ``ended`` is told of each session
+    that ends, before it does.
+    """
 
     def __init__(
         self,
@@ -41,6 +48,7 @@ class Sessions:
         roster: dict[bytes, Live],
         dormitory: Dormitory,
         refs: Mapping[str, Ref],
+        ended: Callable[[bytes, Context], None],
     ) -> None:
         self._facts = facts
         self._opener = opener
@@ -49,6 +57,7 @@ class Sessions:
         self._roster = roster
         self._dormitory = dormitory
         self._refs = refs
+        self._ended = ended
 
     def come_back(self, ctx: Context) -> None:
         """After a restart of the gateway: watch those that outlived it, and end those of whom nobody knows enough."""
@@ -57,8 +66,9 @@ class Sessions:
                 self._over(live, "failed", ctx)
                 continue
             ctx.monitor(live.ref)
-            if live.stage in (Stage.DROWSY, Stage.LEAVING):  # nobody knows whether the gate let it go
-                self._close(live, "failed", ctx)
+            # Nobody knows whether the gate let it go, or who waits for what a sub-agent does.
+            if live.stage in (Stage.DROWSY, Stage.LEAVING) or live.stem.parent:
+                self.close(live, "failed", ctx)
         for session in self._sleeping.give_up():
             self._end_asleep(session, "failed", ctx)
 
@@ -95,13 +105,18 @@ class Sessions:
     @property
     def _has_room(self) -> bool:
         """Whether one session more may be awake."""
-        return len(self._roster) + len(self._dormitory.waking) < MAX_SESSIONS
+        awake = sum(not live.stem.parent for live in self._roster.values())  # sub-agents have limits of their own
+        return awake + len(self._dormitory.waking) < MAX_SESSIONS
 
     # --- hear
 
     def hear(self, message: Input, ctx: Context) -> Taken | Declined:
         """Somebody says something to a session."""
         live, record = self._roster.get(message.session), self._dormitory.get(message.session)
+        if live is not None and live.stem.parent:
+            return Declined(
+                code="session.subagent", reason="a sub-agent hears only its task", advice="say it to its session"
+            )
         if live is not None:
             running, turns = live.running, live.turns
         elif record is not None:
@@ -157,7 +172,7 @@ class Sessions:
         """Have a session end for good."""
         live, record = self._roster.get(message.session), self._dormitory.get(message.session)
         if live is not None:
-            self._close(live, message.reason, ctx)
+            self.close(live, message.reason, ctx)
             return Taken(number=live.turns)
         if record is None:
             return _unknown_session()
@@ -182,8 +197,10 @@ class Sessions:
         for session in self._dormitory.overslept(ctx.now()):
             self._end_asleep(session, "idle", ctx)
 
-    def _close(self, live: Live, why: Why, ctx: Context) -> None:
+    def close(self, live: Live, why: Why, ctx: Context) -> None:
+        """Have a session end, and before it whatever is done for it."""
         live.ending = why
+        self._ended(live.session, ctx)
         if live.stage is Stage.LEAVING:
             live.stage = Stage.DROWSY
         ctx.post(self._refs[INTERCEPTOR], Ending(session=live.session, reason=IN_LOG[why]))
@@ -191,6 +208,7 @@ class Sessions:
 
     def _over(self, live: Live, reason: Why, ctx: Context) -> None:
         """A session has ended: forget it, tell its listeners, and let go of what was there for it."""
+        self._ended(live.session, ctx)
         del self._roster[live.session]
         self._opener.close(live)
         if live.stage is Stage.DROWSY:  # the gate may have let it go, and then does not see its end

@@ -101,6 +101,7 @@ class Sleeping:
         return (
             live.stage is Stage.AWAKE
             and not live.running
+            and not live.stem.parent
             and not live.own_host
             and not self._hub.listeners(live.session)
             and now - live.active >= self._idle_seconds

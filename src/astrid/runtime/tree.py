@@ -147,6 +147,8 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
             roster=roster,
             dormitory=world.dormitory,
             idle_seconds=world.config.runtime.idle_secs,
+            subagents=world.subagents,
+            limits=world.config.agents,
             refs=directory.by_path,
             made=directory.add,
         )

@@ -195,7 +195,7 @@ class SessionEnded(Event, frozen=True, kw_only=True, tag="session_ended"):
 
     flow: ClassVar[Flow] = Flow.IMMEDIATE
 
-    reason: Literal["asked", "idle", "shutdown", "failed"]
+    reason: Literal["asked", "idle", "shutdown", "failed", "done"]
 
 
 AnyEvent: TypeAlias = (

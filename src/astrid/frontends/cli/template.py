@@ -67,4 +67,9 @@ TEMPLATE = """\
 [runtime]
 # max_turns = 50                 # how many model calls one input may lead to
 # idle_secs = 300                # how long a session does nothing, and nobody listens to it, before it goes to sleep
+
+[agents]
+# concurrent = 5                 # how many sub-agents work at once
+# queue = 100                    # how many tasks may wait for that
+# timeout_secs = 300             # how long a task may take that does not say
 """
