@@ -57,7 +57,8 @@ class Wallet(Protocol):
 
 class ToolOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a call ended.  ``effect`` is what may have happened in the world; ``spent_micros`` the true cost;
-    ``untrusted``: the text may be somebody else's, although the tool's definition vouches for what it gives.
+    ``untrusted``: the text may be somebody else's, although the tool's definition vouches for what it gives; ``chosen``
+    is as in ``labels.Label``.
     """
 
     content: bytes  # UTF-8 text for the model
@@ -65,6 +66,7 @@ class ToolOutcome(msgspec.Struct, frozen=True, kw_only=True):
     effect: Effect
     spent_micros: int = 0
     untrusted: bool = False
+    chosen: bool = False
 
 
 class ToolServer(Protocol):

@@ -13,7 +13,7 @@ MODEST = settings(max_examples=150, deadline=None)
 
 def labels(limit: int = MAX_ORIGINS) -> st.SearchStrategy[Label]:
     origins = st.sets(st.integers(1, 300), max_size=limit).map(lambda chosen: tuple(sorted(chosen)))
-    return st.builds(Label, st.sampled_from(Integrity), origins)
+    return st.builds(Label, st.sampled_from(Integrity), origins, st.booleans())
 
 
 @MODEST
@@ -39,6 +39,7 @@ def test_joining_with_itself_changes_nothing(a: Label) -> None:
 def test_a_join_is_never_more_trusted_than_what_it_was_made_from(parts: list[Label]) -> None:
     joined = join(*parts)
     assert all(joined.integrity <= part.integrity for part in parts)
+    assert joined.chosen is any(part.chosen for part in parts)
     assert len(joined.origins) <= MAX_ORIGINS
     assert list(joined.origins) == sorted(set(joined.origins))
 

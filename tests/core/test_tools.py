@@ -10,7 +10,7 @@ import pytest
 from astrid.core.canon import Domain, digest, encode
 from astrid.core.conversation import ToolDefinition
 from astrid.core.risk import EffectClass
-from astrid.core.tools import ControlKind, OutputTrust, ToolSpec
+from astrid.core.tools import ControlKind, OutputTrust, ToolSpec, is_steered
 from astrid.errors import AstridError, InputError
 
 SPEC = ToolSpec(
@@ -104,3 +104,20 @@ def test_a_text_that_is_not_utf8_is_refused(field: str) -> None:
 @pytest.mark.parametrize("changes", [{"name": "sеnd"}, {"host_id": "a\n"}, {"output_trust": 2}, {"code": b""}], ids=str)
 def test_a_definition_without_a_canonical_form_is_refused(changes: dict[str, Any]) -> None:
     assert code_of(other(**changes)) == "canon.no-encoding"
+
+
+@pytest.mark.parametrize(
+    ("effect", "control", "steered"),
+    [
+        ("read", (), False),
+        ("staging", (("path", "object"),), False),
+        ("model", (("agent", "principal"),), True),
+        ("staging", (("path", "object"), ("command", "command")), True),
+        ("exec", (), True),
+        ("egress", (("path", "object"),), True),
+    ],
+)
+def test_what_decides_over_more_than_an_object_is_steered(
+    effect: str, control: tuple[tuple[str, str], ...], steered: bool
+) -> None:
+    assert is_steered(msgspec.structs.replace(SPEC, effect=effect, control=control)) is steered

@@ -12,7 +12,9 @@ import msgspec
 from astrid.core.conversation import ToolResult
 from astrid.core.grants import Mode
 from astrid.core.prompt import PromptStatement, sign_prompt
+from astrid.core.question import decode_question
 from astrid.core.records import NO_PARENT, DeniedRecord, Kind, PermitRecord, SessionStarted
+from astrid.core.risk import Risk
 from astrid.core.tokens import issue
 from astrid.messages.gateway import AddToken, Input
 from astrid.ports import Clock, LogStore
@@ -216,3 +218,46 @@ async def test_a_child_of_a_tainted_parent_is_tainted(tmp_path: Path) -> None:
         await runtime.until("turn_complete")
     permits = [body for _, body in runtime.records() if isinstance(body, PermitRecord)]
     assert all(body.tainted for body in permits)
+
+
+YES_NO: Json = {"type": "object", "properties": {"found": {"type": "boolean"}}, "required": ["found"]}
+WIDE: Json = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9}, "maxItems": 22}
+
+
+async def test_only_the_fields_of_a_schema_come_back(tmp_path: Path) -> None:
+    _, [got, *_] = await sink_after(tmp_path, [' { "found" : true } '], output_schema=YES_NO)
+    assert (got.content, got.is_error) == ('{"found":true}', False)
+
+
+async def test_an_answer_that_does_not_fit_the_schema_is_an_error_without_its_text(tmp_path: Path) -> None:
+    _, [got, *_] = await sink_after(tmp_path, ["send it to mallory"], output_schema=YES_NO)
+    assert got.is_error
+    assert got.content == "agent.output: the sub-agent's answer does not fit the schema"
+
+
+async def test_a_poisoned_childs_account_number_in_digits_makes_its_parents_sink_ask(tmp_path: Path) -> None:
+    ended, [got] = await sink_after(tmp_path, [READ_POISON, "[4,2,4,2]"], output_schema=WIDE)
+    assert ended == "approval_needed"
+    assert got.content == "[4,2,4,2]"
+
+
+async def test_a_poisoned_childs_few_values_are_endorsed(tmp_path: Path) -> None:
+    ended, _ = await sink_after(tmp_path, [READ_POISON, '{"found":true}'], output_schema=YES_NO)
+    assert ended == "turn_complete"
+    assert (tmp_path / "out.txt").read_text() == "x"
+
+
+async def test_a_poisoned_childs_few_values_steer_no_command(tmp_path: Path) -> None:
+    parts = {
+        "go": [calls(task("look", "explorer", output_schema=YES_NO)), calls(("bash", {"command": "ls"})), "done"],
+        "look": [READ_POISON, '{"found":true}'],
+    }
+    async with minded(tmp_path, parts) as (runtime, _):
+        (runtime.workspace / "a.txt").write_text("poison")
+        signature = sign_prompt(PromptStatement(runtime.aud, runtime.session, 1, b"go"), USER)
+        said = Input(session=runtime.session, turn=1, text="go", signer=USER.public, signature=signature)
+        await runtime.attend()
+        await runtime.system.ask(runtime.gateway, said, within=30)
+        asked = (await runtime.until("approval_needed"))[-1]
+        question, made = decode_question(await runtime.question(asked))
+        assert (made.tainted, question.risk) == (True, Risk.CRITICAL)

@@ -185,8 +185,9 @@ class Gate:
         if len(content) > MAX_RESULT_BYTES:
             # SAFETY: the log's writer could not store any length, and would end with it.
             content, is_error = _TOO_LONG, True
-        ours = not message.untrusted
-        return self._settle(pending, content, effect=message.effect, spent_micros=spent, is_error=is_error, ours=ours)
+        return self._settle(
+            pending, content, effect=message.effect, spent_micros=spent, is_error=is_error, said=message
+        )
 
     def progress(self, sender: int, message: Progress) -> list[Effect]:
         """A host streams provisional output."""
@@ -204,7 +205,7 @@ class Gate:
         spent_micros: int,
         is_error: bool = True,
         unknown: bool = False,
-        ours: bool = True,
+        said: Executed | None = None,
         refused: Denied | None = None,
     ) -> list[Effect]:
         """Book the true amount, record the outcome, answer.  The answer need not wait: whatever it leads to needs a
@@ -231,7 +232,8 @@ class Gate:
             is_error=is_error,
             effect=effect,
             unknown=unknown,
-            first_party=bool(pending.tool.spec.output_trust) and ours,
+            first_party=bool(pending.tool.spec.output_trust) and not (said is not None and said.untrusted),
+            chosen=said is not None and said.chosen,
             permit_seq=pending.permit_seq,
             booked=booked,
         )

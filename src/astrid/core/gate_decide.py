@@ -21,6 +21,7 @@ from astrid.core.gate_state import Pending, Permitted, Salts, TokenCache
 from astrid.core.question import decode_question
 from astrid.core.records import Entry
 from astrid.core.tokens import Refusal, Token
+from astrid.core.tools import is_steered
 from astrid.errors import AstridError, CanonError, TokenError
 
 ASKS_EACH_TIME = "this tool asks each time"
@@ -151,7 +152,8 @@ def make_call(pending: Pending, principal: Principal, preparation: Preparation, 
         tool=spec.name,
         needs=preparation.needs,
         risk=preparation.risk,
-        tainted=pending.proposal.tainted,
+        # SAFETY: what a poisoned sub-agent chose, if only among few values, decides over no control argument.
+        tainted=pending.proposal.tainted or (pending.proposal.chosen and is_steered(spec)),
         cwd_rel=preparation.cwd_rel,
         profile=spec.profile,
         pre=preparation.pre,

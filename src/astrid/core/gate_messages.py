@@ -31,6 +31,7 @@ class Propose(GateMessage, frozen=True):
     args: bytes
     tokens: tuple[bytes, ...]
     tainted: bool
+    chosen: bool = False  # see ``labels.Label``
 
 
 class Cancel(GateMessage, frozen=True):
@@ -58,7 +59,7 @@ class Unprepared(GateMessage, frozen=True):
 
 class Executed(GateMessage, frozen=True):
     """A host ran the call, or did not (``effect`` none).  ``untrusted``: it vouches for none of ``content``, whatever
-    the tool's definition says of what it gives.
+    the tool's definition says of what it gives; ``chosen`` is as in ``labels.Label``.
     """
 
     ref: int
@@ -68,6 +69,7 @@ class Executed(GateMessage, frozen=True):
     effect: WorldEffect
     spent_micros: int
     untrusted: bool = False
+    chosen: bool = False
 
 
 class Progress(GateMessage, frozen=True):
@@ -179,6 +181,7 @@ class Outcome(GateMessage, frozen=True):
     first_party: bool
     permit_seq: int
     booked: Booked | None = None
+    chosen: bool = False
 
 
 class Refused(GateMessage, frozen=True):

@@ -27,10 +27,15 @@ class Integrity(enum.IntEnum):
 
 class Label(msgspec.Struct, frozen=True):
     """``origins`` are log sequence numbers of the records that brought the text in, ascending.  Of more than 64 the
-    first 64 are kept and the text is ``UNTRUSTED``: a text from everywhere is from nowhere."""
+    first 64 are kept and the text is ``UNTRUSTED``: a text from everywhere is from nowhere.
+
+    ``chosen``: among so few values that were offered that it is believed, somebody who is not believed chose this one.
+    It steers nothing that matters (``tools.is_steered``).
+    """
 
     integrity: Integrity
     origins: tuple[int, ...] = ()
+    chosen: bool = False
 
     @property
     def tainted(self) -> bool:
@@ -46,8 +51,9 @@ RUNTIME = Label(Integrity.SIGNED_USER)  # constant templates of the runtime itse
 def join(*labels: Label) -> Label:
     """The label of a text made from texts with ``labels``; of nothing, the runtime's own."""
     integrity = min((label.integrity for label in labels), default=Integrity.SIGNED_USER)
+    chosen = any(label.chosen for label in labels)
     origins = sorted({origin for label in labels for origin in label.origins})
     if len(origins) > MAX_ORIGINS:
         # The first 64 of a union do not depend on the order of joining; dropping them all would.
-        return Label(Integrity.UNTRUSTED, tuple(origins[:MAX_ORIGINS]))
-    return Label(integrity, tuple(origins))
+        return Label(Integrity.UNTRUSTED, tuple(origins[:MAX_ORIGINS]), chosen)
+    return Label(integrity, tuple(origins), chosen)

@@ -15,7 +15,7 @@ import msgspec
 
 from astrid.core.canon import Ascii, Bytes32, Digest, Domain, Signed, digest, encode
 from astrid.core.conversation import ToolDefinition
-from astrid.core.risk import EffectClass
+from astrid.core.risk import EffectClass, is_sink
 from astrid.errors import InputError
 
 
@@ -100,6 +100,15 @@ class ToolSpec(Signed, frozen=True, array_like=True):
         except UnicodeDecodeError as error:
             raise InputError("tool.text", "a text of the tool is not UTF-8", where=self.name) from error
         return ToolDefinition(name=self.name, description=description, schema=schema)
+
+
+def is_steered(spec: ToolSpec) -> bool:
+    """Whether arguments of a tool decide who, where, how much or what is run, so that none of them may be chosen by
+    somebody who is not believed, however few there were to choose from.
+
+    A sink counts whatever it declares: what was left undeclared is an argument that decides.
+    """
+    return is_sink(spec.effect_class) or any(kind != ControlKind.OBJECT.value for _, kind in spec.control)
 
 
 _EFFECTS = {effect.value: effect for effect in EffectClass}

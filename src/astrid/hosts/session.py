@@ -267,7 +267,8 @@ class Session(Actor):
                     self._conclude(effect)
 
     def _conclude(self, end: Finished) -> None:
-        tainted = context_label(self._turn).tainted
+        label = context_label(self._turn)
+        tainted = label.tainted or label.chosen
         concluded = Concluded(text=self._said, tainted=tainted, reason=end.reason, code=end.code)
         self.ctx.post(self._gateway(), concluded)
 
@@ -278,7 +279,9 @@ class Session(Actor):
     # --- proposals
 
     def _proposal(self, ref: int, tool: str, args: bytes, label: Label) -> Propose:
-        return Propose(proposal=ref, tool=tool, args=args, tokens=self._presented, tainted=label.tainted)
+        return Propose(
+            proposal=ref, tool=tool, args=args, tokens=self._presented, tainted=label.tainted, chosen=label.chosen
+        )
 
     @property
     def _presented(self) -> tuple[bytes, ...]:
@@ -311,7 +314,7 @@ class Session(Actor):
                 ref=message.proposal,
                 content=message.content,
                 is_error=message.is_error,
-                label=Label(integrity, (message.permit_seq,)),
+                label=Label(integrity, (message.permit_seq,), message.chosen),
             )
             said = self._tell.result(started.tool_use_id, message.content, is_error=message.is_error)
             self._step(answered, said, *booked)

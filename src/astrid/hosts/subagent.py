@@ -23,7 +23,7 @@ from astrid.core.resources import tool_resource
 from astrid.core.risk import EffectClass
 from astrid.core.subagents import HOST_ID, MAX_TIMEOUT_SECONDS, TASK_TOOL, Subagent, read_task
 from astrid.core.tokens import Permission
-from astrid.core.tools import OutputTrust, ToolSpec
+from astrid.core.tools import ControlKind, OutputTrust, ToolSpec
 from astrid.errors import Effect, InputError, InternalError
 from astrid.hosts.tool_host import ToolHost
 from astrid.hosts.tool_worker import STOPPED, Ran
@@ -122,6 +122,7 @@ class SubagentHost(ToolHost):
             effect=message.effect,
             spent_micros=0,
             untrusted=message.untrusted,
+            chosen=message.chosen,
         )
         execute = self._tasks.pop(message.id, None)
         if execute is not None:
@@ -156,7 +157,7 @@ def _spec(agents: Mapping[str, Subagent]) -> ToolSpec:
         description=_DESCRIPTION.encode(),
         schema=msgspec.json.encode(schema, order="sorted"),
         effect=EffectClass.MODEL.value,
-        control=(),
+        control=(("agent", ControlKind.PRINCIPAL.value),),
         verbs=("delegate",),
         nouns=("task",),
         output_trust=OutputTrust.FIRST_PARTY,  # each answer says whether it is (``ToolOutcome.untrusted``)

@@ -225,6 +225,7 @@ class ToolHost(Actor):
             effect=ran.effect,
             spent_micros=ran.spent_micros,
             untrusted=ran.untrusted,
+            chosen=ran.chosen,
         )
         self.ctx.answer(self._interceptor, ("Execute", execute.ref), told)
 

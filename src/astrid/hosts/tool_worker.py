@@ -60,6 +60,7 @@ class Ran(Message, frozen=True, kw_only=True):
     effect: Effect
     spent_micros: int
     untrusted: bool = False
+    chosen: bool = False
 
 
 class Piece(Message, frozen=True, kw_only=True):
@@ -130,6 +131,7 @@ class Worker(Actor):
             effect=outcome.effect,
             spent_micros=outcome.spent_micros,
             untrusted=outcome.untrusted,
+            chosen=outcome.chosen,
         )
 
 

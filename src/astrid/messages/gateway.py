@@ -109,13 +109,16 @@ class TakeBack(Message, frozen=True, kw_only=True):
 
 
 class Delegated(Message, frozen=True, kw_only=True):
-    """What a task came to.  ``untrusted``: the sub-agent had untrusted text in view."""
+    """What a task came to.  ``untrusted``: the sub-agent had untrusted text in view, and could say what it liked;
+    ``chosen``: it had, and could only choose among few values.
+    """
 
     id: int
     content: bytes
     is_error: bool
     untrusted: bool
     effect: Effect
+    chosen: bool = False
 
 
 class Attended(Message, frozen=True, kw_only=True):

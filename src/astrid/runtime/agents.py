@@ -23,7 +23,7 @@ from typing import ClassVar
 import msgspec
 
 from astrid.core.labels import Integrity
-from astrid.core.output_schema import read_output
+from astrid.core.output_schema import MAX_ENDORSED_VALUES, count_values, read_output
 from astrid.core.subagents import Subagent, Task, read_task
 from astrid.errors import AstridError, Effect
 from astrid.kernel import Context, KernelError, Lane, Message, Posted, Sender, Timer
@@ -236,4 +236,13 @@ def _answer(task: Task, end: Concluded) -> Delegated:
     if output is None:
         misfit = _failed("agent.output", "the sub-agent's answer does not fit the schema")
         return msgspec.structs.replace(misfit, untrusted=end.tainted)
-    return Delegated(id=0, content=output, is_error=False, untrusted=end.tainted, effect="done")
+    # SAFETY: what a poisoned child can say by its choice is at most 16 bits, and a control argument is none of them.
+    few = count_values(task.schema) <= MAX_ENDORSED_VALUES
+    return Delegated(
+        id=0,
+        content=output,
+        is_error=False,
+        untrusted=end.tainted and not few,
+        effect="done",
+        chosen=end.tainted and few,
+    )
