@@ -188,3 +188,16 @@ async def test_nobody_speaks_to_a_sub_agent(tmp_path: Path, autojump_clock: Mock
         answer = await ask(runtime, Input(session=child, turn=2, text="stop that", signer=b"", signature=b""))
         assert isinstance(answer, Declined)
         assert answer.code == "session.subagent"
+
+
+async def test_a_sub_agent_is_listed_with_its_parent_and_what_it_and_its_own_cost(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    parts = {"go": [calls(task("a")), "done"], "a": [calls(task("b")), FOREVER], "b": ["x"]}
+    async with timed(tmp_path, parts) as (runtime, _):
+        await runtime.say("go")
+        await settled()
+        [child] = [line for line in await ask(runtime, ListSessions()) if line.parent]
+        assert (child.parent, child.agent, child.state) == (runtime.session, "worker", "running")
+        purses = runtime.world.facts.ledger.purses
+        assert (purses[child.purse].spent, purses[b"session" + runtime.session].spent) == (14, 21)

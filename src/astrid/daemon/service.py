@@ -25,6 +25,7 @@ from astrid.daemon.describing import describe_token, list_keys
 from astrid.daemon.fleets import mint_fleet
 from astrid.daemon.greeting import Greeting
 from astrid.daemon.histories import Histories
+from astrid.daemon.listing import session_info
 from astrid.daemon.shared import Actors, Shared
 from astrid.errors import AstridError, EdgeError, InternalError, TokenError
 from astrid.kernel import KernelError, Message, Posted
@@ -37,7 +38,6 @@ from astrid.runtime.shelf import Shelved
 from astrid.wire import params as p
 from astrid.wire import results as r
 from astrid.wire.errors import ErrorData, ErrorObject, from_wire, number_of
-from astrid.wire.fields import Mode
 from astrid.wire.typed import encode as encode_answer
 
 GATEWAY = "root/gateway"
@@ -195,7 +195,7 @@ class Service:
 
         opened = await self._request(opening, g.SessionOpened)
         for line in await self._lines(opened.session):
-            return self._info(line, 0)
+            return session_info(line, 0, self._world.facts)
         raise EdgeError("session.gone", "the session ended as soon as it began", effect="done", advice="try again")
 
     async def _list_sessions(self, workspace: str | None) -> r.Sessions:
@@ -204,28 +204,12 @@ class Service:
         listed: list[r.SessionInfo] = []
         room = MAX_LIST_BYTES
         for line in lines:
-            info = self._info(line, asked[line.session])
+            info = session_info(line, asked[line.session], self._world.facts)
             room -= len(encode_answer(info))
             if room < 0:
                 break
             listed.append(info)
         return r.Sessions(sessions=tuple(listed), left_out=len(lines) - len(listed))
-
-    def _info(self, line: g.SessionLine, questions: int) -> r.SessionInfo:
-        purse = self._world.facts.ledger.purses.get(b"session" + line.session)
-        state = "waiting" if line.state == "running" and questions else line.state
-        return r.SessionInfo(
-            session_id=show_id("session", line.session),
-            workspace=line.workspace,
-            mode=cast("Mode", line.mode),  # checked, like all that travels, when it is written
-            model=line.model,
-            state=cast("r.SessionState", state),
-            created_ns=str(line.created_ns),
-            turns=line.turns,
-            message_count=self._world.facts.rows.get(line.session, 0),
-            pending_deferred_count=questions,
-            spent_micros="0" if purse is None else str(purse.spent),
-        )
 
     async def _lines(self, only: bytes = b"") -> tuple[g.SessionLine, ...]:
         answer = await self._actors.ask(GATEWAY, g.ListSessions(session=only), ASK_SECONDS)

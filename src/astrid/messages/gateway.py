@@ -75,7 +75,9 @@ class ListSessions(Message, frozen=True, kw_only=True):
 
 
 class SessionLine(Message, frozen=True, kw_only=True):
-    """One session, awake or asleep."""
+    """One session, awake or asleep.  ``parent``, ``agent`` and ``purse`` are those of a sub-agent: whose, which, and
+    the block on which all that it costs is counted.
+    """
 
     session: bytes
     workspace: str
@@ -86,6 +88,9 @@ class SessionLine(Message, frozen=True, kw_only=True):
     turns: int
     deferred: int
     budget_micros: int = 0  # 0: the configured one
+    parent: bytes = b""
+    agent: str = ""
+    purse: bytes = b""
 
 
 class Delegate(Message, frozen=True, kw_only=True):

@@ -104,7 +104,8 @@ class Stage(enum.Enum):
 
 class Stem(msgspec.Struct, frozen=True):
     """What sub-agents of a session are made from: its key and tokens, its model and caps, and the session at the top.
-    ``parent`` and ``agent`` are of one that is a sub-agent itself.
+    ``parent``, ``agent`` and ``purse`` (the block that pays for it) are of one that is a sub-agent
+    itself.
     """
 
     key: bytes
@@ -114,6 +115,7 @@ class Stem(msgspec.Struct, frozen=True):
     top: bytes
     parent: bytes = b""
     agent: str = ""
+    purse: bytes = b""
 
 
 class Live(msgspec.Struct):
@@ -149,4 +151,7 @@ class Live(msgspec.Struct):
             turns=self.turns,
             deferred=self.deferred,
             budget_micros=self.options.budget_micros,
+            parent=self.stem.parent,
+            agent=self.stem.agent,
+            purse=self.stem.purse,
         )

@@ -70,7 +70,7 @@ class Welcome(Answer, frozen=True, kw_only=True):
 
 class SessionInfo(Answer, frozen=True, kw_only=True):
     """A session as a person lists it.  ``message_count`` are the rows of its journal, ``pending_deferred_count`` its
-    questions that are open.
+    questions that are open; ``parent_id`` and ``agent`` say whose sub-agent it is, and which.
     """
 
     session_id: SessionText
@@ -83,6 +83,8 @@ class SessionInfo(Answer, frozen=True, kw_only=True):
     message_count: Safe
     pending_deferred_count: Safe
     spent_micros: U64Text
+    parent_id: SessionText | None = None
+    agent: Name | None = None
 
 
 class ModelCost(Wire, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from astrid.frontends.cli.past import (
     plain_fields,
     read_journal,
 )
+from astrid.frontends.cli.tree import branch_of
 from astrid.frontends.client import connect, run_client
 from astrid.home import Home, home_folder, open_home, write_guarded
 from astrid.wire import params as p
@@ -46,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--format", choices=["jsonl", "markdown"], default="jsonl", help="as what (%(default)s)")
     export.add_argument("--out", type=Path, metavar="FILE", help="write it there")
     export.add_argument("--json", action="store_true", help="print JSON about what was written")
+    tree = actions.add_parser("tree", help="a session and its sub-agents: what each does, and what it cost so far")
+    tree.add_argument("id", metavar="ID")
+    tree.add_argument("--json", action="store_true", help="print JSON")
     cost = actions.add_parser("cost", help="what a session cost, also one that has ended")
     cost.add_argument("id", metavar="ID")
     cost.add_argument("--json", action="store_true", help="print JSON")
@@ -72,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
             return run_client(lambda: _export(home, args))
         case _:
             parse_id("session", args.id)
+    if args.action == "tree":
+        return run_client(lambda: _tree(home, args.id, as_json=args.json))
     if args.action == "cost":
         return run_client(lambda: _cost(home, args.id, as_json=args.json))
     return run_client(lambda: _end(home, args.id, as_json=args.json))
@@ -88,6 +94,18 @@ async def _list(home: Home, *, as_json: bool) -> int:
         print(plain(f"{info.session_id} {info.state}, {info.mode}, {info.model}, {spent}, {info.workspace}"))
     if known.left_out:
         print(f"and {known.left_out} more that sleep")
+    return DONE
+
+
+async def _tree(home: Home, name: str, *, as_json: bool) -> int:
+    async with connect(home, start_daemon=True) as client:
+        known = cast("r.Sessions", await client.call("listSessions", p.ListSessions()))
+    found = branch_of(name, known.sessions)
+    if as_json:
+        print(json.dumps(found.plain()))
+        return DONE
+    for line in found.lines():
+        print(plain(line))
     return DONE
 
 
