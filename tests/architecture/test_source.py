@@ -86,7 +86,7 @@ RULES = (
     Rule(
         "a nursery is opened in the kernel, in a connection and around a child process",
         _opens_nursery,
-        ("kernel/", "daemon/connection.py", "frontends/client.py", *PROCESS_LAUNCHERS),
+        ("kernel/", "daemon/connection.py", "frontends/client.py", "frontends/fleet/run.py", *PROCESS_LAUNCHERS),
         "async with trio.open_nursery() as nursery: pass",
     ),
     Rule(

@@ -25,6 +25,7 @@ DONE, FAILED, USAGE, DENIED, INTERRUPTED = 0, 1, 2, 3, 130
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("astrid.frontends.cli.init", "make a home: keys, install statement, configuration"),
     "exec": ("astrid.frontends.cli.exec", "have a task done in a folder, and watch it"),
+    "fleet": ("astrid.frontends.cli.fleet", "have many tasks out of a file done, so many at once, on one purse"),
     "approvals": ("astrid.frontends.cli.approvals", "see and answer the questions that wait for you"),
     "tokens": ("astrid.frontends.cli.tokens", "sign, list, show and revoke what you granted"),
     "audit": ("astrid.frontends.cli.audit", "look through the log, verify, prove and explain it, or give it up"),

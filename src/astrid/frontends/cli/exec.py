@@ -122,7 +122,7 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
         attached=attached,
         workspace=workspace,
         mode=None if args.mode is None else Mode(args.mode),
-        model=_model(args.model),
+        model=model_name(args.model),
         asks=approve == "ask",
         tokens=() if approve in ("ask", "never") else read_tokens(Path(approve), workspace),
         max_turns=args.max_turns,
@@ -143,11 +143,12 @@ def _terminal() -> bool:
     return True
 
 
-def _model(name: str | None) -> str | None:
+def model_name(name: str | None) -> str | None:
+    """The model's name as the daemon, which works elsewhere, finds it."""
     if name is None or not name.startswith(SCRIPTED):
         return name
     path = Path(name.removeprefix(SCRIPTED))
-    return f"{SCRIPTED}{path.absolute()}"  # the daemon works elsewhere
+    return f"{SCRIPTED}{path.absolute()}"
 
 
 def _read_text(name: str) -> str:
