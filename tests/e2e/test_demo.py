@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from astrid.frontends.demo.many import ATTEMPTS as ATTEMPTS_OF_MANY
 from astrid.frontends.demo.play import ATTEMPTS
 from astrid.frontends.demo.proof import DAMAGES
 from tests.fakes.terminal import astrid, installed
@@ -62,3 +63,26 @@ def test_every_attempt_that_the_demo_shows_was_refused_with_layer_reason_and_adv
 
 def test_the_demo_leaves_nothing_behind(played: dict[str, Any]) -> None:
     assert played["left"] == []
+
+
+def test_of_two_hundred_tasks_no_hijacked_one_has_any_effect_and_the_log_verifies(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("many")
+    environ = {**os.environ, "TMPDIR": str(folder), "HOME": str(folder), "ASTRID_HOME": str(folder / "not-used")}
+    done = subprocess.run(
+        astrid("demo", "fleet", "--json"),
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(done.stdout)["expectations"]
+    assert {row["what"]: row["layer"] for row in rows if row["layer"]} == {
+        f"{tool}, 20 times": layer for tool, layer in ATTEMPTS_OF_MANY.items()
+    }
+    assert "180 honest tasks are done" in [row["what"] for row in rows]
+    assert rows[-1]["reason"] == "sound: the log is whole"
+    assert list(folder.iterdir()) == []

@@ -87,7 +87,7 @@ async def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
         grant = await signer.grant_workspace(stage.workspace, Mode.GUIDED, days=1, purse_micros=parse_usd("20.00"))
         say("a person signed: read and write in the workspace, for a day, for at most $20")
         stack.enter_context(start_daemon(stage.home, demo=True))
-        await _wait_daemon(stage)
+        await wait_daemon(stage)
         client = await stack.enter_async_context(connect(stage.home))
         await client.call("tokensAdd", p.TokensAdd(token=token_of(grant)))
         stage.copy_home("early")
@@ -100,7 +100,7 @@ async def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
     return rows + hostile
 
 
-async def _wait_daemon(stage: Stage) -> None:
+async def wait_daemon(stage: Stage) -> None:
     """Until the demo's own daemon listens; ``connect`` would start one without the demo's tool."""
     with trio.move_on_after(START_SECONDS):
         while not stage.home.socket.exists():  # noqa: ASYNC110 - another process makes it

@@ -94,6 +94,19 @@ class ForPeople:
         sys.stderr.flush()
 
 
+class Silent:
+    """For whoever looks at the results alone."""
+
+    def told(self, result: Result) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def summary(self, summary: Summary) -> None:
+        """Nothing."""
+
+
 class ForPrograms:
     """One JSON object a line, in ASCII."""
 
