@@ -67,7 +67,7 @@ USELESS_HERE = token(
 # --- 1: who proposes is what the kernel stamps, whatever the message says
 
 
-class Claim(Propose, frozen=True):
+class Claim(Propose, frozen=True, kw_only=True):
     """A proposal that names its own sender."""
 
     principal: int
