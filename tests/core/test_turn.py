@@ -21,7 +21,7 @@ from astrid.core.conversation import (
 from astrid.core.ids import QuestionId
 from astrid.core.labels import RUNTIME, SIGNED_USER, UNTRUSTED, Integrity, Label, join
 from astrid.core.risk import EffectClass
-from astrid.core.turn import context_label, model_request, step
+from astrid.core.turn import context_label, step
 from astrid.core.turn_messages import (
     AnswerPart,
     AnswerRow,
@@ -58,6 +58,7 @@ from astrid.core.turn_messages import (
     decode_row,
     encode_row,
 )
+from astrid.core.turn_plan import model_request
 from astrid.core.turn_state import Turn, apply, new_turn, outstanding, restore
 from astrid.errors import CanonError, InputError
 from tests.fakes.turns import FROM_WEB, Session, answered, full, setting, use
@@ -843,9 +844,8 @@ def test_a_frame_that_is_not_in_view_taints_nothing() -> None:
         AskRow(at_ns=0, ref=9),
         WaitRow(at_ns=0, ref=9, code="x", wait_ms=1),
         AnswerRow(at_ns=0, parts=(), label=RUNTIME, usage=None),
-        CallRow(at_ns=0, id="id0", ref=3),
+        CallRow(at_ns=0, id="id0", ref=2),
         CallRow(at_ns=0, id="id1", ref=2),
-        CallRow(at_ns=0, id="id0", ref=9),
         CallRow(at_ns=0, id="none", ref=9),
         ResultRow(at_ns=0, id="none", content="", is_error=False, label=RUNTIME),
         EndRow(at_ns=0, reason="end_turn", code=""),

@@ -14,7 +14,7 @@ from astrid.core.conversation import Message, Text, TextDelta, ToolDefinition, T
 from astrid.core.ids import QuestionId
 from astrid.core.labels import RUNTIME, SIGNED_USER, Integrity, Label, join
 from astrid.core.risk import EffectClass
-from astrid.core.turn import context_label, model_request, step
+from astrid.core.turn import context_label, step
 from astrid.core.turn_messages import (
     AnyRow,
     AnyTurnInput,
@@ -44,6 +44,7 @@ from astrid.core.turn_messages import (
     decode_row,
     encode_row,
 )
+from astrid.core.turn_plan import model_request
 from astrid.core.turn_state import Calling, Idle, Turn, Waiting, new_turn, outstanding, restore
 
 EFFECTS = {"look": EffectClass.READ, "peek": EffectClass.READ, "edit": EffectClass.STAGING, "run": EffectClass.EXEC}

@@ -30,7 +30,8 @@ Invariants:
   after it wait for it.
   A model call is made again under a new ``ref`` alone, and counts as one more.
   An answer counts once, and only while its ``ref`` is open.  A turn taken ends in exactly one ``Finished``.
-  ``restore`` of the rows saved so far gives the state, at every step.
+  ``restore`` of the rows saved so far gives the state, at every step; ``resume`` goes on from there as if nothing had
+  happened, with another ref for whatever is proposed again.
   The label of the context only loses trust, and every proposal carries it.
   What a summary took away is kept until the next one, and ``Restore`` puts it back whole.
 
@@ -42,23 +43,21 @@ another).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from astrid.core import context
 from astrid.core import turn_answer as texts
-from astrid.core.conversation import ModelRequest, Text, TextDelta
+from astrid.core.conversation import Text, TextDelta
 from astrid.core.ids import show_id
-from astrid.core.labels import RUNTIME, Label
+from astrid.core.labels import Label
 from astrid.core.turn_calls import objection, startable
 from astrid.core.turn_messages import (
     AnswerRow,
-    AnyRow,
     AnyTurnEffect,
     AnyTurnInput,
-    AskRow,
     CallDeferred,
     CallDenied,
-    CallRow,
     CallUnknown,
     Cancel,
     Compacted,
@@ -72,25 +71,22 @@ from astrid.core.turn_messages import (
     ModelAnswered,
     ModelFailed,
     ModelProgressed,
-    ProposeModel,
-    ProposeTool,
     Refused,
     Restore,
     RestoreRow,
-    ResultRow,
-    Save,
     Say,
     StreamText,
-    SummaryRow,
     ToolAnswered,
     UserInput,
+    Verdict,
     Wait,
     Waited,
     WaitRow,
     Withdraw,
 )
+from astrid.core.turn_plan import Plan, propose_model, propose_tool
 from astrid.core.turn_retry import next_attempt
-from astrid.core.turn_state import Asking, Calling, Idle, Turn, Waiting, apply, asked_model
+from astrid.core.turn_state import Asking, Calling, Idle, Ready, Turn, Waiting, asked_model, outstanding
 
 ANSWERS_BETWEEN = 2  # two compactions, at least
 
@@ -100,8 +96,31 @@ def step(turn: Turn, message: AnyTurnInput, now_ns: int) -> tuple[AnyTurnEffect,
 
     Nothing that a model, a tool or a person says makes it raise.
     """
-    plan = _Plan(turn, now_ns)
-    phase = turn.phase
+    plan = Plan(turn, now_ns)
+    _take(plan, message)
+    return plan.done()
+
+
+def resume(turn: Turn, verdicts: Sequence[Verdict], now_ns: int) -> tuple[AnyTurnEffect, ...]:
+    """Go on with a turn that was cut off, as ``restore`` gave it; what it wants done, in order.
+
+    ``verdicts`` are what is known of what was proposed.  SAFETY: whatever none of them is about must never have run: it
+    is proposed again, under another ref.
+    """
+    plan = Plan(turn, now_ns)
+    known = {verdict.ref for verdict in verdicts}
+    for ref in outstanding(turn):
+        if ref not in known:
+            _propose_again(plan, ref)
+    for verdict in verdicts:
+        _take(plan, verdict)
+    if isinstance(turn.phase, Ready | Waiting | Calling):
+        _go_on(plan)
+    return plan.done()
+
+
+def _take(plan: Plan, message: AnyTurnInput) -> None:
+    phase = plan.turn.phase
     match message:
         case UserInput():
             _take_input(plan, message)
@@ -132,7 +151,6 @@ def step(turn: Turn, message: AnyTurnInput, now_ns: int) -> tuple[AnyTurnEffect,
                 _end(plan, "failed", _refusal_code(message))
         case _:
             assert_never(message)
-    return plan.done()
 
 
 def context_label(turn: Turn) -> Label:
@@ -140,39 +158,7 @@ def context_label(turn: Turn) -> Label:
     return turn.label
 
 
-def model_request(turn: Turn) -> ModelRequest:
-    """The next call of the model."""
-    setting = turn.setting
-    return ModelRequest(
-        model=asked_model(turn),
-        system=setting.system,
-        messages=tuple(entry.message for entry in turn.conversation),
-        tools=setting.tools,
-        max_tokens=setting.max_tokens,
-    )
-
-
-class _Plan:
-    """What one step writes down and wants done."""
-
-    def __init__(self, turn: Turn, now_ns: int) -> None:
-        self.turn = turn
-        self.now_ns = now_ns
-        self.rows: list[AnyRow] = []
-        self.effects: list[AnyTurnEffect] = []
-
-    def write(self, row: AnyRow) -> None:
-        apply(self.turn, row)
-        self.rows.append(row)
-
-    def result(self, call_id: str, content: str, label: Label = RUNTIME, *, is_error: bool = True) -> None:
-        self.write(ResultRow(at_ns=self.now_ns, id=call_id, content=content, is_error=is_error, label=label))
-
-    def done(self) -> tuple[AnyTurnEffect, ...]:
-        return (Save(rows=tuple(self.rows)), *self.effects) if self.rows else tuple(self.effects)
-
-
-def _take_input(plan: _Plan, message: UserInput) -> None:
+def _take_input(plan: Plan, message: UserInput) -> None:
     turn, limits = plan.turn, plan.turn.setting.limits
     if not isinstance(turn.phase, Idle):
         plan.effects.append(Refused(code="turn.busy"))
@@ -191,7 +177,7 @@ def _take_input(plan: _Plan, message: UserInput) -> None:
         _ask(plan)
 
 
-def _take_answer(plan: _Plan, message: ModelAnswered) -> None:
+def _take_answer(plan: Plan, message: ModelAnswered) -> None:
     turn = plan.turn
     parts = texts.sound_parts(message.parts, turn.ids, turn.setting.limits.answer_bytes)
     if parts is None:
@@ -218,7 +204,7 @@ def _take_answer(plan: _Plan, message: ModelAnswered) -> None:
         _end(plan, "end_turn" if reason == "tool_use" or reason == "pause" else reason, "")
 
 
-def _take_failure(plan: _Plan, message: ModelFailed) -> None:
+def _take_failure(plan: Plan, message: ModelFailed) -> None:
     """Ask again after a wait, or end the turn.  Nothing of what was streamed is kept."""
     turn = plan.turn
     then = next_attempt(turn, message)
@@ -231,7 +217,7 @@ def _take_failure(plan: _Plan, message: ModelFailed) -> None:
     plan.effects.append(Wait(ref=ref, code=code, wait_ms=wait, attempt=attempt, model=model))
 
 
-def _take_result(plan: _Plan, phase: Calling, message: ToolAnswered | CallDenied | CallDeferred | CallUnknown) -> None:
+def _take_result(plan: Plan, phase: Calling, message: ToolAnswered | CallDenied | CallDeferred | CallUnknown) -> None:
     call_id = next((call.use.id for call in phase.calls if call.proposed and call.ref == message.ref), None)
     if call_id is None:
         return  # late, repeated, or never ours
@@ -254,27 +240,27 @@ def _take_result(plan: _Plan, phase: Calling, message: ToolAnswered | CallDenied
     _go_on(plan)
 
 
-def _go_on(plan: _Plan) -> None:
+def _go_on(plan: Plan) -> None:
     """After an answer: propose what may begin now, or ask the model again."""
     turn = plan.turn
     if not isinstance(turn.phase, Calling):
         _ask(plan)
         return
     for call in startable(turn.setting, turn.phase):
-        ref = turn.last_ref + 1
-        plan.write(CallRow(at_ns=plan.now_ns, id=call.use.id, ref=ref))
-        plan.effects.append(
-            ProposeTool(
-                ref=ref,
-                tool_use_id=call.use.id,
-                name=call.use.name,
-                arguments=call.use.arguments.encode(),
-                label=turn.label,
-            )
-        )
+        propose_tool(plan, call.use)
 
 
-def _ask(plan: _Plan) -> None:
+def _propose_again(plan: Plan, ref: int) -> None:
+    phase = plan.turn.phase
+    if isinstance(phase, Calling):
+        for call in phase.calls:
+            if call.ref == ref:
+                propose_tool(plan, call.use)
+    else:
+        propose_model(plan, for_summary=isinstance(phase, Asking) and phase.for_summary)
+
+
+def _ask(plan: Plan) -> None:
     """Ask the model again, for room first if there is too little left; or end the turn, if that leads nowhere."""
     turn, limits = plan.turn, plan.turn.setting.limits
     if turn.asked >= limits.asks_per_input:
@@ -284,22 +270,16 @@ def _ask(plan: _Plan) -> None:
     elif context.repeated(turn) > limits.same_rounds:
         _end(plan, "limit", "turn.repeated-calls")
     elif not context.is_full(turn):
-        ref = turn.last_ref + 1
-        plan.write(AskRow(at_ns=plan.now_ns, ref=ref))
-        plan.effects.append(ProposeModel(ref=ref, place=turn.place, request=model_request(turn), label=turn.label))
+        propose_model(plan)
     elif not context.can_shrink(turn):
         _end(plan, "limit", "turn.context-full")
     elif turn.since_compaction < ANSWERS_BETWEEN:
         _end(plan, "limit", "turn.compaction-loop")
     else:
-        ref = turn.last_ref + 1
-        plan.write(SummaryRow(at_ns=plan.now_ns, ref=ref))
-        plan.effects.append(
-            ProposeModel(ref=ref, place=turn.place, request=context.summary_request(turn), label=turn.label)
-        )
+        propose_model(plan, for_summary=True)
 
 
-def _take_summary(plan: _Plan, message: ModelAnswered) -> None:
+def _take_summary(plan: Plan, message: ModelAnswered) -> None:
     turn = plan.turn
     parts = texts.sound_parts(message.parts, turn.ids, turn.setting.limits.answer_bytes) or ()
     summary = "\n\n".join(part.text for part in parts if isinstance(part, Text))
@@ -315,7 +295,7 @@ def _take_summary(plan: _Plan, message: ModelAnswered) -> None:
         _end(plan, "limit", "turn.compaction-useless")
 
 
-def _restore(plan: _Plan) -> None:
+def _restore(plan: Plan) -> None:
     turn = plan.turn
     if not isinstance(turn.phase, Idle):
         plan.effects.append(Refused(code="turn.busy"))
@@ -331,7 +311,7 @@ def _compacted(turn: Turn, messages: int, before: int) -> Compacted:
     return Compacted(messages=messages, tokens_before=before, tokens_after=context.tokens(turn))
 
 
-def _stop(plan: _Plan, reason: EndReason, code: str) -> None:
+def _stop(plan: Plan, reason: EndReason, code: str) -> None:
     """End the turn from outside; the conversation stays well-formed."""
     phase = plan.turn.phase
     if isinstance(phase, Idle):
@@ -348,7 +328,7 @@ def _stop(plan: _Plan, reason: EndReason, code: str) -> None:
     _end(plan, reason, code)
 
 
-def _end(plan: _Plan, reason: EndReason, code: str) -> None:
+def _end(plan: Plan, reason: EndReason, code: str) -> None:
     plan.write(EndRow(at_ns=plan.now_ns, reason=reason, code=code))
     plan.effects.append(Finished(reason=reason, code=code))
 

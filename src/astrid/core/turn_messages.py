@@ -178,6 +178,9 @@ AnyTurnInput = (
     | LimitReached
 )
 
+Verdict = ModelAnswered | ModelFailed | ToolAnswered | CallDenied | CallDeferred | CallUnknown
+"""How something that was proposed ended."""
+
 
 # ---- written down --------------------------------------------------------------------------------
 
@@ -202,7 +205,7 @@ class InputRow(Row, frozen=True, tag="input"):
 
 
 class AskRow(Row, frozen=True, tag="ask"):
-    """A model call was proposed."""
+    """A model call was proposed; again, if none was answered since the last time."""
 
     ref: int
 
@@ -244,7 +247,7 @@ class AnswerRow(Row, frozen=True, tag="answer"):
 
 
 class CallRow(Row, frozen=True, tag="call"):
-    """A tool call was proposed."""
+    """A tool call was proposed; again, if it has a ``ref`` already."""
 
     id: str
     ref: int

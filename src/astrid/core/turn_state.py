@@ -193,6 +193,12 @@ def apply(turn: Turn, row: AnyRow) -> None:
                 turn.place += 1
                 turn.attempts = turn.waited_ms = 0
             turn.phase = Waiting(row.ref)
+        case AskRow() | SummaryRow() if isinstance(phase, Asking) and row.ref > turn.last_ref:
+            # Nobody will answer the one before it.  It is the same call of the turn, and counts once.
+            if phase.for_summary is not isinstance(row, SummaryRow):
+                raise _misplaced(row)
+            turn.last_ref = row.ref
+            turn.phase = Asking(row.ref, for_summary=phase.for_summary)
         case CompactRow() if isinstance(phase, Asking) and phase.for_summary and row.kept < len(turn.conversation):
             _compact(turn, row)
         case RestoreRow() if isinstance(phase, Idle) and turn.evicted:
@@ -211,7 +217,7 @@ def apply(turn: Turn, row: AnyRow) -> None:
             turn.phase = Calling(tuple(OpenCall(use) for use in uses)) if uses else Ready()
         case CallRow() if isinstance(phase, Calling) and row.ref > turn.last_ref:
             at = _find(phase, row.id)
-            if not phase.calls[at].waiting:
+            if phase.calls[at].result is not None:
                 raise _misplaced(row)
             turn.last_ref = row.ref
             turn.phase = _with(phase, at, OpenCall(phase.calls[at].use, row.ref))

@@ -41,6 +41,18 @@ class Histories:
         self._lines = lines
         self._read: tuple[r.PastSession, bytes] | None = None  # the journal that is being handed out
 
+    async def answer(self, wanted: p.ListPast | p.JournalOf) -> r.Answer:
+        """What is asked.
+
+        Raises:
+            AstridError: it cannot be answered; the code says why.
+        """
+        match wanted:
+            case p.ListPast():
+                return await self.list(wanted)
+            case p.JournalOf():
+                return await self.journal(wanted)
+
     async def list(self, wanted: p.ListPast) -> r.PastSessions:
         """The sessions that the log tells of, the last active one first.
 

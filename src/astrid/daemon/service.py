@@ -84,18 +84,15 @@ class Service:
                 return await self._list_sessions(params.workspace)
             case p.OfSession() if method == "sessionCost":
                 return await self._cost(parse_id("session", params.session_id))
-            case p.ListPast():
-                return await self._histories.list(params)
-            case p.JournalOf():
-                return await self._histories.journal(params)
+            case p.ListPast() | p.JournalOf():
+                return await self._histories.answer(params)
             case p.SendInput():
                 return r.TurnStarted(turn=await self._send_input(params))
             case p.OfSession() if method == "cancelTurn":
                 await self._ask_session(g.CancelTurn(session=parse_id("session", params.session_id)))
                 return r.Done()
             case p.OfSession() if method == "endSession":
-                session = parse_id("session", params.session_id)
-                await self._ask_session(g.EndSession(session=session, reason="asked"))
+                await self._ask_session(g.EndSession(session=parse_id("session", params.session_id), reason="asked"))
                 return r.Done()
             case p.ListApprovals():
                 return await self._list_approvals(params)
