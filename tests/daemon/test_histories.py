@@ -18,6 +18,7 @@ from astrid.frontends.cli.past import past_sessions, read_journal
 from astrid.frontends.client import Client, connect
 from astrid.wire import events as e
 from astrid.wire import params as p
+from astrid.wire import past as w
 from astrid.wire import results as r
 from tests.fakes.daemons import LIMIT_SECONDS, InProcess, daemon_in, daemon_of
 
@@ -104,7 +105,7 @@ async def test_a_list_that_comes_in_pages_is_whole(tmp_path: Path, monkeypatch: 
             await talked(daemon, client, f"number {number}")
         whole = await past_sessions(client)
         monkeypatch.setattr(histories, "MAX_LIST_BYTES", 600)
-        page = cast("r.PastSessions", await client.call("listPast", p.ListPast()))
+        page = cast("w.PastSessions", await client.call("listPast", p.ListPast()))
         assert (len(page.sessions), page.left_out) == (1, 2)
         assert await past_sessions(client) == whole
         assert [one.prompt for one in whole.sessions] == ["number 2", "number 1", "number 0"]
@@ -135,25 +136,25 @@ async def test_a_session_that_the_log_does_not_tell_of_is_not_made_up(tmp_path: 
         with pytest.raises(AstridError) as caught:
             await client.call("readJournal", p.JournalOf(session_id="session:" + "0" * 32))
         assert caught.value.code == "session.no-past"
-        assert await past_sessions(client) == r.PastSessions(sessions=(), left_out=0)
+        assert await past_sessions(client) == w.PastSessions(sessions=(), left_out=0)
 
 
 class Liar:
     """Says of a journal what a test wants."""
 
-    def __init__(self, part: r.JournalPart) -> None:
+    def __init__(self, part: w.JournalPart) -> None:
         self.part = part
 
-    async def call(self, *_: Any) -> r.JournalPart:
+    async def call(self, *_: Any) -> w.JournalPart:
         return self.part
 
 
 async def test_a_journal_that_does_not_come_whole_is_refused(tmp_path: Path) -> None:
     async with served(tmp_path) as (daemon, client):
         session = await talked(daemon, client, "go")
-        part = cast("r.JournalPart", await client.call("readJournal", p.JournalOf(session_id=session)))
+        part = cast("w.JournalPart", await client.call("readJournal", p.JournalOf(session_id=session)))
     for data in (b"", part.data + b"{}\n"):
-        liar: Any = Liar(r.JournalPart(session=part.session, data=data, size=part.size))
+        liar: Any = Liar(w.JournalPart(session=part.session, data=data, size=part.size))
         with pytest.raises(AstridError) as caught:
             await read_journal(liar, session)
         assert caught.value.code == "session.cut"

@@ -103,8 +103,21 @@ def told_of(data: bytes) -> tuple[str, str]:
     Raises:
         CanonError: it is not that.
     """
-    reason, advice, _ = decode(data, tuple[bytes, bytes, bytes], max_bytes=4 * SHOWN_BYTES, what="a denial")
+    reason, advice, _ = _beside_denial(data)
     return reason.decode("utf-8", "replace"), advice.decode("utf-8", "replace")
+
+
+def arguments_of(data: bytes) -> bytes:
+    """The start of the arguments that were denied, out of what lies beside the record.
+
+    Raises:
+        CanonError: it is not that.
+    """
+    return _beside_denial(data)[2]
+
+
+def _beside_denial(data: bytes) -> tuple[bytes, bytes, bytes]:
+    return decode(data, tuple[bytes, bytes, bytes], max_bytes=4 * SHOWN_BYTES, what="a denial")
 
 
 def question_for(

@@ -1,4 +1,4 @@
-"""Sessions of the past for clients: which there were, and what one of them said and heard.
+"""Sessions of the past for clients: which there were, what one of them said and heard, and having one go on.
 
 Never: shows anything that the log's writer does not stand for (``runtime.chronicle``, ``runtime.archive``).
 
@@ -7,18 +7,21 @@ Source: architecture 7; protocol N9, N10.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from astrid.core.ids import parse_id, show_id
+from astrid.core.turn_messages import EndRow, FrameRow, InputRow, RestoreRow, decode_row
 from astrid.errors import InputError
 from astrid.messages.archive import Recall
-from astrid.messages.gateway import SessionLine
+from astrid.messages.gateway import Revive, SessionLine
 from astrid.ports import LogReader
 from astrid.runtime.archive import recall_session
 from astrid.runtime.boot import World
 from astrid.runtime.chronicle import PastSession, first_words, setting_of
 from astrid.wire import params as p
+from astrid.wire import past as w
 from astrid.wire import results as r
 from astrid.wire.typed import encode
 
@@ -27,21 +30,23 @@ MAX_LIST_BYTES = 512 * 1024
 MAX_PART_BYTES = 256 * 1024
 _T = TypeVar("_T")
 Stated = Callable[[], Awaitable[tuple[int, bytes]]]
+Ask = Callable[[Revive], Awaitable[int]]
 Lines = Callable[[], Awaitable[tuple[SessionLine, ...]]]
 
 
 class Histories:
     """See the module.  On behalf of one connection: ``stated`` makes a checkpoint over everything up to now, ``lines``
-    tells who is there.
+    tells who is there, ``ask`` asks the gateway.
     """
 
-    def __init__(self, world: World, stated: Stated, lines: Lines) -> None:
+    def __init__(self, world: World, stated: Stated, lines: Lines, ask: Ask) -> None:
         self._world = world
         self._stated = stated
         self._lines = lines
-        self._read: tuple[r.PastSession, bytes] | None = None  # the journal that is being handed out
+        self._ask = ask
+        self._read: tuple[w.PastSession, bytes] | None = None  # the journal that is being handed out
 
-    async def answer(self, wanted: p.ListPast | p.JournalOf) -> r.Answer:
+    async def answer(self, wanted: p.ListPast | p.JournalOf | p.ResumeSession) -> r.Answer:
         """What is asked.
 
         Raises:
@@ -52,8 +57,10 @@ class Histories:
                 return await self.list(wanted)
             case p.JournalOf():
                 return await self.journal(wanted)
+            case p.ResumeSession():
+                return await self.resume(wanted)
 
-    async def list(self, wanted: p.ListPast) -> r.PastSessions:
+    async def list(self, wanted: p.ListPast) -> w.PastSessions:
         """The sessions that the log tells of, the last active one first.
 
         Raises:
@@ -61,21 +68,21 @@ class Histories:
         """
         there = {line.session for line in await self._lines()}
 
-        def look(reader: LogReader, known: dict[bytes, PastSession], _: bytes) -> tuple[list[r.PastSession], int]:
+        def look(reader: LogReader, known: dict[bytes, PastSession], _: bytes) -> tuple[list[w.PastSession], int]:
             found = sorted(known.values(), key=lambda past: (past.last_ns, past.first), reverse=True)[wanted.skip :]
             return [_told(reader, past, there) for past in found[: wanted.limit]], len(found)
 
         told, count = await self._consult(look)
-        listed: list[r.PastSession] = []
+        listed: list[w.PastSession] = []
         room = MAX_LIST_BYTES
         for one in told:
             room -= len(encode(one))
             if room < 0:
                 break
             listed.append(one)
-        return r.PastSessions(sessions=tuple(listed), left_out=count - len(listed))
+        return w.PastSessions(sessions=tuple(listed), left_out=count - len(listed))
 
-    async def journal(self, wanted: p.JournalOf) -> r.JournalPart:
+    async def journal(self, wanted: p.JournalOf) -> w.JournalPart:
         """A part of a session's journal, verified as a whole when its first part is asked for.
 
         Raises:
@@ -88,23 +95,41 @@ class Histories:
         part = data[wanted.offset : wanted.offset + MAX_PART_BYTES]
         if wanted.offset + len(part) >= len(data):
             self._read = None
-        return r.JournalPart(session=past, data=part, size=len(data))
+        return w.JournalPart(session=past, data=part, size=len(data))
 
-    async def _recall(self, session: bytes) -> tuple[r.PastSession, bytes]:
+    async def _recall(self, session: bytes) -> tuple[w.PastSession, bytes]:
         there = {line.session for line in await self._lines()}
         keys, roots = self._world.keys, self._world.identity.roots
 
-        def look(reader: LogReader, known: dict[bytes, PastSession], note: bytes) -> tuple[r.PastSession, bytes]:
-            past = known.get(session)
-            if past is None:
-                raise InputError(
-                    "session.no-past", "the log tells of no such session", advice="see `astrid sessions list --all`"
-                )
-            recall = Recall(id=0, session=session, first=past.first, rows=past.rows, note=note)
-            rows = recall_session(reader, recall, keys, roots).rows
+        def look(reader: LogReader, known: dict[bytes, PastSession], note: bytes) -> tuple[w.PastSession, bytes]:
+            past = _past(known, session)
+            rows = recall_session(reader, _recall(past, note), keys, roots).rows
             return _told(reader, past, there), b"".join(row + b"\n" for row in rows)
 
         return await self._consult(look)
+
+    async def resume(self, wanted: p.ResumeSession) -> w.Resumed:
+        """Have a session be there again that was cut off, by its own name and as it was opened; one that is there stays
+        as it is.
+
+        Raises:
+            AstridError: there is none, it has ended, or cannot go on.
+        """
+        session = parse_id("session", wanted.session_id)
+        seq = self._world.hub.number(session)
+        for line in await self._lines():
+            if line.session == session:
+                running = line.state == "running"
+                return w.Resumed(workspace=line.workspace, turn=line.turns, running=running, seq=seq)
+        keys, roots = self._world.keys, self._world.identity.roots
+
+        def look(reader: LogReader, known: dict[bytes, PastSession], note: bytes) -> Revive:
+            past = _past(known, session)
+            return revival(past, recall_session(reader, _recall(past, note), keys, roots).rows, wanted)
+
+        revive = await self._consult(look)
+        turn = await self._ask(revive)
+        return w.Resumed(workspace=revive.workspace, turn=turn, running=revive.unfinished, seq=seq)
 
     async def _consult(self, look: Callable[[LogReader, dict[bytes, PastSession], bytes], _T]) -> _T:
         chronicle = self._world.chronicle
@@ -113,7 +138,51 @@ class Histories:
             return await self._world.consult(lambda reader: look(reader, chronicle.read(reader, note), note))
 
 
-def _told(reader: LogReader, past: PastSession, there: set[bytes]) -> r.PastSession:
+def revival(past: PastSession, rows: Sequence[bytes], wanted: p.ResumeSession) -> Revive:
+    """What has a session be there again, as its own journal says that it was opened.
+
+    Raises:
+        InputError: it has ended, or the log does not say enough of it.
+    """
+    if past.ended:
+        raise InputError("session.ended", f"the session has ended: {past.ended}", advice="start another one")
+    if past.started.scripted and wanted.model is None:
+        raise InputError("session.script", "the session follows a script", advice="name it: --model scripted:FILE")
+    said = [decode_row(row) for row in rows]
+    framed = next((row.setting for row in reversed(said) if isinstance(row, FrameRow)), None)
+    if framed is None or not framed.workspace:
+        raise InputError(
+            "session.nothing-said", "the log does not say where the session worked", advice="start another one"
+        )
+    return Revive(
+        session=past.session,
+        first=past.first,
+        created_ns=past.started_ns,
+        workspace=os.fsdecode(framed.workspace),
+        mode=past.started.mode,
+        model=wanted.model or past.started.model,
+        name=past.started.model,
+        budget_micros=framed.budget_micros,
+        interactive=wanted.interactive,
+        turns=sum(isinstance(row, InputRow) for row in said),
+        unfinished=not isinstance(said[-1], EndRow | RestoreRow),
+    )
+
+
+def _past(known: dict[bytes, PastSession], session: bytes) -> PastSession:
+    past = known.get(session)
+    if past is None:
+        raise InputError(
+            "session.no-past", "the log tells of no such session", advice="see `astrid sessions list --all`"
+        )
+    return past
+
+
+def _recall(past: PastSession, note: bytes) -> Recall:
+    return Recall(id=0, session=past.session, first=past.first, rows=past.rows, note=note)
+
+
+def _told(reader: LogReader, past: PastSession, there: set[bytes]) -> w.PastSession:
     workspace = prompt = trouble = ""
     try:
         setting = setting_of(reader, past)
@@ -121,7 +190,7 @@ def _told(reader: LogReader, past: PastSession, there: set[bytes]) -> r.PastSess
         prompt = first_words(reader, past, WORDS)
     except InputError as error:  # of this one; the others can be shown all the same
         trouble = error.message
-    return r.PastSession(
+    return w.PastSession(
         session_id=show_id("session", past.session),
         state="ended" if past.ended else "open" if past.session in there else "interrupted",
         ended=past.ended,

@@ -57,7 +57,7 @@ class Service:
         self._books = shared.books
         self._actors = actors
         self._greeting = Greeting(shared.world, shared.books, self._checkpoint)
-        self._histories = Histories(shared.world, self._fresh_checkpoint, self._lines)
+        self._histories = Histories(shared.world, self._fresh_checkpoint, self._lines, self._ask_session)
 
     async def answer(self, method: str, params: p.Params) -> r.Answer:
         """What ``method`` answers.
@@ -84,7 +84,7 @@ class Service:
                 return await self._list_sessions(params.workspace)
             case p.OfSession() if method == "sessionCost":
                 return await self._cost(parse_id("session", params.session_id))
-            case p.ListPast() | p.JournalOf():
+            case p.ListPast() | p.JournalOf() | p.ResumeSession():
                 return await self._histories.answer(params)
             case p.SendInput():
                 return r.TurnStarted(turn=await self._send_input(params))

@@ -13,24 +13,19 @@ from typing import ClassVar
 
 import msgspec
 
-from astrid.core.conversation import Done as StreamDone
-from astrid.core.conversation import Usage, decode_answer, decode_event, encode_request
+from astrid.core.conversation import decode_event, encode_request
 from astrid.core.gate_messages import Approved, Booked, Cancel, Deferred, Minted, Outcome, Propose, Refused
 from astrid.core.ids import QuestionId, SessionId
 from astrid.core.labels import Integrity, Label
 from astrid.core.records import JournalRow
-from astrid.core.turn import context_label, step
-from astrid.core.turn_answer import answer_parts
+from astrid.core.turn import context_label, resume, step
 from astrid.core.turn_messages import (
     AnyTurnEffect,
     AnyTurnInput,
     CallDeferred,
-    CallDenied,
     CallUnknown,
     Compacted,
     Finished,
-    ModelAnswered,
-    ModelFailed,
     ModelProgressed,
     ProposeModel,
     ProposeTool,
@@ -40,6 +35,7 @@ from astrid.core.turn_messages import (
     StreamText,
     ToolAnswered,
     UserInput,
+    Verdict,
     Wait,
     Waited,
     Withdraw,
@@ -47,13 +43,14 @@ from astrid.core.turn_messages import (
 )
 from astrid.core.turn_messages import Cancel as CancelTurn
 from astrid.core.turn_messages import Refused as InputRefused
-from astrid.core.turn_retry import DIE_BYTES, model_tool, read_failure
+from astrid.core.turn_retry import DIE_BYTES, model_tool
 from astrid.core.turn_state import Turn, new_turn
+from astrid.core.verdicts import model_answered, model_failed, refused
 from astrid.errors import InputError, InternalError
 from astrid.kernel import Actor, Lane, Message, Posted, Ref, Sender
 from astrid.messages.gate import Done, Failed, Prompted, StreamedText
 from astrid.messages.gate import Save as SaveRows
-from astrid.messages.session import Concluded, Hear, NotTaken, Report, ReportText, StopTurn
+from astrid.messages.session import Concluded, GoOn, Hear, NotTaken, Report, ReportText, StopTurn
 from astrid.ports import Clock, Entropy, Wallet
 from astrid.wire.events import AnyEvent, encode_event
 from astrid.wire.telling import Teller
@@ -62,20 +59,6 @@ RANK = 40
 GATEWAY = "root/gateway"
 RESEND_SECONDS = 0.1
 MAX_ANSWERS = 32  # tokens out of answers that are presented; older ones make room, and are asked for anew
-
-# What a model is told of a refusal: constant, so that nothing can be asked out of it (threat 40).
-_TO_MODEL = {
-    "policy": "A rule of the administrator forbids it. Do not try to reach the same in another way.",
-    "capability": "Nothing that the person signed covers it. Go on without it.",
-    "budget": "It does not fit the budget. Go on with something cheaper, or stop.",
-    "approval": "A person was asked and did not agree. Go on without it.",
-    "workspace": "The file tools do not reach it. Work on files inside the workspace.",
-    "command": "The command is not plain enough to be judged. Write it more simply, or put it into a script.",
-    "input": "The arguments make no sense to the tool. Correct them, or go on without it.",
-    "tool": "The tool is not available just now.",
-    "audit": "Nothing can be recorded just now, so nothing runs.",
-}
-_TO_MODEL_OTHERWISE = "It was refused. Go on without it."
 
 
 class Resend(Message, frozen=True, kw_only=True):
@@ -101,13 +84,14 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class Past(msgspec.Struct, frozen=True):
-    """Where a session that wakes goes on: its turn (idle, restored from ``rows`` rows of its journal), and the answers
-    of people that are its own.
+    """Where a session that wakes goes on: its turn (restored from ``rows`` rows of its journal), the answers of people
+    that are its own, and what is known of what its turn had proposed, should that have been cut off.
     """
 
     turn: Turn
     rows: int
     answers: tuple[bytes, ...]
+    verdicts: tuple[Verdict, ...] = ()
 
 
 class Session(Actor):
@@ -137,6 +121,7 @@ class Session(Actor):
         self._turn = new_turn(setting) if past is None else past.turn
         self._tokens = tokens
         self._answers: tuple[bytes, ...] = () if past is None else past.answers[-MAX_ANSWERS:]
+        self._verdicts = () if past is None else past.verdicts
         self._purse_micros = purse_micros
         self._interceptor = interceptor
         self._gateway = gateway
@@ -159,6 +144,8 @@ class Session(Actor):
         match message:
             case Hear() if gateway:
                 self._hear(message)
+            case GoOn() if gateway:
+                self._perform(resume(self._turn, self._verdicts, self._clock.now_ns()))
             case StopTurn() if gateway:
                 self._step(CancelTurn())
             case Outcome() if gate:
@@ -321,27 +308,18 @@ class Session(Actor):
 
     def _model_outcome(self, message: Outcome, booked: list[AnyEvent]) -> None:
         if message.is_error or message.unknown:
-            code, retry_after_ms = read_failure(message.content)
             die = int.from_bytes(self._entropy.random_bytes(DIE_BYTES))
-            failed = ModelFailed(ref=message.proposal, code=code, retry_after_ms=retry_after_ms, die=die)
-            self._step(failed, *booked)
+            self._step(model_failed(message.proposal, message.content, die=die), *booked)
             return
-        events = decode_answer(message.content)
-        end = events[-1]
-        if not isinstance(end, StreamDone):
-            raise InternalError("session.answer", "a model's answer has no end")
-        usage = next((event for event in events if isinstance(event, Usage)), None)
-        answered = ModelAnswered(
-            ref=message.proposal, parts=answer_parts(events), stop_reason=end.stop_reason, usage=usage
-        )
+        answered = model_answered(message.proposal, message.content)
+        usage = answered.usage
         self._step(answered, *([] if usage is None else [self._tell.usage(usage)]), *booked)
 
     def _refused(self, message: Refused) -> None:
         started = self._started.pop(message.proposal, None)
         if started is None:
             return
-        text = _TO_MODEL.get(message.layer, _TO_MODEL_OTHERWISE)
-        denied = CallDenied(ref=message.proposal, code=message.code, layer=message.layer, model_text=text)
+        denied = refused(message.proposal, message.layer, message.code)
         self._step(denied, self._tell.denied(_call_id(started), started.message.tool, message))
 
     def _deferred(self, message: Deferred) -> None:

@@ -55,6 +55,24 @@ class Taken(Message, frozen=True, kw_only=True):
     number: int
 
 
+class Revive(Message, frozen=True, kw_only=True):
+    """Have a session be there again that was cut off with the daemon it ran in, as the log tells of it; asked, answered
+    by ``Taken`` with the number of its last turn, or ``Declined``.  ``unfinished``: that turn did not end, and goes on.
+    """
+
+    session: bytes
+    first: int  # the record that says that it started
+    created_ns: int
+    workspace: str
+    mode: str
+    model: str  # as it is asked for
+    name: str  # as it is called
+    budget_micros: int
+    interactive: bool
+    turns: int
+    unfinished: bool
+
+
 class CancelTurn(Message, frozen=True, kw_only=True):
     """Stop the running turn of ``session``; asked."""
 

@@ -14,6 +14,10 @@ class Hear(Message, frozen=True, kw_only=True):
     integrity: int
 
 
+class GoOn(Message, frozen=True, kw_only=True):
+    """To a session that was cut off in a turn: finish that."""
+
+
 class StopTurn(Message, frozen=True, kw_only=True):
     """A person wants the running turn to stop."""
 

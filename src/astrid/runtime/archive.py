@@ -12,7 +12,10 @@ Source: protocol N9, N10; architecture 7; threats 11, 25, 29.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from types import UnionType
+
+import msgspec
 
 from astrid.core.approval import MAX_ANSWER_BYTES, SignedAnswer
 from astrid.core.canon import Signed, decode
@@ -21,9 +24,19 @@ from astrid.core.checkpoint import Checkpoint, verify_checkpoint
 from astrid.core.gate_admin import rows_digest
 from astrid.core.merkle import leaf_hash, verify_inclusion
 from astrid.core.past import Kept, recalled
-from astrid.core.records import JournalRecord, JournalRow, SessionStarted, SettledRecord
+from astrid.core.records import (
+    DeniedRecord,
+    JournalRecord,
+    JournalRow,
+    OutcomeRecord,
+    PermitRecord,
+    SessionStarted,
+    SettledRecord,
+)
 from astrid.core.tiles import inclusion_proof
 from astrid.core.tokens import Roots, verify_chain
+from astrid.core.turn_messages import Verdict, decode_row
+from astrid.core.verdicts import find_verdicts, open_proposals
 from astrid.core.verify import LogKeys
 from astrid.errors import AstridError, ChainError, InputError, InternalError
 from astrid.guard.door import GATEWAY, is_ours, strayed
@@ -93,13 +106,15 @@ def recall_session(reader: LogReader, wanted: Recall, keys: LogKeys, roots: Root
     checkpoint = verify_checkpoint(wanted.note, keys.runtime_key, keys.log_id)
     started: SessionStarted | None = None
     rows: list[bytes] = []
+    made_by: list[int] = []  # the record of each row
     answers: list[bytes] = []
-    for frame, body in _records(reader, wanted, checkpoint):
+    for frame, body in _records(reader, wanted, checkpoint, SessionStarted | JournalRecord | SettledRecord):
         match body:
             case SessionStarted() if frame.seq == wanted.first:
                 started = body
             case JournalRecord() if started is not None:
                 rows += rows_of(reader, frame.session, frame.seq, body, after=len(rows))
+                made_by += [frame.seq] * body.count
             case SettledRecord() if started is not None and any(body.block):
                 answers += _answer(reader, frame, body, started.principal, roots)
             case _:
@@ -114,10 +129,29 @@ def recall_session(reader: LogReader, wanted: Recall, keys: LogKeys, roots: Root
         model=started.model,
         rows=tuple(rows),
         answers=tuple(answers),
+        verdicts=_verdicts(reader, wanted, checkpoint, started.principal, zip(made_by, rows, strict=True))
+        if wanted.resumes
+        else None,
     )
 
 
-def _records(reader: LogReader, wanted: Recall, checkpoint: Checkpoint) -> Iterator[tuple[Frame, Signed]]:
+def _verdicts(
+    reader: LogReader, wanted: Recall, checkpoint: Checkpoint, key: bytes, rows: Iterable[tuple[int, bytes]]
+) -> tuple[Verdict, ...]:
+    """What became of what the session had proposed and has no answer to."""
+    proposals, heard = open_proposals((seq, decode_row(row)) for seq, row in rows)
+    if not proposals:
+        return ()
+    since = msgspec.structs.replace(wanted, first=min(one.since for one in proposals))
+    records = _records(reader, since, checkpoint, PermitRecord | DeniedRecord | OutcomeRecord)
+    # SAFETY: not what its sub-agents did, which is recorded as its own session's and may be the same bytes.
+    own = [(frame.seq, body) for frame, body in records if getattr(body, "principal", key) == key]
+    return find_verdicts(proposals, heard, own, reader.payload)
+
+
+def _records(
+    reader: LogReader, wanted: Recall, checkpoint: Checkpoint, shapes: UnionType
+) -> Iterator[tuple[Frame, Signed]]:
     """The session's records that matter here, in order, each shown to be under ``checkpoint``."""
     read_tile, at = tiles_of(reader), wanted.first
     while page := reader.frames_of(wanted.session, at, PAGE):
@@ -129,7 +163,7 @@ def _records(reader: LogReader, wanted: Recall, checkpoint: Checkpoint) -> Itera
                 raise _changed(f"record {frame.seq} is not where it belongs")
             at = frame.seq + 1
             body = decode_body(frame) if frame.session == wanted.session else None
-            if not isinstance(body, SessionStarted | JournalRecord | SettledRecord):
+            if body is None or not isinstance(body, shapes):
                 continue
             proof = inclusion_proof(frame.seq - 1, checkpoint.size, read_tile)
             if not verify_inclusion(leaf_hash(raw), frame.seq - 1, checkpoint.size, proof, checkpoint.root):

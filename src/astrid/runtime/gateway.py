@@ -35,6 +35,7 @@ from astrid.messages.gateway import (
     Input,
     ListSessions,
     OpenSession,
+    Revive,
     RevokeToken,
     SessionOpened,
     TakeBack,
@@ -171,6 +172,8 @@ class Gateway(Actor):
                 await self._open(message)
             case Input():
                 return self._sessions.hear(message, self.ctx)
+            case Revive():
+                return self._sessions.revive(message, self.ctx)
             case CancelTurn():
                 return self._sessions.cancel(message.session, self.ctx)
             case EndSession():

@@ -114,7 +114,7 @@ class Opener:
 
         Raises:
             AstridError: as ``open``; or it is not what it was: another folder is where its workspace was, or its
-                journal shows a turn that did not end.
+                journal shows a turn that did not end, and it is not to go on with that.
             KernelError: a tool host does not come up.
         """
         options, numbers = record.options, record.numbers
@@ -130,11 +130,13 @@ class Opener:
             )
         setting = self._catalogue.setting(place, brain, options, self._clock.now_ns())
         turn = restore(setting, map(decode_row, recalled.rows))
-        if not isinstance(turn.phase, Idle):
+        if not isinstance(turn.phase, Idle) and recalled.verdicts is None:
             raise InputError(
-                "session.unfinished", "the session's journal shows a turn that did not end", advice="start another one"
+                "session.unfinished",
+                "the session's journal shows a turn that did not end",
+                advice="have it go on: `astrid exec --resume ID`",
             )
-        past = Past(turn, len(recalled.rows), recalled.answers)
+        past = Past(turn, len(recalled.rows), recalled.answers, recalled.verdicts or ())
         stem = self._stem(place, brain, options, session, recalled.key)
         live, register = await self._start(place, options, session, stem, setting, ctx, past)
         live.created_ns, live.first = numbers.created_ns, numbers.first

@@ -15,13 +15,13 @@ from astrid.guard.door import APPROVALS, INTERCEPTOR
 from astrid.kernel import Context, Down, KernelError, Posted, Ref
 from astrid.messages.approvals import SessionOver
 from astrid.messages.gate import Ending, Failed, Finish, Register
-from astrid.messages.gateway import Declined, EndSession, Input, OpenSession, SessionLine, Taken
-from astrid.messages.session import Hear, StopTurn
-from astrid.runtime.dormant import Dormitory
+from astrid.messages.gateway import Declined, EndSession, Input, OpenSession, Revive, SessionLine, Taken
+from astrid.messages.session import GoOn, Hear, StopTurn
+from astrid.runtime.dormant import Dormitory, Numbers, dormant
 from astrid.runtime.hearing import hear
 from astrid.runtime.herald import Herald
 from astrid.runtime.opening import Opener
-from astrid.runtime.parts import Live, Stage, Why
+from astrid.runtime.parts import Live, Options, Stage, Why
 from astrid.runtime.sleeping import Sleeping
 
 MAX_SESSIONS = 100  # that are awake
@@ -132,7 +132,7 @@ class Sessions:
         said = hear(message, self._facts())
         return said if isinstance(said, Declined) else self._say(message.session, live, said, message.turn, ctx)
 
-    def _say(self, session: bytes, live: Live | None, said: Hear, turn: int, ctx: Context) -> Taken | Declined:
+    def _say(self, session: bytes, live: Live | None, said: Hear | GoOn, turn: int, ctx: Context) -> Taken | Declined:
         """Have a session hear something, now or as soon as it can."""
         if live is None:
             if session not in self._dormitory.waking and not self._has_room:
@@ -143,12 +143,40 @@ class Sessions:
                 )
             self._sleeping.wake(session, said)
             return Taken(number=turn)
-        if live.stage in (Stage.DROWSY, Stage.LEAVING):
+        if live.stage in (Stage.DROWSY, Stage.LEAVING) and isinstance(said, Hear):
             live.held = said
         elif ctx.post(live.ref, said) is not Posted.ACCEPTED:
             return Declined(code="session.busy", reason="the session takes no input now", advice="try again")
         live.running, live.turns, live.active = True, turn, ctx.now()
         return Taken(number=turn)
+
+    def revive(self, message: Revive, ctx: Context) -> Taken | Declined:
+        """Have a session that another daemon had be there: asleep, or at work on the turn that was cut off.
+
+        SAFETY: not one that the log shows as ended.  What is said here of its options is verified when it wakes.
+        """
+        session, live, record = message.session, self._roster.get(message.session), self._dormitory.get(message.session)
+        if live is not None or record is not None:
+            return Taken(number=live.turns if live is not None else record.numbers.turns if record is not None else 0)
+        if not self._facts().quota.knows(session):
+            return Declined(code="session.over", reason="the session has ended", advice="start another one")
+        if self._dormitory.is_full:
+            return Declined(code="session.too-many", reason="too many sessions sleep", advice="end some first")
+        options = Options(
+            message.workspace,
+            message.mode,
+            message.model,
+            message.name,
+            message.budget_micros,
+            0,  # how many calls of the model, its journal says
+            message.interactive,
+        )
+        turns = message.turns - message.unfinished  # a turn counts when it is heard
+        numbers = Numbers(message.created_ns, message.first, turns, 0, int(ctx.now()), 0)
+        self._dormitory.put(session, dormant(options, numbers))
+        if not message.unfinished:
+            return Taken(number=turns)
+        return self._say(session, None, GoOn(), message.turns, ctx)
 
     def cancel(self, session: bytes, ctx: Context) -> Taken | Declined:
         """Have the turn of a session stop."""

@@ -34,7 +34,7 @@ from astrid.kernel import Context, KernelError, Message, Posted, Ref
 from astrid.messages.archive import Recall, Recalled
 from astrid.messages.gate import Done, Failed, Register, Release
 from astrid.messages.log import Checkpointed, TakeCheckpoint
-from astrid.messages.session import Hear
+from astrid.messages.session import GoOn, Hear
 from astrid.runtime.dormant import Dormitory, Numbers, dormant
 from astrid.runtime.herald import Herald
 from astrid.runtime.hub import Hub
@@ -143,7 +143,7 @@ class Sleeping:
 
     # --- and back
 
-    def wake(self, session: bytes, hear: Hear) -> None:
+    def wake(self, session: bytes, hear: Hear | GoOn) -> None:
         """Somebody says something to one that sleeps; one that is being woken already hears it then."""
         begun = session in self._dormitory.waking
         self._dormitory.hears(session, hear)
@@ -163,9 +163,10 @@ class Sleeping:
         match answer:
             case Checkpointed(note=note) if asked.step is Step.CHECKPOINT:
                 first, rows = record.numbers.first, self._facts().rows.get(session, 0)
+                resumes = isinstance(self._dormitory.waking[session].hear, GoOn)
                 self._send(
                     ARCHIVE,
-                    lambda n: Recall(id=n, session=session, first=first, rows=rows, note=note),
+                    lambda n: Recall(id=n, session=session, first=first, rows=rows, note=note, resumes=resumes),
                     Asked(Step.RECALL, session),
                 )
             case Done() if asked.step is Step.ADMIT:
@@ -212,7 +213,7 @@ class Sleeping:
         if waking.hear is not None and record is not None:
             self._herald.turn_over(session, record.numbers.turns + 1, code=code, reason=reason, advice=advice)
 
-    def _hear(self, live: Live, hear: Hear, ctx: Context) -> None:
+    def _hear(self, live: Live, hear: Hear | GoOn, ctx: Context) -> None:
         if ctx.post(live.ref, hear) is not Posted.ACCEPTED:
             live.running, live.turns = False, live.turns - 1
             self._herald.turn_over(

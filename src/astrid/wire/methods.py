@@ -15,6 +15,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from astrid.wire import params as p
+from astrid.wire import past as w
 from astrid.wire import results as r
 from astrid.wire.events import ANY_EVENT
 from astrid.wire.fields import Wire
@@ -77,8 +78,9 @@ _METHODS = (
     _proven("createFleet", p.CreateFleet, r.TokenAdded, "Set a purse apart that many sessions share."),
     _proven("listSessions", p.ListSessions, r.Sessions, "The live sessions."),
     _proven("sessionCost", p.OfSession, r.SessionCost, "What the log says that a session cost, also an ended one."),
-    _proven("listPast", p.ListPast, r.PastSessions, "The sessions that the log tells of, also those that are over."),
-    _proven("readJournal", p.JournalOf, r.JournalPart, "What a session said and heard, as its journal holds it."),
+    _proven("listPast", p.ListPast, w.PastSessions, "The sessions that the log tells of, also those that are over."),
+    _proven("readJournal", p.JournalOf, w.JournalPart, "What a session said and heard, as its journal holds it."),
+    _proven("resumeSession", p.ResumeSession, w.Resumed, "Have a session go on that was cut off with its daemon."),
     _proven("sendInput", p.SendInput, r.TurnStarted, "Start a turn; its output comes as events."),
     _proven("cancelTurn", p.OfSession, r.Done, "Stop the running turn of a session."),
     _proven("endSession", p.OfSession, r.Done, "Save a session and end it."),

@@ -148,6 +148,16 @@ class JournalOf(Proven, frozen=True, kw_only=True):
     offset: Safe = 0
 
 
+class ResumeSession(Proven, frozen=True, kw_only=True):
+    """A session that was cut off with its daemon, or is there.  ``model`` is needed where it follows a script: the log
+    has its name only.  ``interactive`` as in ``SessionOptions``.
+    """
+
+    session_id: SessionText
+    model: ModelText | None = None
+    interactive: bool = True
+
+
 class Nothing(Params, frozen=True, kw_only=True):
     """No parameters, no proof."""
 

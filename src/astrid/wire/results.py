@@ -31,7 +31,6 @@ from astrid.wire.fields import (
 DaemonMode = Literal["ephemeral", "persistent"]
 SettledAs = Literal["settled", "already-settled", "expired", "refused"]
 SessionState = Literal["idle", "running", "waiting", "asleep"]
-PastState = Literal["open", "ended", "interrupted"]
 ScopeText = Literal["once", "session", "workspace", "always"]
 AssuranceText = Literal["plain", "sealed", "device", "relayed"]
 
@@ -138,40 +137,6 @@ class Sessions(Answer, frozen=True, kw_only=True):
 
     sessions: tuple[SessionInfo, ...]
     left_out: Safe
-
-
-class PastSession(Wire, frozen=True, kw_only=True):
-    """A session as the log tells of it.  ``ended`` is why it is over; ``trouble`` why its journal cannot be read, and
-    then neither ``workspace`` nor ``prompt``, its first words, are known.
-    """
-
-    session_id: SessionText
-    state: PastState
-    ended: Line
-    workspace: Line
-    mode: Line
-    model: Line
-    started_ns: U64Text
-    last_ns: U64Text
-    turns: Safe
-    rows: Safe
-    prompt: Line
-    trouble: Line
-
-
-class PastSessions(Answer, frozen=True, kw_only=True):
-    """The sessions that the log tells of; ``left_out`` is how many more there are."""
-
-    sessions: tuple[PastSession, ...]
-    left_out: Safe
-
-
-class JournalPart(Answer, frozen=True, kw_only=True):
-    """A piece of a session's journal, one row of JSON a line, and how many bytes all of it has."""
-
-    session: PastSession
-    data: bytes
-    size: Safe
 
 
 class Status(Answer, frozen=True, kw_only=True):

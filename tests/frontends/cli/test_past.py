@@ -29,10 +29,11 @@ from astrid.core.turn_messages import (
 from astrid.errors import CanonError
 from astrid.frontends.cli import sessions
 from astrid.frontends.cli.past import Journal, as_json_lines, as_markdown, for_people, line_of
+from astrid.wire import past as w
 from astrid.wire import results as r
 from tests.fakes.home import make_home
 
-PAST = r.PastSession(
+PAST = w.PastSession(
     session_id="session:" + "5" * 32,
     state="ended",
     ended="client",
@@ -139,9 +140,9 @@ class Client:
 
     async def call(self, method: str, params: object) -> r.Answer:
         if method == "listPast":
-            return r.PastSessions(sessions=(PAST,), left_out=0)
+            return w.PastSessions(sessions=(PAST,), left_out=0)
         data = b"".join(row + b"\n" for row in JOURNAL.lines)
-        return r.JournalPart(session=PAST, data=data, size=len(data))
+        return w.JournalPart(session=PAST, data=data, size=len(data))
 
 
 @pytest.mark.parametrize(

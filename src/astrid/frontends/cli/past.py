@@ -38,7 +38,7 @@ from astrid.errors import ChainError
 from astrid.frontends.cli import counted, plain
 from astrid.frontends.client import Client
 from astrid.wire import params as p
-from astrid.wire import results as r
+from astrid.wire import past as w
 
 _TICKS = re.compile(r"`+")
 
@@ -53,7 +53,7 @@ class Said(msgspec.Struct, frozen=True):
 class Journal(msgspec.Struct, frozen=True):
     """What one session said and heard."""
 
-    session: r.PastSession
+    session: w.PastSession
     lines: list[bytes]  # rows, as they are kept
 
     def rows(self) -> Iterator[AnyRow]:
@@ -65,14 +65,14 @@ class Journal(msgspec.Struct, frozen=True):
         return map(decode_row, self.lines)
 
 
-async def past_sessions(client: Client) -> r.PastSessions:
+async def past_sessions(client: Client) -> w.PastSessions:
     """All that the log tells of, the last active one first."""
-    sessions: list[r.PastSession] = []
+    sessions: list[w.PastSession] = []
     while True:
-        page = cast("r.PastSessions", await client.call("listPast", p.ListPast(skip=len(sessions))))
+        page = cast("w.PastSessions", await client.call("listPast", p.ListPast(skip=len(sessions))))
         sessions += page.sessions
         if not page.left_out or not page.sessions:
-            return r.PastSessions(sessions=tuple(sessions), left_out=page.left_out)
+            return w.PastSessions(sessions=tuple(sessions), left_out=page.left_out)
 
 
 async def read_journal(client: Client, name: str) -> Journal:
@@ -85,7 +85,7 @@ async def read_journal(client: Client, name: str) -> Journal:
     data = b""
     while True:
         asked = p.JournalOf(session_id=session_id, offset=len(data))
-        part = cast("r.JournalPart", await client.call("readJournal", asked))
+        part = cast("w.JournalPart", await client.call("readJournal", asked))
         data += part.data
         if not part.data or len(data) >= part.size:
             break
@@ -98,7 +98,7 @@ async def read_journal(client: Client, name: str) -> Journal:
 # --- for people
 
 
-def line_of(past: r.PastSession) -> str:
+def line_of(past: w.PastSession) -> str:
     """One session on one line."""
     state = f"{past.state} ({past.ended})" if past.ended else past.state
     what = past.trouble or past.prompt
@@ -138,7 +138,7 @@ def as_json_lines(journal: Journal) -> Iterator[str]:
     yield from (json.dumps(json.loads(line)) for line in journal.lines)
 
 
-def plain_fields(past: r.PastSession) -> dict[str, object]:
+def plain_fields(past: w.PastSession) -> dict[str, object]:
     """A session for programs."""
     fields = {name: getattr(past, name) for name in past.__struct_fields__}
     return {**fields, "started_ns": int(past.started_ns), "last_ns": int(past.last_ns)}
