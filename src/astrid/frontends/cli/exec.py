@@ -28,11 +28,13 @@ from astrid.frontends.answering import answer_question
 from astrid.frontends.cli import DENIED, DONE, FAILED, INTERRUPTED
 from astrid.frontends.cli.instructions import advise_trust
 from astrid.frontends.cli.interrupts import Interrupts
+from astrid.frontends.cli.past import last_session, resumed_session
 from astrid.frontends.cli.show import ForPeople, ForPrograms, Show, Tally
 from astrid.frontends.client import Client, connect, run_client
 from astrid.frontends.signing import Signer, token_of
 from astrid.home import Home, home_folder, identify_workspace, open_home, read_guarded
 from astrid.wire import params as p
+from astrid.wire import past as w
 from astrid.wire import results as r
 from astrid.wire.events import AnyEvent, ApprovalNeeded, SessionEnded, TurnComplete
 from astrid.wire.params import MAX_INPUT_CHARS
@@ -49,6 +51,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for, read and checked before anything is started."""
 
     task: str
+    resumes: str | None  # a session; empty for the last one of the workspace
     attached: str | None
     workspace: str
     mode: Mode | None
@@ -63,7 +66,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``astrid exec``."""
-    parser.add_argument("task", metavar="TASK", help="what to do, in your own words")
+    parser.add_argument("task", metavar="TASK", nargs="?", default="", help="what to do, in your own words")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--resume", metavar="ID", help="have a session go on that was cut off; TASK may be left out")
+    which.add_argument("--last", action="store_true", help="the same, of the last one in the workspace")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="the folder to work in (the current one)")
     parser.add_argument("--model", metavar="NAME", help="the model, or scripted:FILE; default: the configured one")
     parser.add_argument("--mode", choices=[mode.value for mode in Mode], help="how far it may go without asking")
@@ -111,7 +117,10 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
             "exec.no-terminal", "there is no terminal to ask at", advice="give --approve never, or a file"
         )
     attached = None if args.input is None else _read_text(args.input)
-    if not args.task.strip() or len(args.task) + len(attached or "") + 200 > MAX_INPUT_CHARS:
+    resumes = resumed_session(args, approve)
+    may_be_empty = resumes is not None and attached is None
+    length = len(args.task) + len(attached or "") + 200
+    if not (args.task.strip() or may_be_empty) or length > MAX_INPUT_CHARS:
         raise InputError(
             "exec.task",
             f"the task is empty, or longer than {MAX_INPUT_CHARS} characters with its input",
@@ -119,6 +128,7 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
         )
     return Job(
         task=args.task,
+        resumes=resumes,
         attached=attached,
         workspace=workspace,
         mode=None if args.mode is None else Mode(args.mode),
@@ -233,19 +243,44 @@ class Run:
     async def _with(self, client: Client, interrupts: Interrupts) -> int:
         for token in self._job.tokens:
             await client.call("tokensAdd", p.TokensAdd(token=token, source="file"))
-        mode = self._job.mode or Mode(client.welcome.session_mode)
-        if advice := advise_trust(self._home, self._job.workspace):
-            self._show.note(advice)
-        session = (await self._open(client, mode)).session_id
-        await client.subscribe(session, interactive=self._job.asks)
-        await client.call("sendInput", await self._input(client, session))
-        await self._follow(client, session, interrupts)
+        if self._job.resumes is None:
+            session, turn = await self._begin(client), 1
+        else:
+            session, turn = await self._resume(client, self._job.resumes, interrupts)
+        if self._job.task and self._tally.stop_reason not in ("cancelled", "ended"):
+            await client.call("sendInput", await self._input(client, session, turn))
+            await self._follow(client, session, interrupts)
         self._tally.spent_micros = await self._spent(client, session)
         if self._tally.stop_reason != "ended":
             await client.call("endSession", p.OfSession(session_id=session))
         code = self._code(interrupts)
         self._show.result(session, self._tally, code)
         return code
+
+    async def _begin(self, client: Client) -> str:
+        mode = self._job.mode or Mode(client.welcome.session_mode)
+        if advice := advise_trust(self._home, self._job.workspace):
+            self._show.note(advice)
+        session = (await self._open(client, mode)).session_id
+        await client.subscribe(session, interactive=self._job.asks)
+        return session
+
+    async def _resume(self, client: Client, name: str, interrupts: Interrupts) -> tuple[str, int]:
+        """A session that was cut off, its open turn finished; and the number of its next turn."""
+        session = name or await last_session(client, self._job.workspace)
+        asked = p.ResumeSession(session_id=session, model=self._job.model, interactive=self._job.asks)
+        there = cast("w.Resumed", await client.call("resumeSession", asked))
+        await client.subscribe(session, after=there.seq, interactive=self._job.asks)
+        if self._job.asks:  # what was asked before it was cut off is not asked again
+            waiting = cast("r.Approvals", await client.call("listApprovals", p.ListApprovals(session_id=session)))
+            for one in waiting.questions:
+                await self._answer(client, session, one.question_id)
+        if there.running:
+            await self._follow(client, session, interrupts)
+        elif not self._job.task:
+            self._show.note("nothing of the session was open")
+            self._tally.stop_reason = "end_turn"
+        return session, there.turn + 1
 
     def _code(self, interrupts: Interrupts) -> int:
         if interrupts.count or self._tally.stop_reason == "cancelled":
@@ -277,16 +312,16 @@ class Run:
         await client.call("tokensAdd", p.TokensAdd(token=token_of(reply)))
         return cast("r.SessionInfo", await client.call("createSession", asked))
 
-    async def _input(self, client: Client, session: str) -> p.SendInput:
-        """The first turn's input: signed where it is all the person's own words, else for the daemon to mistrust."""
+    async def _input(self, client: Client, session: str, turn: int) -> p.SendInput:
+        """The turn's input: signed where it is all the person's own words, else for the daemon to mistrust."""
         job = self._job
         if job.attached is not None:
             text = f"{job.task}\n\nThe rest of this message was read from a file:\n\n{job.attached}"
-            return p.SendInput(session_id=session, turn=1, input=text)
-        prompt = await self._sign(client.welcome.aud, session) if job.present else None
-        return p.SendInput(session_id=session, turn=1, input=job.task, prompt=prompt)
+            return p.SendInput(session_id=session, turn=turn, input=text)
+        prompt = await self._sign(client.welcome.aud, session, turn) if job.present else None
+        return p.SendInput(session_id=session, turn=turn, input=job.task, prompt=prompt)
 
-    async def _sign(self, aud: bytes, session: str) -> p.PromptSignature | None:
+    async def _sign(self, aud: bytes, session: str, turn: int) -> p.PromptSignature | None:
         signer = await self._person()
         key = await signer.show()
         if key.assurance != Assurance.PLAIN:
@@ -294,7 +329,7 @@ class Run:
                 self._show.note("your key is sealed, so the task is not signed and counts as untrusted text")
                 return None
             await signer.unlock()
-        reply = await signer.sign_prompt(aud, parse_id("session", session), 1, self._job.task)
+        reply = await signer.sign_prompt(aud, parse_id("session", session), turn, self._job.task)
         return p.PromptSignature(signer=key.public, signature=reply.signature)
 
     async def _person(self) -> Signer:

@@ -8,6 +8,7 @@ Source: architecture 7; threats 37.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -34,7 +35,7 @@ from astrid.core.turn_messages import (
     WaitRow,
     decode_row,
 )
-from astrid.errors import ChainError
+from astrid.errors import ChainError, ConfigError, InputError
 from astrid.frontends.cli import counted, plain
 from astrid.frontends.client import Client
 from astrid.wire import params as p
@@ -73,6 +74,43 @@ async def past_sessions(client: Client) -> w.PastSessions:
         sessions += page.sessions
         if not page.left_out or not page.sessions:
             return w.PastSessions(sessions=tuple(sessions), left_out=page.left_out)
+
+
+def resumed_session(args: argparse.Namespace, approve: str) -> str | None:
+    """The session that `astrid exec` is to have go on; empty for the last one, nothing for a new one.
+
+    Raises:
+        ConfigError: it is told to be otherwise than it was opened.
+    """
+    which: str = args.resume or ""
+    if not which and not args.last:
+        return None
+    given = (args.mode, args.max_turns, args.budget, None if args.last else args.workspace)
+    # SAFETY: a file with tokens may lie in the session's workspace, which is not known yet.
+    if approve not in ("ask", "never") or any(one is not None for one in given):
+        raise ConfigError(
+            "exec.resume",
+            "a session that is resumed keeps its workspace, mode and limits, and takes no file with tokens",
+            advice="leave these options out; sign what it needs with `astrid tokens grant`",
+        )
+    return show_id("session", parse_id("session", which)) if which else ""
+
+
+async def last_session(client: Client, workspace: str) -> str:
+    """The session that was last active in a folder, of those that have not ended.
+
+    Raises:
+        InputError: there is none.
+    """
+    for past in (await past_sessions(client)).sessions:
+        if past.state != "ended" and past.workspace == workspace:
+            return past.session_id
+    raise InputError(
+        "session.none-to-resume",
+        "no session of this workspace was cut off",
+        where=workspace,
+        advice="see `astrid sessions list --all`",
+    )
 
 
 async def read_journal(client: Client, name: str) -> Journal:
