@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from trio.testing import MockClock
 
 from astrid.core.conversation import ToolResult
 from astrid.core.grants import Mode
@@ -21,6 +22,7 @@ from astrid.ports import Clock, LogStore
 from tests.fakes.home import USER
 from tests.fakes.minds import Minds, Said, calls, task
 from tests.fakes.runtime import Runtime, running
+from tests.fakes.sleepers import sleep
 from tests.runtime.test_threats_late import EVERY_FILE, standing_for
 
 Json = dict[str, Any]
@@ -65,6 +67,29 @@ async def test_a_sub_agents_last_words_are_the_result_of_the_call(tmp_path: Path
     [top, child] = [body for _, body in runtime.records() if isinstance(body, SessionStarted)]
     assert (top.parent, child.parent) == (NO_PARENT, runtime.session)
     assert child.principal != top.principal
+
+
+async def test_listeners_are_told_where_a_sub_agent_stands_and_nothing_that_it_says(tmp_path: Path) -> None:
+    parts = {"go": [calls(task("a")), "done"], "a": [calls(task("b", "explorer")), "canary"], "b": ["canary"]}
+    async with minded(tmp_path, parts) as (runtime, _):
+        await runtime.say("go")
+        events = await runtime.until("turn_complete")
+    told = [(one["agent"], one["state"]) for one in events if one["event"] == "task_progress"]
+    worker, explorer = [[(name, state) for state in ("queued", "working", "over")] for name in ("worker", "explorer")]
+    assert told == [*worker[:2], *explorer, worker[2]]
+    assert not any("canary" in str(one) for one in events if one["event"] == "task_progress")
+
+
+async def test_a_session_that_slept_can_still_delegate(tmp_path: Path, mock_clock: MockClock) -> None:
+    parts = {"go": ["ready", calls(task("look")), "done"], "look": ["seen"]}
+    async with minded(tmp_path, parts) as (runtime, minds):
+        await runtime.say("go")
+        await runtime.until("turn_complete")
+        await sleep(runtime, mock_clock)
+        runtime.events, _ = runtime.world.hub.subscribe(runtime.session, 0)
+        await runtime.say("go on")
+        await runtime.until("turn_complete")
+        assert [one.content for one in results(minds, "go")] == ["seen"]
 
 
 async def test_a_sub_agent_has_its_own_prompt_tools_and_conversation(tmp_path: Path) -> None:

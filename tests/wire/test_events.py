@@ -55,6 +55,7 @@ def test_the_names_of_the_events_are_the_known_ones() -> None:
             "context_compacted",
             "budget",
             "budget_warning",
+            "task_progress",
             "retrying",
             "session_saved",
             "turn_complete",

@@ -31,6 +31,7 @@ from astrid.messages.gate import Register
 from astrid.messages.gateway import Delegate, Delegated
 from astrid.messages.session import Concluded, Hear
 from astrid.runtime.config import AgentsTable
+from astrid.runtime.herald import Herald
 from astrid.runtime.opening import Opener
 from astrid.runtime.parts import Live, Stage, Why
 
@@ -51,6 +52,7 @@ class Job(msgspec.Struct):
     id: int
     host: Sender
     parent: bytes
+    top: bytes  # whose listeners are told
     task: Task
     agent: Subagent
     tainted: bool
@@ -72,6 +74,7 @@ class Agents:
         limits: AgentsTable,
         close: Callable[[Live, Why, Context], None],
         admit: Callable[[Register], None],
+        herald: Herald,
     ) -> None:
         self._opener = opener
         self._roster = roster
@@ -79,6 +82,7 @@ class Agents:
         self._limits = limits
         self._close = close
         self._admit = admit
+        self._herald = herald
         self._jobs: dict[int, Job] = {}  # by number
         self._at_work: dict[bytes, Job] = {}  # by child
         self._queue: deque[int] = deque()
@@ -100,8 +104,9 @@ class Agents:
             _settle(message.id, host, _failed("agent.queue-full", full, effect="none"), ctx)
             return
         agent = self._subagents[task.agent]
-        self._jobs[message.id] = Job(message.id, host, parent.session, task, agent, message.tainted)
+        self._jobs[message.id] = Job(message.id, host, parent.session, parent.stem.top, task, agent, message.tainted)
         self._queue.append(message.id)
+        self._herald.task(parent.stem.top, agent.name, "queued", b"")
         if mine is not None:
             mine.waits += 1
             self._give_back(mine)
@@ -146,6 +151,7 @@ class Agents:
         integrity = Integrity.UNTRUSTED if job.tainted else Integrity.TOOL
         if ctx.post(live.ref, Hear(text=job.task.prompt, integrity=integrity)) is Posted.ACCEPTED:
             live.running, live.turns, live.stage = True, 1, Stage.AWAKE
+            self._herald.task(job.top, job.agent.name, "working", session)
         else:
             self._finish(job, _failed("agent.not-started", "the sub-agent takes no input", effect="none"), ctx)
 
@@ -193,6 +199,7 @@ class Agents:
         live = self._roster.get(job.child)
         if live is not None and live.ending is None:
             self._close(live, "done", ctx)  # and by that whatever is done for it
+        self._herald.task(job.top, job.agent.name, "over", job.child)
         self._give_back(job)
         above = self._at_work.get(job.parent)
         if above is not None:

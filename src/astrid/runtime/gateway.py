@@ -130,6 +130,7 @@ class Gateway(Actor):
             limits=limits,
             close=self._sessions.close,
             admit=self._admit,
+            herald=self._herald,
         )
         self._refs = refs
         self._made = made

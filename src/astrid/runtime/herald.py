@@ -29,6 +29,7 @@ from astrid.wire.events import (
     Deferred,
     ErrorRaised,
     SessionEnded,
+    TaskProgress,
     TextDelta,
     TurnComplete,
     decode_event,
@@ -37,7 +38,8 @@ from astrid.wire.events import (
 from astrid.wire.telling import line
 
 Ending = Literal["granted", "denied", "expired", "withdrawn"]
-OF_GUARD = (ApprovalNeeded, ApprovalSettled, SessionEnded)  # events that no session reports
+TaskState = Literal["queued", "working", "over"]
+OF_GUARD = (ApprovalNeeded, ApprovalSettled, SessionEnded, TaskProgress)  # events that no session reports
 
 
 class Herald:
@@ -103,6 +105,13 @@ class Herald:
                 outcome=ends.get(message.verdict, "granted"),
             )
             self._publish(message.session, event)
+
+    def task(self, session: bytes, agent: str, state: TaskState, child: bytes) -> None:
+        """Where a sub-agent stands that works for ``session``, told to whoever listens to that."""
+        if self._is_there(session):
+            child_id = show_id("session", child) if child else None
+            name = show_id("session", session)
+            self._publish(session, TaskProgress(session_id=name, seq=0, agent=agent, state=state, child_id=child_id))
 
     def turn_over(self, session: bytes, turn: int, *, code: str = "", reason: str = "", advice: str = "") -> None:
         """A turn that was taken has not begun, and will not: the session was not woken for it (``code`` says why), or

@@ -156,6 +156,16 @@ class BudgetWarning(Event, frozen=True, kw_only=True, tag="budget_warning"):
     cap_micros: U64Text
 
 
+class TaskProgress(Event, frozen=True, kw_only=True, tag="task_progress"):
+    """Where a sub-agent of the session stands, or one of theirs; ``child_id`` once it works.  Nothing that it says.  It
+    is told when the permit of its task, or its start, is in the log.
+    """
+
+    agent: Name
+    state: Literal["queued", "working", "over"]
+    child_id: SessionText | None = None
+
+
 class Retrying(Event, frozen=True, kw_only=True, tag="retrying"):
     """A model call failed with ``code`` and is made again in ``wait_ms``, as attempt number ``attempt`` with ``model``,
     which is another one where that is the first.  What was streamed of the answer is void: no ``message`` will say it.
@@ -211,6 +221,7 @@ AnyEvent: TypeAlias = (
     | ContextCompacted
     | Budget
     | BudgetWarning
+    | TaskProgress
     | Retrying
     | SessionSaved
     | TurnComplete

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -67,6 +67,15 @@ def test_a_person_is_told_how_full_a_purse_is(purse: str, cap: str, said: str) -
         spent_micros="830000",
         cap_micros=cap,
     )
+    assert shown(event) == ("", said)
+
+
+@pytest.mark.parametrize(
+    ("state", "child", "said"),
+    [("queued", None, "- explorer queued\n"), ("working", ID, f"- explorer working, {ID}\n")],
+)
+def test_a_person_is_told_where_a_sub_agent_stands(state: Any, child: str | None, said: str) -> None:
+    event = e.TaskProgress(session_id=ID, seq=1, agent="explorer", state=state, child_id=child)
     assert shown(event) == ("", said)
 
 

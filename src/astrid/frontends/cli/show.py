@@ -32,6 +32,7 @@ from astrid.wire.events import (
     FinalMessage,
     Retrying,
     SessionEnded,
+    TaskProgress,
     TextDelta,
     ToolCallResult,
     ToolCallStart,
@@ -133,6 +134,8 @@ class ForPeople:
                 self._whole(f"~ {counted(event.messages, 'message')} {what} ({room})")
             case BudgetWarning():
                 self._whole(budget_warning(event))
+            case TaskProgress():
+                self._whole(f"- {event.agent} {event.state}{f', {event.child_id}' if event.child_id else ''}")
             case Retrying():
                 void = "; what was shown of the answer is void" if self._streamed else ""
                 self._void()
