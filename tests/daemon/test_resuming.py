@@ -15,15 +15,16 @@ from astrid.core.chain import decode_body, decode_frame
 from astrid.core.conversation import ToolResult
 from astrid.core.grants import Mode
 from astrid.core.ids import show_id
-from astrid.core.records import Kind
+from astrid.core.records import Kind, SessionStarted
 from astrid.core.turn_messages import InputRow, decode_row
 from astrid.core.turn_state import Idle
 from astrid.core.verify import verify_log
-from astrid.daemon.histories import Histories
+from astrid.daemon.histories import Histories, revival
 from astrid.errors import InputError
 from astrid.guard import audit
 from astrid.messages.gateway import AskCheckpoint, Declined, EndSession, ListSessions, SessionOpened, Taken
 from astrid.ports import LogReader
+from astrid.runtime.chronicle import PastSession
 from astrid.wire import params as p
 from astrid.wire import past as w
 from tests.fakes.journal import FakeLog, FakeStore
@@ -211,6 +212,14 @@ async def test_one_that_is_there_is_not_made_twice(life: Life) -> None:
         there = await resumed(runtime, session, None)
         assert (there.turn, there.running) == (1, False)
         assert [one.session for one in await ask(runtime, ListSessions())] == [session]
+
+
+async def test_a_sub_agent_does_not_come_back_as_a_session_of_its_own() -> None:
+    started = SessionStarted(b"p" * 32, b"w" * 32, "guided", "p/m", False, b"T" * 16)
+    wanted = p.ResumeSession(session_id=show_id("session", b"S" * 16))
+    with pytest.raises(InputError) as caught:
+        revival(PastSession(b"S" * 16, 1, started, 0, 0), [], wanted)
+    assert caught.value.code == "session.sub-agent"
 
 
 async def test_what_has_ended_or_never_was_does_not_go_on(life: Life) -> None:

@@ -69,6 +69,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     keep_recent: int = 10  # messages that a compaction leaves as they are
     workspace: bytes = b""  # the path of the folder it works in, as the system spells it
     budget_micros: int = 0  # what it was given when it was opened; 0 if only what is configured
+    fleet: bytes = b""  # the id of its fleet's token, if it is in one
 
 
 # ---- in ------------------------------------------------------------------------------------------

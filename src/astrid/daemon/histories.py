@@ -146,6 +146,8 @@ def revival(past: PastSession, rows: Sequence[bytes], wanted: p.ResumeSession) -
     """
     if past.ended:
         raise InputError("session.ended", f"the session has ended: {past.ended}", advice="start another one")
+    if any(past.started.parent):  # SAFETY: its authority is a part of what its caller had, and ends with that
+        raise InputError("session.sub-agent", "it is a sub-agent's", advice="resume the session that it worked for")
     if past.started.scripted and wanted.model is None:
         raise InputError("session.script", "the session follows a script", advice="name it: --model scripted:FILE")
     said = [decode_row(row) for row in rows]
@@ -164,6 +166,7 @@ def revival(past: PastSession, rows: Sequence[bytes], wanted: p.ResumeSession) -
         name=past.started.model,
         budget_micros=framed.budget_micros,
         interactive=wanted.interactive,
+        fleet=framed.fleet,
         turns=sum(isinstance(row, InputRow) for row in said),
         unfinished=not isinstance(said[-1], EndRow | RestoreRow),
     )

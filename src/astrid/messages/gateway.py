@@ -69,6 +69,7 @@ class Revive(Message, frozen=True, kw_only=True):
     name: str  # as it is called
     budget_micros: int
     interactive: bool
+    fleet: bytes
     turns: int
     unfinished: bool
 

@@ -213,6 +213,7 @@ class Catalogue:
             keep_recent=self._config.context.keep_recent,
             workspace=os.fsencode(place.root),
             budget_micros=options.budget_micros,
+            fleet=options.fleet,
         )
         # Sessions that are alike share it: the tools alone are most of what an idle session would take.
         if self._settings.get(place.identity) != made:

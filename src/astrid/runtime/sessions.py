@@ -169,7 +169,8 @@ class Sessions:
             message.name,
             message.budget_micros,
             0,  # how many calls of the model, its journal says
-            message.interactive,
+            message.interactive and not message.fleet,
+            message.fleet,
         )
         turns = message.turns - message.unfinished  # a turn counts when it is heard
         numbers = Numbers(message.created_ns, message.first, turns, 0, int(ctx.now()), 0)
