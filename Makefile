@@ -8,9 +8,9 @@ NONE = Astrid needs Python 3.11 or newer with its venv module (Debian: apt insta
 RUN = .venv/bin/python -m
 INSTALL = $(RUN) pip install --disable-pip-version-check -qq --only-binary :all: --require-hashes -r
 COMPILE = .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --only-binary :all: --no-emit-index-url \
-  --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
+  --no-emit-find-links --custom-compile-command "make lock"
 CORE = $(wildcard tests/core tests/machines)
-MADE = .venv .venv-lock build dist .coverage .hypothesis .pytest_cache .ruff_cache
+MADE = .venv .venv-lock .venv-peers build dist .coverage .hypothesis .pytest_cache .ruff_cache
 TIME = 5m
 SESSIONS = 2000
 .DEFAULT_GOAL = test
@@ -27,8 +27,8 @@ chains: .venv/ready          ; @$(RUN) fuzz.million_chains
 simulate: .venv/ready        ; @$(RUN) tests.simulation --sessions $(SESSIONS)
 planted: .venv/ready         ; @$(RUN) tests.planted
 crash: .venv/ready           ; @$(RUN) tests.crash
-bench: .venv/ready           ; @$(RUN) bench
-lock: .venv-lock/bin/uv      ; @$(COMPILE) --extra test -o requirements.lock && $(COMPILE) --extra dev -o requirements-dev.lock && $(COMPILE) --extra test --extra fuzz -o requirements-fuzz.lock
+bench: .venv/ready .venv-peers/ready ; @$(RUN) bench
+lock: .venv-lock/bin/uv      ; @$(COMPILE) pyproject.toml --extra test -o requirements.lock && $(COMPILE) pyproject.toml --extra dev -o requirements-dev.lock && $(COMPILE) pyproject.toml --extra test --extra fuzz -o requirements-fuzz.lock && $(COMPILE) bench/peers/requirements.in -o bench/peers/requirements.lock
 clean:                       ; @rm -rf $(MADE) && find src tests fuzz bench -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/ready: requirements.lock pyproject.toml
@@ -42,6 +42,11 @@ clean:                       ; @rm -rf $(MADE) && find src tests fuzz bench -nam
 
 .venv/ready-fuzz: .venv/ready requirements-fuzz.lock
 	@$(INSTALL) requirements-fuzz.lock && touch $@
+
+# Whom Astrid is compared with, in an environment of their own.
+.venv-peers/ready: bench/peers/requirements.lock
+	@echo "Installing the peers into .venv-peers, once"
+	@"$(PYTHON)" -m venv --clear .venv-peers && .venv-peers/bin/pip install --disable-pip-version-check -qq --only-binary :all: --require-hashes -r $< && touch $@
 
 .venv-lock/bin/uv:
 	@"$(PYTHON)" -m venv --clear .venv-lock && .venv-lock/bin/pip install -qq uv==0.13.9
