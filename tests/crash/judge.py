@@ -20,6 +20,7 @@ Source: architecture 5 (the table of crashes), 10 (I1 to I5, I8); protocol N3.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ from tests.crash.scene import MARKS, Scene
 
 _KEPT = (
     r"keys/(client|holder|runtime|user)\.key|keys/client\.token|keys/holder\.pub|install|config\.toml|log/audit\.db|"
-    r"log/ballast|anchor/(daemon|cli)|run/lock|run/daemon\.log|workspaces/[0-9a-f]{64}"
+    r"log/ballast|anchor/(daemon|cli)|run/lock|run/daemon\.log|workspaces/[0-9a-f]{64}|kept/[0-9a-f]{64}"
 )
 _WHOLE = {"a.txt": ("hello\nworld\n", "replaced\n"), "b.txt": ("written\n",)}
 _WRITES = {"a.txt": b"replaced", "b.txt": b"written"}
@@ -293,6 +294,8 @@ def leftovers(home: Home) -> Iterator[str]:
         name = str(path.relative_to(home.root))
         if not path.is_dir() and not re.fullmatch(_KEPT, name):
             yield f"left in the home: {name}"
+        elif path.parent == home.kept and hashlib.sha256(path.read_bytes()).hexdigest() != path.name:
+            yield f"what is kept is not what it is called: {name}"
     if not is_free(home.lock):
         yield "the lock is held"
 

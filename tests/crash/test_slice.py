@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -199,14 +200,29 @@ def test_what_does_not_hold_is_seen(case: Case, falsify: Callable[[Case], None])
     assert case.complaints() != []
 
 
-@pytest.mark.parametrize("name", ["run/astridd.sock", "anchor/.daemon.0123456789abcdef", "log/audit.db.new", "x"])
+@pytest.mark.parametrize(
+    "name", ["run/astridd.sock", "anchor/.daemon.0123456789abcdef", "log/audit.db.new", "kept/.a.0123456789abcdef", "x"]
+)
 def test_what_lies_about_is_seen(case: Case, name: str) -> None:
     path = case.scene.home.root / name
-    for beside in ("-wal", "-shm"):  # of those who read the log meanwhile
-        case.scene.home.log.with_name(f"audit.db{beside}").unlink(missing_ok=True)
-    assert list(leftovers(case.scene.home)) == []
+    assert lying_about(case) == []
     path.touch()
     try:
         assert list(leftovers(case.scene.home)) == [f"left in the home: {name}"]
+    finally:
+        path.unlink()
+
+
+def lying_about(case: Case) -> list[str]:
+    for beside in ("-wal", "-shm"):  # of those who read the log meanwhile
+        case.scene.home.log.with_name(f"audit.db{beside}").unlink(missing_ok=True)
+    return list(leftovers(case.scene.home))
+
+
+def test_kept_content_under_a_wrong_name_is_seen(case: Case) -> None:
+    path = case.scene.home.kept / hashlib.sha256(b"whole").hexdigest()
+    path.write_bytes(b"who")
+    try:
+        assert lying_about(case) == [f"what is kept is not what it is called: kept/{path.name}"]
     finally:
         path.unlink()

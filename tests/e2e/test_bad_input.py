@@ -329,7 +329,10 @@ def test_no_model_at_all(place: Place) -> None:
 
 
 def test_a_model_without_its_key(place: Place) -> None:
-    advice = "set ANTHROPIC_API_KEY, and stop the daemon (`astrid daemon stop`): the next one takes it over"
+    advice = (
+        "set ANTHROPIC_API_KEY, or name a key_file in [providers.anthropic], and stop the daemon "
+        "(`astrid daemon stop`): the next one reads it"
+    )
     done = place.exec("go", "--model", "anthropic/claude-opus-5")
     says(done, "model.key-missing", "there is no key for `anthropic/claude-opus-5`", advice)
 

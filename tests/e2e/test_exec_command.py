@@ -46,8 +46,8 @@ def test_a_new_file_has_the_mode_that_the_persons_umask_gives_it(place: Place, u
 
 
 def test_a_call_of_a_tool_that_does_not_exist_is_denied_and_recorded_like_any_other(place: Place) -> None:
-    model = place.script({"tool_calls": [{"name": "task", "arguments": {}}]}, {"text": "done"})
-    done = place.exec("delegate it", "--model", model)
+    model = place.script({"tool_calls": [{"name": "teleport", "arguments": {}}]}, {"text": "done"})
+    done = place.exec("go there", "--model", model)
     assert done.returncode == 3
     assert "tool.unknown" in place.astrid("audit", "list", "--kind", "denied").stdout
 

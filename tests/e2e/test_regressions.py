@@ -153,7 +153,8 @@ async def test_a_vendor_that_repeats_the_key_in_its_complaint_does_not_spread_it
 ) -> None:
     def work(server: AnthropicServer) -> None:
         server.replies += [fault(status, "authentication_error", f"the key {KEY} is no good")] * 8
-        done = place.exec("go", "--model", MODEL, "--json", env={"ANTHROPIC_API_KEY": KEY})
+        # One call, so that nobody waits to try again.
+        done = place.exec("go", "--model", MODEL, "--json", "--max-turns", "1", env={"ANTHROPIC_API_KEY": KEY})
         assert done.returncode != 0
         assert server.seen  # it was really sent there
         told = done.stdout + done.stderr + place.astrid("audit", "list", "--json").stdout

@@ -75,14 +75,14 @@ def test_what_is_more_than_all_room_is_not_kept(tmp_path: Path, bound: int) -> N
 
 def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
     (tmp_path / f".{sha(b'one').hex()}.{'0' * 16}").write_bytes(b"on")
-    KeptFiles(tmp_path, 100).keep(b"two")
+    (tmp_path / sha(b"two").hex()).write_bytes(b"two")
+    KeptFiles(tmp_path, 100)
     assert names(tmp_path) == {sha(b"two").hex()}
 
 
 def test_what_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
-    kept = KeptFiles(tmp_path / "kept", 100)
     (tmp_path / "kept").mkdir()
-    kept.keep(b"one")
+    kept = KeptFiles(tmp_path / "kept", 100)
     (tmp_path / "kept" / sha(b"two").hex()).symlink_to(tmp_path / "nowhere")
     with pytest.raises(ConfigError):
         kept.keep(b"two")

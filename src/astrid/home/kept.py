@@ -24,14 +24,14 @@ _WHAT = "what a file held"
 class KeptFiles:
     """See the module.  For threads: one instance for each folder, of the one process that writes there.
 
-    ``max_bytes`` bounds all that is kept; 0 keeps nothing.
+    ``max_bytes`` bounds all that is kept; 0 keeps nothing.  What a killed process left half written goes at once.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._bytes: int | None = None  # not looked yet
+        self._bytes = self._look()
 
     def keep(self, content: bytes) -> None:
         """Keep ``content``; when this returns it is durable.
@@ -43,8 +43,6 @@ class KeptFiles:
             return
         path = self._path(hashlib.sha256(content).digest())
         with self._lock:
-            if self._bytes is None:
-                self._bytes = self._look()
             try:
                 os.utime(path)  # wanted again: it goes last
             except FileNotFoundError:
@@ -64,14 +62,14 @@ class KeptFiles:
         return self._folder / digest.hex()
 
     def _look(self) -> int:
-        """How much is there, once what a killed process left half written is gone."""
+        """How much is there, once the drafts are gone."""
         drafts = {Path(name).name[1:].rpartition(".")[0] for name in os.listdir(self._folder) if name.startswith(".")}
         for name in drafts:
             clear_drafts(self._folder / name)
         return sum(entry.stat().st_size for entry in os.scandir(self._folder))
 
     def _make_room(self, size: int) -> None:
-        there = self._bytes or 0
+        there = self._bytes
         if there + size <= self._max_bytes:
             return
         found = sorted(os.scandir(self._folder), key=lambda entry: entry.stat().st_mtime_ns)
