@@ -85,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", metavar="USD", help="at most so many dollars")
     parser.add_argument("--passphrase-fd", type=int, metavar="N", help="read the key's passphrase from descriptor N")
     parser.add_argument("--json", action="store_true", help="print one event a line")
+    parser.set_defaults(misused=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,7 +93,10 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         AstridError: it could not be begun, or the daemon is gone.
+        SystemExit: there is neither a task nor a session to resume.
     """
+    if not (args.task or args.last) and args.resume is None:
+        args.misused("say what to do: astrid exec TASK")
     home = open_home(home_folder(os.environ))
     job = _job(args, home)
     show = ForPrograms() if args.json else ForPeople()
