@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from astrid.adapters.llm.catalogue import resolve_model
+from astrid.adapters.llm.catalogue import KnownModel, identify_model, resolve_model
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.core.canon import MAX_U64, Digest, Domain, digest, encode
 from astrid.core.decide import Limits
@@ -76,6 +76,8 @@ class Catalogue:
         self._consult = consult
         self._vendor_keys = vendor_keys
         self._extras = extras
+        self._prices: dict[str, Price] = {key: table.price() for key, table in config.models.items()}
+        self._providers = configured_providers(config)
         self._kept = KeptFiles(home.kept, config.workspace.keep_mb * MB)
         self._places: dict[bytes, Place] = {}
         self._brains: dict[str, Brain] = {}
@@ -141,20 +143,35 @@ class Catalogue:
 
     def _brain(self, said: str, place: int = 0) -> Brain:
         name = self._config.aliases.get(said, said)
-        prices: dict[str, Price] = {key: table.price() for key, table in self._config.models.items()}
         found = resolve_model(
             name,
             key_of=self._vendor_keys.of,
             base_url=self._config.model.api_url or None,
-            prices=prices,
-            providers=configured_providers(self._config),
+            prices=self._prices,
+            providers=self._providers,
         )
-        table = self._config.models.get(found.name)
-        window = table.context_window if table is not None else 200_000
+        window = self.window(found.name)
         # A script is read anew for each session: it is being written.  So each has a host of its own.
         known = self._entropy.random_bytes(16) if found.scripted else digest(Domain.TOOLDEF, name.encode())[:16]
         server = ModelServer(found, place=place)
         return Brain(found.name, f"{model_tool(place)}:{known.hex()}", server, found.scripted, window)
+
+    def identify(self, name: str) -> KnownModel:
+        """What the name of a vendor's model stands for, whether or not a session could use it.
+
+        Raises:
+            ConfigError: nobody knows it.
+        """
+        return identify_model(name, prices=self._prices, providers=self._providers)
+
+    def has_key(self, provider: str) -> bool:
+        """Whether there is a key for the models of ``provider``."""
+        return bool(self._vendor_keys.of(provider))
+
+    def window(self, name: str) -> int:
+        """How many tokens a model takes in, by its name with the provider's."""
+        table = self._config.models.get(name)
+        return table.context_window if table is not None else 200_000
 
     def digest(self) -> Digest:
         """What the definitions of agents say; recorded at each start."""

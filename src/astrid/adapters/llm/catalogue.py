@@ -102,6 +102,51 @@ PRICES: Mapping[str, Price] = {
 _NEWEST = [next(f"{PROVIDER}/{name}" for name in PRICES if kind in name) for kind in ("opus", "sonnet", "haiku")]
 
 
+class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
+    """What the name of a vendor's model stands for, whether or not it can be called."""
+
+    provider: str
+    model: str  # as the vendor calls it
+    price: Price | None
+    server: Provider | None  # None: Anthropic's, who have a protocol of their own
+
+    @property
+    def name(self) -> str:
+        """``provider/model``."""
+        return f"{self.provider}/{self.model}"
+
+    @property
+    def key_variable(self) -> str:
+        """Which variable holds the key; empty where none is wanted."""
+        return ANTHROPIC_KEY if self.server is None else self.server.key_variable
+
+
+def identify_model(
+    name: str, *, prices: Mapping[str, Price] | None = None, providers: Mapping[str, Provider] | None = None
+) -> KnownModel:
+    """The vendor's model called ``name``; ``prices`` and ``providers`` as ``resolve_model`` takes them.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    given = prices or {}
+    match = _CLAUDE.fullmatch(name)
+    if match is not None:
+        model = match[1]
+        price = given.get(f"{PROVIDER}/{model}") or given.get(model) or PRICES.get(model)
+        return KnownModel(provider=PROVIDER, model=model, price=price and _with_cache(price), server=None)
+    served = _SERVED.fullmatch(name)
+    provider = {**PROVIDERS, **(providers or {})}.get(served[1]) if served is not None else None
+    if served is None or provider is None:
+        raise ConfigError(
+            "model.unknown",
+            f"there is no model `{name[:100]}`",
+            advice=f"name one of Anthropic's, such as {', '.join(_NEWEST)}, one of another provider "
+            f"({', '.join(PROVIDERS)}), or {SCRIPTED}FILE",
+        )
+    return KnownModel(provider=served[1], model=served[2], price=given.get(name), server=provider)
+
+
 def resolve_model(
     name: str,
     *,
@@ -120,34 +165,21 @@ def resolve_model(
     """
     if name.startswith(SCRIPTED):
         return ScriptedModel(_read_script(Path(name.removeprefix(SCRIPTED))))
-    given = prices or {}
-    match = _CLAUDE.fullmatch(name)
-    if match is not None:
-        model = match[1]
-        price = given.get(f"{PROVIDER}/{model}") or given.get(model) or PRICES.get(model)
-        if price is None:
-            raise _price_unknown(f"{PROVIDER}/{model}")
-        key = key_of(PROVIDER)
-        if not key:
-            raise _key_missing(f"{PROVIDER}/{model}", ANTHROPIC_KEY)
-        return AnthropicModel(model, price=_with_cache(price), api_key=key, base_url=base_url)
-    served = _SERVED.fullmatch(name)
-    provider = {**PROVIDERS, **(providers or {})}.get(served[1]) if served is not None else None
-    if served is None or provider is None:
-        raise ConfigError(
-            "model.unknown",
-            f"there is no model `{name[:100]}`",
-            advice=f"name one of Anthropic's, such as {', '.join(_NEWEST)}, one of another provider "
-            f"({', '.join(PROVIDERS)}), or {SCRIPTED}FILE",
-        )
-    price = given.get(name)
-    if price is None:
-        raise _price_unknown(name)
-    key = key_of(served[1])
-    if provider.key_variable and not key:
-        raise _key_missing(name, provider.key_variable)
+    known = identify_model(name, prices=prices, providers=providers)
+    if known.price is None:
+        raise _price_unknown(known.name)
+    key = key_of(known.provider)
+    if known.key_variable and not key:
+        raise _key_missing(known.name, known.key_variable)
+    if known.server is None:
+        return AnthropicModel(known.model, price=known.price, api_key=key, base_url=base_url)
     return OpenAIModel(
-        served[1], served[2], price=price, base_url=provider.base_url, api_key=key, dialect=provider.dialect
+        known.provider,
+        known.model,
+        price=known.price,
+        base_url=known.server.base_url,
+        api_key=key,
+        dialect=known.server.dialect,
     )
 
 
