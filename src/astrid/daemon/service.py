@@ -26,6 +26,7 @@ from astrid.daemon.fleets import mint_fleet
 from astrid.daemon.greeting import Greeting
 from astrid.daemon.histories import Histories
 from astrid.daemon.listing import session_info
+from astrid.daemon.offering import list_models
 from astrid.daemon.shared import Actors, Shared
 from astrid.errors import AstridError, EdgeError, InternalError, TokenError
 from astrid.kernel import KernelError, Message, Posted
@@ -130,6 +131,8 @@ class Service:
                 return r.Findings(findings=tuple(await check_up(self._world, self._books)))
             case "keysShow":
                 return r.Keys(keys=tuple(list_keys(self._world)))
+            case "listModels":
+                return list_models(self._world.catalogue, self._world.config)
             case "auditCheckpoint":
                 return r.Checkpoint(checkpoint=(await self._checkpoint())[1])
             case "auditStats":

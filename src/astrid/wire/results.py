@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from astrid.wire.errors import ErrorData
 from astrid.wire.fields import (
     Bytes32,
     DecisionText,
@@ -124,6 +125,28 @@ class SessionCost(Answer, frozen=True, kw_only=True):
     cap_micros: U64Text | None
     unknown_calls: Safe
     unknown_micros: U64Text
+
+
+class ModelInfo(Wire, frozen=True, kw_only=True):
+    """A model as a person lists it.  Its prices are of a million tokens, both 0 where it is free; ``None``: none is
+    known, or a script says it.  ``trouble`` is why no session could use it now; there is none where one could.
+    """
+
+    model: Line
+    short_names: tuple[Line, ...]
+    provider: Line  # empty: nobody's
+    input_micros: U64Text | None
+    output_micros: U64Text | None
+    context_tokens: Safe | None
+    key: Literal["there", "missing", "not-needed", "unknown"]  # never more of it than that
+    trouble: ErrorData | None
+
+
+class Models(Answer, frozen=True, kw_only=True):
+    """The models that are configured or have a built-in price; so many more did not fit."""
+
+    models: tuple[ModelInfo, ...]
+    left_out: Safe
 
 
 class TurnStarted(Answer, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokens": ("astrid.frontends.cli.tokens", "sign, list, show and revoke what you granted"),
     "audit": ("astrid.frontends.cli.audit", "look through the log, verify, prove and explain it, or give it up"),
     "instructions": ("astrid.frontends.cli.instructions", "see what instructs sessions in a folder, and trust it"),
+    "models": ("astrid.frontends.cli.models", "see which models there are, what they cost, and which can be used"),
     "sessions": ("astrid.frontends.cli.sessions", "list, show, export and end sessions, and say what one cost"),
     "daemon": ("astrid.frontends.cli.daemon", "run, look at and stop the daemon of this home"),
     "keys": ("astrid.frontends.cli.keys", "show your keys, and how they are kept"),
