@@ -73,19 +73,23 @@ def listed(root: Path, answer: r.Models, patch: pytest.MonkeyPatch, *, as_json: 
 def test_people_are_told_price_window_key_and_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = r.Models(models=(USABLE, FREE, UNPRICED, SCRIPT), left_out=2)
+    answer = r.Models(
+        models=(USABLE, FREE, UNPRICED, SCRIPT, msgspec.structs.replace(UNPRICED, model="zai/n")), left_out=2
+    )
     listed(tmp_path, answer, monkeypatch, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "anthropic/claude-x (claude-x, best): usable",
         "  anthropic, $5.00 in and $25.00 out per million tokens, a window of 200000 tokens, its key is there",
         "ollama/m: usable",
         "  ollama, free, a window of 200000 tokens, it needs no key",
-        "zai/m: not usable",
+        "zai/m: not usable [model.price-unknown]",
         "  zai, without a price, a window of 200000 tokens, its key is missing",
-        "  what it costs is not known [model.price-unknown]; give a price",
         "scripted:/s: usable",
         "  scripted, what its script costs, it needs no key",
+        "zai/n: not usable [model.price-unknown]",
+        "  zai, without a price, a window of 200000 tokens, its key is missing",
         "and 2 more",
+        "[model.price-unknown] give a price",
     ]
 
 
@@ -95,7 +99,7 @@ def test_a_name_that_is_nobodys_does_not_steer_the_terminal(
     listed(tmp_path, r.Models(models=(LOST,), left_out=0), monkeypatch, as_json=False)
     said = capsys.readouterr().out
     assert "\x1b" not in said
-    assert said.splitlines()[1:] == ["  there is no such model [model.unknown]"]
+    assert said.splitlines()[1:] == ["  there is no such model"]
 
 
 def test_programs_get_numbers_and_the_code(

@@ -51,6 +51,9 @@ async def _list(home: Home, *, as_json: bool) -> int:
             print(plain(line))
     if known.left_out:
         print(f"and {known.left_out} more")
+    troubles = [info.trouble for info in known.models if info.trouble is not None and info.trouble.advice]
+    for code, advice in dict.fromkeys((trouble.code, trouble.advice) for trouble in troubles):
+        print(plain(f"[{code}] {advice}"))
     return DONE
 
 
@@ -63,14 +66,14 @@ def _fields(info: r.ModelInfo) -> dict[str, object]:
 
 
 def _lines(info: r.ModelInfo) -> Iterator[str]:
+    """What to do stands once, below all that need it."""
     short = f" ({', '.join(info.short_names)})" if info.short_names else ""
-    yield f"{info.model}{short}: {'usable' if info.trouble is None else 'not usable'}"
+    yield f"{info.model}{short}: {'usable' if info.trouble is None else f'not usable [{info.trouble.code}]'}"
     if info.provider:
         window = "" if info.context_tokens is None else f", a window of {info.context_tokens} tokens"
         yield f"  {info.provider}, {_price(info)}{window}, {_KEYS[info.key]}"
-    if info.trouble is not None:
-        advice = f"; {info.trouble.advice}" if info.trouble.advice else ""
-        yield f"  {info.trouble.message} [{info.trouble.code}]{advice}"
+    if info.trouble is not None and not info.trouble.advice:
+        yield f"  {info.trouble.message}"
 
 
 def _price(info: r.ModelInfo) -> str:
