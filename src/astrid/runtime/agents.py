@@ -8,7 +8,8 @@ hands it a slot again when it ends: so whoever waits keeps nobody from working, 
 Never: lets a sub-agent outlive the session that waits for it, or the call that asked for it.
 
 Invariants:
-  No more work than there are slots; no more wait than the queue takes.
+  No task begins without a free slot; no more wait than the queue takes.  Whoever goes on after its own sub-agents goes
+  on at once, so for a while there may be more at work than there are slots, by as many as waited.
   Each task that was taken is answered once, or nobody waits for its answer any more.
 
 Source: architecture 6 ("Sub-agents"); threats 3, 10, 28.
