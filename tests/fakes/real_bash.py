@@ -24,21 +24,17 @@ RECORDERS = ("p", "q", "r", "k")
 WRAPPERS = ("env", "xargs", "nice", "nohup", "timeout", "stdbuf", "find", "dash", "bash")
 SECONDS = 5
 
-# Bash writes line by line: without line breaks a record is one write, which two programs at once cannot interleave.
-_RECORD = (
-    'set -- "$@" "A=${A-}"; set -- "${@//\\\\/\\\\b}"; set -- "${@//$\'\\n\'/\\\\n}"; '
-    'printf \'%s\\0\' "$#" "$@" >>"$REC"'
-)
-_PROGRAM = f'#!SHELL\nset -- "${{0##*/}}" "$@"; {_RECORD}\n'
-_HANDLER = f"command_not_found_handle() {{ {_RECORD}; }}; "
+# Each process has a file of its own: Bash writes in as many pieces as it likes, and two at once would mix theirs.
+_PROGRAM = '#!SHELL\nprintf \'%s\\0\' "$(($# + 2))" "${0##*/}" "$@" "A=${A-}" >>"$REC/$BASHPID"\n'
+_HANDLER = 'command_not_found_handle() { printf \'%s\\0\' "$(($# + 1))" "$@" "A=${A-}" >>"$REC/$BASHPID"; }; '
 _PARSED_OTHERWISE = (b"syntax error", b"unexpected EOF", b"bad substitution", b"unexpected token")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a line did.  ``calls``: program and arguments, in the order in which they were written down; ``values``:
-    what the variable A was for each; ``files``: what was made below the working directory; ``misread``: what Bash
-    said where it could not read the line as a script."""
+    """What a line did.  ``calls``: program and arguments, about in the order in which they were made; ``values``: what
+    the variable A was for each; ``files``: what was made below the working directory; ``misread``: what Bash said where
+    it could not read the line as a script."""
 
     calls: tuple[tuple[str, ...], ...]
     values: tuple[str, ...]
@@ -69,6 +65,7 @@ class Bash:
         """What Bash does with ``line``."""
         with tempfile.TemporaryDirectory(dir=self._folder) as place:
             record = Path(place, "record")
+            record.mkdir()
             work = Path(place, "1", "2", "3", "work")
             (work / "a").mkdir(parents=True)
             (work / "f.txt").touch()
@@ -128,13 +125,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _read(record: Path) -> tuple[list[tuple[str, ...]], list[str]]:
-    fields = record.read_bytes().decode("utf-8", "surrogateescape").split("\0")[:-1] if record.exists() else []
     calls: list[tuple[str, ...]] = []
     values: list[str] = []
-    while fields:
-        count = int(fields[0])
-        written = [field.replace("\\n", "\n").replace("\\b", "\\") for field in fields[1 : count + 1]]
-        calls.append(tuple(written[:-1]))
-        values.append(written[-1].removeprefix("A="))
-        fields = fields[count + 1 :]
+    for path in sorted(record.iterdir(), key=lambda one: one.stat().st_mtime_ns):
+        fields = path.read_bytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
+        while fields and len(fields) > (count := int(fields[0])):  # the last one may have been killed as it wrote
+            calls.append(tuple(fields[1:count]))
+            values.append(fields[count].removeprefix("A="))
+            fields = fields[count + 1 :]
     return calls, values
