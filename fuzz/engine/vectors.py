@@ -117,7 +117,7 @@ def describe(test: Any, choices: str) -> str:
     try:
         _run(test, choices)
     except Exception as error:  # noqa: BLE001 - that it fails is why it is described
-        return "\n".join(getattr(error, "__notes__", ()))[:_SHOWN]
+        return "\n".join(getattr(error, "__notes__", ())).replace(f"{PROJECT}/", "")[:_SHOWN]
     return "it did not fail again"
 
 
