@@ -17,7 +17,6 @@ from astrid.core.canon import Domain, digest
 from astrid.core.chain import CHECKPOINT_RECORDS, ChainState, Tip, genesis_tip
 from astrid.core.checkpoint import sign_checkpoint
 from astrid.core.records import (
-    NO_PARENT,
     Boot,
     ChargeRow,
     Entry,
@@ -73,7 +72,7 @@ def happened(aud: bytes) -> Iterator[Entry]:
     for number in count():
         session, principal = number.to_bytes(16, "big"), digest(Domain.PROMPT, number.to_bytes(16, "big"))
         yield entry(
-            SessionStarted(principal, b"W" * 32, "guided", "vendor/model", scripted=False, parent=NO_PARENT),
+            SessionStarted(principal, b"W" * 32, "guided", "vendor/model", scripted=False),
             session=session,
         )
         for call in range(CALLS_OF_A_SESSION):

@@ -89,7 +89,10 @@ def structs() -> dict[str, type[Signed]]:
     for module in modules():
         if module.name.startswith("astrid.core.") or module.name == "astrid.wire.pop":
             importlib.import_module(module.name)
-    ours = [shape for shape in Signed.__subclasses__() if shape.__module__.startswith(("astrid.core.", "astrid.wire."))]
+    shapes = [*Signed.__subclasses__()]
+    for shape in shapes:
+        shapes += shape.__subclasses__()
+    ours = [shape for shape in shapes if shape.__module__.startswith(("astrid.core.", "astrid.wire."))]
     return {shape.__name__: shape for shape in ours}
 
 

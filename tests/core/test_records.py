@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -32,6 +34,7 @@ from astrid.errors import CanonError
 
 MODEST = settings(max_examples=60, deadline=None)
 SALT = b"s" * 32
+VECTORS = Path(__file__).parents[1] / "vectors" / "records.json"
 
 
 def value_of(info: Any) -> Any:
@@ -75,7 +78,7 @@ def test_every_kind_has_a_body() -> None:
 
 NUMBERS = """
     genesis 1 boot 2 stop 3 session_started 4 session_ended 5 prompt 6 permit 7 denied 8 asked 9 settled 10 outcome 11
-    granted 12 revoked 13 coalesced 14 clock 15 deferred 16 journal 17 cosigned 18
+    granted 12 revoked 13 coalesced 14 clock 15 deferred 16 journal 17 cosigned 18 subagent_started 19
 """
 
 
@@ -83,6 +86,15 @@ def test_the_number_of_a_kind_never_changes_since_old_logs_hold_it() -> None:
     words = NUMBERS.split()
     written = dict(zip(words[::2], map(int, words[1::2]), strict=True))
     assert {kind.name.lower(): kind.value for kind in Kind}.items() >= written.items()
+
+
+def test_what_a_body_looks_like_never_changes_since_old_logs_hold_it() -> None:
+    """What is to be said beside it gets a kind of its own: else an honest log of yesterday would be called tampered."""
+    written = json.loads(VECTORS.read_text("utf-8"))["bodies"]
+    assert set(written) == {kind.name.lower() for kind in Kind}
+    for kind in Kind:
+        raw = bytes.fromhex(written[kind.name.lower()])
+        assert decode(raw, BODIES[kind], max_bytes=MAX_BODY_BYTES, what="a body") == body_of(kind)
 
 
 FREE_TEXT = {

@@ -15,7 +15,7 @@ from astrid.core.chain import decode_body, decode_frame
 from astrid.core.conversation import ToolResult
 from astrid.core.grants import Mode
 from astrid.core.ids import show_id
-from astrid.core.records import Kind, SessionStarted
+from astrid.core.records import Kind, SubagentStarted
 from astrid.core.turn_messages import InputRow, decode_row
 from astrid.core.turn_state import Idle
 from astrid.core.verify import verify_log
@@ -215,7 +215,7 @@ async def test_one_that_is_there_is_not_made_twice(life: Life) -> None:
 
 
 async def test_a_sub_agent_does_not_come_back_as_a_session_of_its_own() -> None:
-    started = SessionStarted(b"p" * 32, b"w" * 32, "guided", "p/m", False, b"T" * 16)
+    started = SubagentStarted(b"p" * 32, b"w" * 32, "guided", "p/m", False, b"T" * 16)
     wanted = p.ResumeSession(session_id=show_id("session", b"S" * 16))
     with pytest.raises(InputError) as caught:
         revival(PastSession(b"S" * 16, 1, started, 0, 0), [], wanted)

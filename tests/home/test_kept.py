@@ -80,9 +80,15 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
     assert names(tmp_path) == {sha(b"two").hex()}
 
 
+def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    with pytest.raises(ConfigError) as caught:
+        KeptFiles(tmp_path / "kept", 100)
+    assert caught.value.code == "home.unusable"
+
+
 def test_what_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "kept").mkdir()
-    kept = KeptFiles(tmp_path / "kept", 100)
+    kept = KeptFiles(tmp_path / "kept", 100)  # makes the folder
     (tmp_path / "kept" / sha(b"two").hex()).symlink_to(tmp_path / "nowhere")
     with pytest.raises(ConfigError):
         kept.keep(b"two")

@@ -14,7 +14,7 @@ from astrid.core.conversation import ToolResult
 from astrid.core.grants import Mode
 from astrid.core.prompt import PromptStatement, sign_prompt
 from astrid.core.question import decode_question
-from astrid.core.records import NO_PARENT, DeniedRecord, Kind, PermitRecord, SessionStarted
+from astrid.core.records import DeniedRecord, Kind, PermitRecord, SessionStarted, SubagentStarted
 from astrid.core.risk import Risk
 from astrid.core.tokens import issue
 from astrid.messages.gateway import AddToken, Input
@@ -65,7 +65,9 @@ async def test_a_sub_agents_last_words_are_the_result_of_the_call(tmp_path: Path
         assert [(one.content, one.is_error) for one in results(minds, "go")] == [("it is in a.txt", False)]
         assert len(runtime.world.facts.principals) == 1
     [top, child] = [body for _, body in runtime.records() if isinstance(body, SessionStarted)]
-    assert (top.parent, child.parent) == (NO_PARENT, runtime.session)
+    assert not isinstance(top, SubagentStarted)
+    assert isinstance(child, SubagentStarted)
+    assert child.parent == runtime.session
     assert child.principal != top.principal
 
 
@@ -196,7 +198,7 @@ async def test_a_task_for_nobody_or_in_no_schema_starts_nothing(tmp_path: Path) 
         await runtime.until("turn_complete")
         assert not minds.heard("find")
     assert denials(runtime) == ["agent.unknown", "schema.invalid"]
-    assert [kind for kind, _ in runtime.records()].count(Kind.SESSION_STARTED) == 1
+    assert Kind.SUBAGENT_STARTED not in [kind for kind, _ in runtime.records()]
 
 
 async def sink_after(folder: Path, child: Sequence[Said], **fields: object) -> tuple[str, list[ToolResult]]:

@@ -76,7 +76,7 @@ class Records:
         match Kind(frame.kind):
             case Kind.BOOT:
                 self._unsettled = {one.seq for one in self.permits.values() if not one.ended}
-            case Kind.SESSION_STARTED:
+            case Kind.SESSION_STARTED | Kind.SUBAGENT_STARTED:
                 self.started.add(frame.session)
             case Kind.PERMIT:
                 self._permit(frame.seq, frame.session, body, beside(0))

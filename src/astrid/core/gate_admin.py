@@ -22,7 +22,6 @@ from astrid.core.gate_records import size_of
 from astrid.core.ids import is_scripted
 from astrid.core.install import verify_revocation
 from astrid.core.records import (
-    NO_PARENT,
     Boot,
     Entry,
     Genesis,
@@ -34,6 +33,7 @@ from astrid.core.records import (
     RevokedRecord,
     SessionEnded,
     SessionStarted,
+    SubagentStarted,
     entry,
     seal,
 )
@@ -65,14 +65,8 @@ def register(facts: Facts, ref: int, principal: Principal, opening: Opening) -> 
     _require_free(facts, ref, principal)
     if is_scripted(principal.own) is not opening.scripted:
         raise InternalError("gate.session-mark", "the id of a session does not say whether it is scripted")
-    body = SessionStarted(
-        principal.key,
-        principal.workspace,
-        opening.mode,
-        opening.model,
-        opening.scripted,
-        principal.parent or NO_PARENT,
-    )
+    told = (principal.key, principal.workspace, opening.mode, opening.model, opening.scripted)
+    body = SubagentStarted(*told, principal.parent) if principal.parent else SessionStarted(*told)
     made = entry(body, session=principal.own)
     facts.principals[ref] = principal
     facts.quota.begin(principal.own)

@@ -22,7 +22,6 @@ from astrid.errors import CanonError
 
 MAX_BODY_BYTES = 64 * 1024
 NO_SESSION = b""
-NO_PARENT = b"\0" * 16
 
 
 class Kind(enum.IntEnum):
@@ -46,6 +45,7 @@ class Kind(enum.IntEnum):
     DEFERRED = 16
     JOURNAL = 17
     COSIGNED = 18
+    SUBAGENT_STARTED = 19
 
 
 class Sealed(Signed, frozen=True, array_like=True):
@@ -98,16 +98,18 @@ class Stop(Signed, frozen=True, array_like=True):
 
 
 class SessionStarted(Signed, frozen=True, array_like=True):
-    """A session began.  ``scripted``: its model follows a script, as every record of it says by the session's id.
-    ``parent`` is the session that a sub-agent works for, or zeros; what a sub-agent does is recorded of the
-    session at the top.
-    """
+    """A session began.  ``scripted``: its model follows a script, as every record of it says by the session's id."""
 
     principal: Bytes32
     workspace: Bytes32
     mode: str
     model: str
     scripted: bool
+
+
+class SubagentStarted(SessionStarted, frozen=True, array_like=True):
+    """A session began that works for the session ``parent``.  What it does is recorded of the session at the top."""
+
     parent: Bytes16
 
 
@@ -297,6 +299,7 @@ BODIES: dict[Kind, type[Signed]] = {
     Kind.DEFERRED: DeferredRecord,
     Kind.JOURNAL: JournalRecord,
     Kind.COSIGNED: CosignedRecord,
+    Kind.SUBAGENT_STARTED: SubagentStarted,
 }
 _KINDS = {shape: kind for kind, shape in BODIES.items()}
 

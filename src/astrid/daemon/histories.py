@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from astrid.core.ids import parse_id, show_id
+from astrid.core.records import SubagentStarted
 from astrid.core.turn_messages import EndRow, FrameRow, InputRow, RestoreRow, decode_row
 from astrid.errors import InputError
 from astrid.messages.archive import Recall
@@ -146,7 +147,8 @@ def revival(past: PastSession, rows: Sequence[bytes], wanted: p.ResumeSession) -
     """
     if past.ended:
         raise InputError("session.ended", f"the session has ended: {past.ended}", advice="start another one")
-    if any(past.started.parent):  # SAFETY: its authority is a part of what its caller had, and ends with that
+    # SAFETY: a sub-agent's authority is a part of what its caller had, and ends with that.
+    if isinstance(past.started, SubagentStarted):
         raise InputError("session.sub-agent", "it is a sub-agent's", advice="resume the session that it worked for")
     if past.started.scripted and wanted.model is None:
         raise InputError("session.script", "the session follows a script", advice="name it: --model scripted:FILE")

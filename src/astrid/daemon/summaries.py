@@ -67,7 +67,7 @@ def _say(body: Signed) -> str:
         case r.Stop():
             return f"the daemon stopped: {body.reason}"
         case r.SessionStarted():
-            works_for = f", for {show_id('session', body.parent)}" if any(body.parent) else ""
+            works_for = f", for {show_id('session', body.parent)}" if isinstance(body, r.SubagentStarted) else ""
             return f"mode {body.mode}, model {body.model}, {show_id('workspace', body.workspace)}{works_for}"
         case r.SessionEnded():
             return f"ended: {body.reason}"

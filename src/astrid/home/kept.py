@@ -25,13 +25,26 @@ class KeptFiles:
     """See the module.  For threads: one instance for each folder, of the one process that writes there.
 
     ``max_bytes`` bounds all that is kept; 0 keeps nothing.  What a killed process left half written goes at once.
+    The folder is made if it is missing, as in a home that was made before anything was kept.
+
+    Raises:
+        ConfigError: the folder cannot be used.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._bytes = self._look()
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self._bytes = self._look()
+        except OSError as error:
+            raise ConfigError(
+                "home.unusable",
+                f"what files held cannot be kept: {error.strerror}",
+                where=str(folder),
+                advice="check its permissions",
+            ) from error
 
     def keep(self, content: bytes) -> None:
         """Keep ``content``; when this returns it is durable.

@@ -15,7 +15,7 @@ import msgspec
 
 from astrid.errors import ConfigError
 
-_FOLDERS = ("keys", "log", "anchor", "run", "workspaces", "actors", "kept")
+_FOLDERS = ("keys", "log", "anchor", "run", "workspaces", "actors")
 MAX_SOCKET_PATH_BYTES = 100  # Linux takes 107, macOS 103
 
 
