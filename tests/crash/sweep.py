@@ -43,8 +43,8 @@ COVERED = {
 }
 # No session comes to these by itself, or none that plays this.
 RARE = {
-    Play.LIFE: frozenset({Record.COALESCED, Record.CLOCK, Record.DEFERRED}),
-    Play.SLEEP: frozenset({Record.COALESCED, Record.CLOCK, Record.DENIED, Record.REVOKED}),
+    Play.LIFE: frozenset({Record.COALESCED, Record.CLOCK, Record.DEFERRED, Record.SUBAGENT_STARTED}),
+    Play.SLEEP: frozenset({Record.COALESCED, Record.CLOCK, Record.DENIED, Record.REVOKED, Record.SUBAGENT_STARTED}),
 }
 # It may be through before it looks, and before it has begun it is as any Python program.
 _CODES = {
