@@ -12,6 +12,7 @@ import trio
 from astrid.adapters.workspace import plans
 from astrid.adapters.workspace.handles import Opener
 from astrid.adapters.workspace.matcher import Engine
+from astrid.adapters.workspace.plans import Plan, Planner
 from astrid.adapters.workspace.shell import CUT_SUFFIX, MAX_OUTPUT_BYTES, run_line
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.core.call import decode_call, encode_call
@@ -23,6 +24,7 @@ from astrid.errors import CanonError, WorkspaceError
 from astrid.ports import ToolServer
 from tests.fakes.workspace_bench import Bench, MakeBench
 
+NEW = {"file_path": "new.txt", "content": "new"}
 CHANGED = "what the call works on changed since it was decided; look at it again and repeat the call"
 
 
@@ -467,6 +469,23 @@ async def test_at_the_timeout_everything_is_killed_and_the_text_says_so(bench: B
     told = "begun\nTimeout after 300ms; the command and everything it started were killed"
     assert outcome.content.decode() == told
     assert (outcome.is_error, outcome.effect) == (True, "done")
+
+
+async def test_a_call_that_is_cancelled_while_it_is_planned_does_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = bench.call("write_file", await bench.prepare("write_file", **NEW), **NEW)
+    scope, plan = trio.CancelScope(), Planner.plan
+
+    def cancelled_meanwhile(planner: Planner, tool: str, args: bytes) -> Plan:
+        trio.from_thread.run_sync(scope.cancel)
+        return plan(planner, tool, args)
+
+    monkeypatch.setattr(Planner, "plan", cancelled_meanwhile)
+    with scope:
+        await bench.execute(call)
+    assert scope.cancelled_caught
+    assert not (bench.folder / NEW["file_path"]).exists()
 
 
 async def test_a_cancelled_command_is_killed(bench: Bench) -> None:

@@ -48,12 +48,17 @@ _WHY_SHELL = "a command runs with your own rights until the sandbox is built"
 _WHY_PROTECTED = "this file decides what other programs, or the next session, will do"
 
 
+InLoop = Callable[[], Awaitable[ToolOutcome]]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One call, worked out."""
+    """One call, worked out.  ``run`` performs it in the thread where the plan was made, or gives what the event
+    loop is to call.
+    """
 
     preparation: Preparation
-    run: Callable[[], Awaitable[ToolOutcome]]
+    run: Callable[[], ToolOutcome | InLoop]
 
 
 class Planner:
@@ -110,17 +115,17 @@ class Planner:
             text, _ = read_text(target)
             return number_lines(text, args.offset, args.limit)
 
-        return _looking(ReadFile, target, {target.resource: Permission.READ}, _in_thread(run))
+        return _looking(ReadFile, target, {target.resource: Permission.READ}, run)
 
     def _list(self, args: ListDirectory) -> Plan:
         target = self._locator.locate(args.path)
-        run = _in_thread(partial(list_directory, self._locator, target))
+        run = partial(list_directory, self._locator, target)
         return _looking(ListDirectory, target, {target.resource: Permission.LIST}, run)
 
     def _glob(self, args: Glob) -> Plan:
         target = self._locator.locate(args.path)
         find = partial(glob, self._locator, target, Wildcard(args.pattern), visible(args.pattern))
-        run = _in_thread(partial(find, trio.from_thread.check_cancelled))
+        run = partial(find, trio.from_thread.check_cancelled)
         return _looking(Glob, target, {target.tree: Permission.LIST}, run)
 
     def _grep(self, args: Grep) -> Plan:
@@ -134,8 +139,11 @@ class Planner:
             needs[target.resource] = Permission.READ  # it may be a file; that is not looked up before it is decided
         elif self._is_file(target):
             needs = {target.resource: Permission.READ}
-        run = partial(grep, self._locator, target, matcher, names, trio.from_thread.check_cancelled)
-        return _looking(Grep, target, needs, run)
+
+        async def search() -> ToolOutcome:
+            return _looked(await grep(self._locator, target, matcher, names, trio.from_thread.check_cancelled))
+
+        return Plan(_look(Grep, target, needs), lambda: search)
 
     def _is_file(self, target: Target) -> bool:
         if self._locator.hides(target.root, target.parts):
@@ -183,9 +191,8 @@ class Planner:
             controls=((shape.CONTROL[0], target.absolute),),
         )
 
-        async def perform() -> ToolOutcome:
-            text = await trio.to_thread.run_sync(run, target, pre)
-            return ToolOutcome(content=text.encode(), is_error=False, effect="done")
+        def perform() -> ToolOutcome:
+            return ToolOutcome(content=run(target, pre).encode(), is_error=False, effect="done")
 
         return Plan(preparation, perform)
 
@@ -200,27 +207,25 @@ class Planner:
             controls=((Bash.CONTROL[0], args.command),),
         )
         folder = self._locator.workspace.reference
-        return Plan(preparation, partial(run_line, args.command, cwd=folder, env=self._env, timeout_ms=args.timeout))
+        line = partial(run_line, args.command, cwd=folder, env=self._env, timeout_ms=args.timeout)
+        return Plan(preparation, lambda: line)
 
 
-def _looking(
-    shape: type[Arguments], target: Target, needs: Mapping[str, Permission], run: Callable[[], Awaitable[str]]
-) -> Plan:
+def _looking(shape: type[Arguments], target: Target, needs: Mapping[str, Permission], run: Callable[[], str]) -> Plan:
     """A plan that changes nothing."""
-    preparation = Preparation(
+    return Plan(_look(shape, target, needs), lambda: _looked(run()))
+
+
+def _look(shape: type[Arguments], target: Target, needs: Mapping[str, Permission]) -> Preparation:
+    return Preparation(
         needs=_needs(needs),
         risk=Risk.LOW if target.inside else Risk.MEDIUM,
         controls=((shape.CONTROL[0], target.absolute),),
     )
 
-    async def perform() -> ToolOutcome:
-        return ToolOutcome(content=(await run()).encode(), is_error=False, effect="none")
 
-    return Plan(preparation, perform)
-
-
-def _in_thread(run: Callable[[], str]) -> Callable[[], Awaitable[str]]:
-    return partial(trio.to_thread.run_sync, run)
+def _looked(text: str) -> ToolOutcome:
+    return ToolOutcome(content=text.encode(), is_error=False, effect="none")
 
 
 def _needs(wanted: Mapping[str, int]) -> tuple[Need, ...]:

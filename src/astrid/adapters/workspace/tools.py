@@ -25,7 +25,7 @@ from astrid.adapters.workspace.arguments import ALL, HOST_ID, HOST_KIND, tool_sp
 from astrid.adapters.workspace.handles import Opener, Root
 from astrid.adapters.workspace.matcher import Engine, find_engine
 from astrid.adapters.workspace.paths import HiddenRule, Locator
-from astrid.adapters.workspace.plans import Plan, Planner
+from astrid.adapters.workspace.plans import InLoop, Planner
 from astrid.adapters.workspace.process import FIXED_PATH, tool_environment
 from astrid.adapters.workspace.text import clip
 from astrid.adapters.workspace.writing import Keep, changed, nothing
@@ -103,23 +103,26 @@ class WorkspaceTools:
         Raises:
             CanonError, CommandError, WorkspaceError: what the model should be told instead.
         """
-        return (await self._plan(tool, args)).preparation
+        return (await trio.to_thread.run_sync(self._planner.plan, tool, args)).preparation
 
     async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
         """Perform ``call`` if it still is what was decided.  ``report`` is not used: these results are only final."""
         try:
             if (call.host_kind, call.host_id, call.tooldef) != (HOST_KIND, HOST_ID, self._tooldefs.get(call.tool)):
                 raise changed()
-            plan = await self._plan(call.tool, call.args)
-            _check_decided(plan.preparation, call)
-            return await plan.run()
+            outcome = await trio.to_thread.run_sync(self._perform, call)
+            return outcome if isinstance(outcome, ToolOutcome) else await outcome()
         except EdgeError as error:
             return _failed(error, error.effect)
         except InputError as error:
             return _failed(error, "none")
 
-    async def _plan(self, tool: str, args: bytes) -> Plan:
-        return await trio.to_thread.run_sync(self._planner.plan, tool, args)
+    def _perform(self, call: Call) -> ToolOutcome | InLoop:
+        """In a thread: to go to one again for each step costs more than most steps."""
+        plan = self._planner.plan(call.tool, call.args)
+        _check_decided(plan.preparation, call)
+        trio.from_thread.check_cancelled()
+        return plan.run()
 
 
 def _check_decided(now: Preparation, call: Call) -> None:
