@@ -468,6 +468,19 @@ async def test_a_journal_is_kept_in_the_order_it_was_said(autojump_clock: MockCl
         assert b"do it" in [data for _, data in bench.log.kept.values()]
 
 
+async def test_rows_that_are_not_urgent_are_written_with_the_next_record_that_is(autojump_clock: MockClock) -> None:
+    async with running() as bench:
+        await bench.furnish()
+        early = Save(id=-1, rows=(JournalRow(1, b"a"),), urgent=False)
+        bench.post(bench.session, "interceptor", early, -1)
+        await settle()
+        assert bench.got(bench.session, Done) == []
+        bench.post(bench.session, "interceptor", Save(id=-2, rows=(JournalRow(2, b"b"),)), -2)
+        await settle()
+        assert [one.id for one in bench.got(bench.session, Done)] == [-1, -2]
+        assert bench.log.rows(SESSION, 1, 10) == [b"a", b"b"]
+
+
 async def test_what_a_session_saves_counts_against_its_share_of_the_log(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -235,6 +235,17 @@ async def test_the_journal_says_what_happened(autojump_clock: MockClock) -> None
         assert all(save.id < 0 for save in bench.got(Save))
 
 
+async def test_rows_wait_for_the_record_of_what_is_proposed_with_them_and_the_last_rows_for_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        await bench.hear()
+        await bench.say(use(1))
+        await bench.tell(bench.outcome(bench.proposed("edit")[0].proposal))
+        await bench.say(TextDelta(text="done"))
+        assert [save.urgent for save in bench.got(Save)] == [False, False, False, True]
+
+
 async def test_a_whole_turn_is_told_in_order(autojump_clock: MockClock) -> None:
     async with running() as bench:
         await bench.hear()

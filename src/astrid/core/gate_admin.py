@@ -212,8 +212,11 @@ def cosign(facts: Facts, key: bytes, note: bytes, chain: bytes, *, trouble: str,
     return made
 
 
-def save(facts: Facts, principal: Principal, rows: tuple[JournalRow, ...], *, salt: bytes) -> Entry:
-    """The next rows of a session's journal, with their digest beside the log.
+def save(
+    facts: Facts, principal: Principal, rows: tuple[JournalRow, ...], *, salt: bytes, urgent: bool = True
+) -> Entry:
+    """The next rows of a session's journal, with their digest beside the log.  Unless they are ``urgent`` they may go
+    with the next record that somebody waits for.
 
     SAFETY: the log itself commits to that digest under ``salt``.  Rows hold what people and tools said; whoever gets
     the log after they were erased must not be able to guess them from it.
@@ -230,7 +233,7 @@ def save(facts: Facts, principal: Principal, rows: tuple[JournalRow, ...], *, sa
         )
     sealed, payload = seal(rows_digest(rows), salt)
     body = JournalRecord(last + 1, len(rows), sealed)
-    made = entry(body, session=principal.own, payloads=(payload,), rows=rows)
+    made = entry(body, session=principal.own, payloads=(payload,), rows=rows, urgent=urgent)
     _take_share(facts, made)
     facts.rows[principal.own] = last + len(rows)
     return made

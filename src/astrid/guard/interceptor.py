@@ -387,6 +387,6 @@ class Interceptor(Actor):
         facts, salt = self._facts, self._entropy.random_bytes(32)
         match message:
             case Save():
-                return gate_admin.save(facts, principal, message.rows, salt=salt)
+                return gate_admin.save(facts, principal, message.rows, salt=salt, urgent=message.urgent)
             case Prompted():
                 return gate_admin.prompted(facts, principal, message.turn, message.integrity, message.text, salt=salt)

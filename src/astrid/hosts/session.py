@@ -211,11 +211,13 @@ class Session(Actor):
 
     def _perform(self, effects: tuple[AnyTurnEffect, ...], *said: AnyEvent) -> None:
         saves = [effect for effect in effects if isinstance(effect, Save)]
+        # What is proposed now will have a record of its own that is waited for, and one commit can have both.
+        urgent = not any(isinstance(effect, ProposeModel | ProposeTool) for effect in effects)
         for save in saves:
             rows = tuple(JournalRow(self._rows + place, encode_row(row)) for place, row in enumerate(save.rows, 1))
             self._rows += len(rows)
             number = self._take_number()
-            self._save(SaveRows(id=-number, rows=rows), number)
+            self._save(SaveRows(id=-number, rows=rows, urgent=urgent), number)
         self._say(said)
         for effect in effects:
             if not isinstance(effect, Save):

@@ -101,10 +101,13 @@ class Revoke(Message, frozen=True, kw_only=True):
 
 
 class Save(Message, frozen=True, kw_only=True):
-    """Rows of the sender's journal.  Answered by ``Done`` when they are durable."""
+    """Rows of the sender's journal.  Answered by ``Done`` when they are durable.  Those that are not ``urgent`` may go
+    with what the sender does next.
+    """
 
     id: int
     rows: tuple[JournalRow, ...]
+    urgent: bool = True
 
 
 class Prompted(Message, frozen=True, kw_only=True):
