@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -130,6 +131,7 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "actors"
 
 
+@cache
 def actors_folder() -> Path:
     """Where the built-in definitions are: beside the package in a checkout, under ``share`` when installed."""
     checkout = Path(__file__).resolve().parents[3] / "actors"

@@ -82,6 +82,7 @@ class Catalogue:
         self._places: dict[bytes, Place] = {}
         self._brains: dict[str, Brain] = {}
         self._settings: dict[bytes, Setting] = {}  # of each workspace, the last that a session got
+        self._agent, self._prompt = load_agent(DEFAULT_AGENT)
 
     def place(self, workspace: str) -> Place:
         """The workspace at a path."""
@@ -175,9 +176,8 @@ class Catalogue:
 
     def digest(self) -> Digest:
         """What the definitions of agents say; recorded at each start."""
-        definition, prompt = load_agent(DEFAULT_AGENT)
         others = [msgspec.json.encode(agent) for agent in load_subagents(actors_folder() / "subagents").values()]
-        return digest(Domain.TOOLDEF, encode((msgspec.json.encode(definition), prompt.encode(), *others)))
+        return digest(Domain.TOOLDEF, encode((msgspec.json.encode(self._agent), self._prompt.encode(), *others)))
 
     def mode(self, name: str) -> Mode:
         """The mode by its name; empty for the configured one."""
@@ -211,10 +211,9 @@ class Catalogue:
         ]
         most = self._config.runtime.max_turns
         limits = TurnLimits(asks_per_input=min(options.max_turns or most, most))
-        _, prompt = load_agent(DEFAULT_AGENT)
         environment = environment_of(place.root, options.mode, attended=options.interactive, now_ns=now_ns)
         texts = self._texts(place.root)
-        frame = compose(prompt, environment, texts.passages(), listed(texts.skills()))
+        frame = compose(self._prompt, environment, texts.passages(), listed(texts.skills()))
         window = min(one.context_tokens for one in (brain, *brain.fallbacks))
         made = Setting(
             model=brain.name,
