@@ -79,9 +79,10 @@ class Gate:
 
     __slots__ = ("_denials", "_next_ref", "_of", "_salts", "_tokens", "clock_trouble", "facts", "pending", "suspended")
 
-    def __init__(self, facts: Facts, *, secret: bytes, first_ref: int) -> None:
+    def __init__(self, facts: Facts, *, secret: bytes, first_ref: int, known: TokenCache | None = None) -> None:
         """``secret`` is 32 random bytes, known to nobody else and never stored; salts and question ids derive from
-        it.  ``first_ref`` is above every ref in the log.
+        it.  ``first_ref`` is above every ref in the log.  ``known`` are chains that verified for somebody else of the
+        runtime, and need not be verified again.
         """
         self.facts = facts
         self.pending: dict[int, Pending] = {}
@@ -89,7 +90,7 @@ class Gate:
         self.clock_trouble = ""  # why its time cannot be told
         self._of: dict[int, set[int]] = {}  # the refs of each principal's pending proposals
         self._next_ref = first_ref
-        self._tokens = TokenCache()
+        self._tokens = TokenCache() if known is None else known
         self._salts = Salts(secret)
         self._denials = Denials(facts, self._salts)  # and what is said when their records are durable
 
@@ -294,7 +295,7 @@ class Gate:
     def principal_gone(self, sender: int) -> list[Effect]:
         """A principal died or ended: nobody is left to answer."""
         effects = [effect for pending in self._mine(sender) for effect in self._give_up(pending)]
-        self.facts.principals.pop(sender, None)
+        self.facts.dismiss(sender)
         return effects
 
     def _give_up(self, pending: Pending) -> list[Effect]:

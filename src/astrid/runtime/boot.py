@@ -222,7 +222,12 @@ class World:
         boot = Boot(__version__, self.policy.digest, self.catalogue.digest(), config)
         size, salt = self._opened().tip.size, self.entropy.random_bytes(32)
         first = begin(self.facts, self.keys, boot, size=size, salt=salt)
-        gate = Gate(self.facts, secret=self.entropy.random_bytes(32), first_ref=self.facts.last_ref + 1)
+        gate = Gate(
+            self.facts,
+            secret=self.entropy.random_bytes(32),
+            first_ref=self.facts.last_ref + 1,
+            known=self.wallet.known,
+        )
         return gate, first
 
     def _opened(self) -> Past:

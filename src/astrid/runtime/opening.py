@@ -17,7 +17,7 @@ from astrid.core.frame import compose
 from astrid.core.grants import Mode, mode_grants
 from astrid.core.ids import SessionId, session_id
 from astrid.core.subagents import Subagent
-from astrid.core.tokens import Grant, Token, verify_chain
+from astrid.core.tokens import Grant, Token
 from astrid.core.turn_messages import Setting, decode_row
 from astrid.core.turn_state import Idle, restore
 from astrid.errors import InputError, TokenError
@@ -187,7 +187,7 @@ class Opener:
             top=stem.top,
             parent=parent.session,
             agent=agent.name,
-            purse=verify_chain(tokens[0], self._facts().roots).id,
+            purse=self._wallet.verified(tokens[0]).id,
         )
         setting = self._setting_of(agent, place, stem.brain, options)
         return await self._start(place, options, session, child, setting, ctx)

@@ -20,10 +20,11 @@ import msgspec
 
 from astrid.core.canon import commitment, encode
 from astrid.core.delegation import child_block
+from astrid.core.gate_state import TokenCache
 from astrid.core.grants import fleet_block, session_block
 from astrid.core.keys import PublicKey, SigningKey
 from astrid.core.subagents import Subagent
-from astrid.core.tokens import Grant, Roots, Scope, Token, attenuate, verify_chain
+from astrid.core.tokens import Grant, Roots, Scope, Token, attenuate
 from astrid.ports import Entropy
 
 _SESSION_KEY = b"astrid session key v1\x00"
@@ -31,9 +32,10 @@ _FLEET_KEY = b"astrid fleet key v1\x00"
 
 
 class HolderWallet:
-    """The ``Wallet`` port over ``holder.key``."""
+    """The ``Wallet`` port over ``holder.key``.  ``known`` are the chains that it found to verify."""
 
     def __init__(self, key: SigningKey, roots: Roots, entropy: Entropy) -> None:
+        self.known = TokenCache()
         self._key = key
         self._roots = roots
         self._entropy = entropy
@@ -48,7 +50,7 @@ class HolderWallet:
 
     def narrow(self, raw: bytes, *, holder: bytes, session: bytes, purse_micros: int) -> bytes:
         """``raw`` for ``holder`` in ``session`` alone; a token that is held by another key comes back as it is."""
-        token = verify_chain(raw, self._roots)
+        token = self.verified(raw)
         if token.holder != self._key.public:
             return raw
         return self.pass_on(token, token.leaf.grants, holder=holder, session=session, purse_micros=purse_micros)
@@ -102,7 +104,7 @@ class HolderWallet:
         Raises:
             TokenError: ``parent`` does not hold it, it may not be handed on any further, or nothing of it is asked for.
         """
-        token, holder = verify_chain(raw, self._roots), self.key_of(child)
+        token, holder = self.verified(raw), self.key_of(child)
         nonce = self._nonce(token, holder, child)
         block = child_block(
             token.leaf,
@@ -115,6 +117,14 @@ class HolderWallet:
             expires_s=expires_s,
         )
         return attenuate(token, block, self._session_key(parent))
+
+    def verified(self, raw: bytes) -> Token:
+        """The token that ``raw`` proves.
+
+        Raises:
+            TokenError: it does not verify.
+        """
+        return self.known.verified(raw, self._roots)
 
     def _nonce(self, token: Token, holder: bytes, session: bytes) -> bytes:
         # Not to be guessed: the id of a block is in the log, and must not tell what is in the block.
