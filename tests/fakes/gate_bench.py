@@ -101,9 +101,10 @@ class Bench:
         self.offers[made.name] = host, incarnation
 
     def register(self, ref: int, key: bytes, *, limits: Limits = RICH, asks: bool = True) -> None:
-        self.facts.principals[ref] = Principal(
+        principal = Principal(
             key=key, session=SESSION, workspace=WORKSPACE, toolboxes=("box",), limits=limits, asks=asks
         )
+        self.facts.admit(ref, principal)
 
     def restart(self, host: int = FILES) -> None:
         """The host died and is up again: one incarnation later, its tools on offer."""

@@ -33,7 +33,7 @@ async def test_an_idle_session_leaves_nothing_but_its_record(tmp_path: Path, moc
         assert all(ref.alive for ref in runtime.directory.by_id.values())
         gateway: Any = runtime.gateway.cell.life
         gate: Any = runtime.directory.by_path["root/interceptor"].cell.life
-        assert (gateway._actor._sessions._roster, gateway._actor._waiting) == ({}, {})
+        assert (len(gateway._actor._sessions._roster), gateway._actor._waiting) == (0, {})
         assert gate._actor._senders == {}
         assert set(gate._actor._owed) == {runtime.gateway.id}
         assert [kind for kind, _ in runtime.records()].count(Kind.SESSION_ENDED) == 0

@@ -188,6 +188,7 @@ class Facts:
         "aud",
         "cosigned",
         "durable_ns",
+        "keys",
         "last_ref",
         "ledger",
         "open_permits",
@@ -209,7 +210,8 @@ class Facts:
         self.policy = policy
         self.question_seconds = question_seconds
         self.ledger = Ledger()
-        self.principals: dict[int, Principal] = {}
+        self.principals: dict[int, Principal] = {}  # by the ref of its actor; ``admit`` and ``dismiss`` change it
+        self.keys: set[bytes] = set()  # the principals'
         self.tools: dict[tuple[str, str], Tool] = {}
         self.revoked: set[bytes] = set()
         self.settled: set[bytes] = set()  # the blocks that are the answers to questions
@@ -220,6 +222,17 @@ class Facts:
         self.last_ref = 0
         self.rows: dict[bytes, int] = {}  # the last row of each session's journal
         self.quota = Quota()
+
+    def admit(self, ref: int, principal: Principal) -> None:
+        """The actor ``ref`` is ``principal`` from now on."""
+        self.principals[ref] = principal
+        self.keys.add(principal.key)
+
+    def dismiss(self, ref: int) -> None:
+        """The actor ``ref`` is no principal any more, if it was one."""
+        principal = self.principals.pop(ref, None)
+        if principal is not None:
+            self.keys.remove(principal.key)
 
     def tool(self, principal: Principal, name: str) -> Tool | None:
         """The tool that ``principal`` means by ``name``."""

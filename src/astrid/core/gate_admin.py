@@ -68,7 +68,7 @@ def register(facts: Facts, ref: int, principal: Principal, opening: Opening) -> 
     told = (principal.key, principal.workspace, opening.mode, opening.model, opening.scripted)
     body = SubagentStarted(*told, principal.parent) if principal.parent else SessionStarted(*told)
     made = entry(body, session=principal.own)
-    facts.principals[ref] = principal
+    facts.admit(ref, principal)
     facts.quota.begin(principal.own)
     return made
 
@@ -87,7 +87,7 @@ def release(facts: Facts, ref: int, *, owing: bool) -> None:
         raise TokenError("gate.unknown-principal", "the sender is not registered", advice="start a session")
     if owing:
         raise TokenError("gate.under-way", "something of the session is under way", advice="wait for it")
-    del facts.principals[ref]
+    facts.dismiss(ref)
 
 
 def readmit(facts: Facts, ref: int, principal: Principal) -> None:
@@ -102,12 +102,11 @@ def readmit(facts: Facts, ref: int, principal: Principal) -> None:
     _require_free(facts, ref, principal)
     if not facts.quota.knows(principal.session):
         raise TokenError("gate.session-over", "the session is over", advice="start another one")
-    facts.principals[ref] = principal
+    facts.admit(ref, principal)
 
 
 def _require_free(facts: Facts, ref: int, principal: Principal) -> None:
-    taken = any(other.key == principal.key for other in facts.principals.values())
-    if taken or ref in facts.principals or principal.key in facts.roots.keys:
+    if principal.key in facts.keys or ref in facts.principals or principal.key in facts.roots.keys:
         raise TokenError(
             "gate.principal-taken", "the principal is registered already", advice="give each principal its own key"
         )

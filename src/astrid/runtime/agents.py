@@ -35,6 +35,7 @@ from astrid.runtime.config import AgentsTable
 from astrid.runtime.herald import Herald
 from astrid.runtime.opening import Opener
 from astrid.runtime.parts import Live, Stage, Why
+from astrid.runtime.roster import Roster
 
 
 class Overdue(Message, frozen=True, kw_only=True):
@@ -70,7 +71,7 @@ class Agents:
         self,
         *,
         opener: Opener,
-        roster: dict[bytes, Live],
+        roster: Roster,
         subagents: Mapping[str, Subagent],
         limits: AgentsTable,
         close: Callable[[Live, Why, Context], None],
@@ -94,7 +95,7 @@ class Agents:
     def take(self, message: Delegate, host: Sender, ctx: Context) -> None:
         """A session wants something done: it waits for a slot from now on, or gets to know why it need not."""
         task = read_task(message.args)  # as it was read when the call was decided
-        parent = next((one for one in self._roster.values() if one.stem.key == message.principal), None)
+        parent = self._roster.of_key(message.principal)
         if parent is None or parent.ending is not None:
             _settle(message.id, host, _failed("agent.no-caller", "the session that asked is over", effect="none"), ctx)
             return
@@ -135,7 +136,7 @@ class Agents:
             return
         job.child = live.session
         self._at_work[live.session] = job
-        self._roster[live.session] = live
+        self._roster.add(live)
         ctx.monitor(live.ref)
         job.timer = ctx.start_timer(seconds, Overdue(id=job.id))
         self._admit(register)

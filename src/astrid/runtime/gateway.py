@@ -50,7 +50,7 @@ from astrid.runtime.dormant import Dormitory
 from astrid.runtime.herald import Herald
 from astrid.runtime.hub import Hub
 from astrid.runtime.opening import Opener
-from astrid.runtime.parts import Live
+from astrid.runtime.roster import Roster
 from astrid.runtime.sessions import Sessions
 from astrid.runtime.shelf import Shelf
 from astrid.runtime.sleeping import Asked, Sleeping
@@ -91,7 +91,7 @@ class Gateway(Actor):
         shelf: Callable[[], Shelf],
         hub: Hub,
         desk: Desk[Answer],
-        roster: dict[bytes, Live],
+        roster: Roster,
         dormitory: Dormitory,
         idle_seconds: float,
         subagents: Mapping[str, Subagent],

@@ -7,7 +7,7 @@ Source: architecture 5; threats 1, 36.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -21,6 +21,7 @@ from astrid.messages.session import NotTaken, Report, ReportText
 from astrid.runtime.dormant import Dormitory
 from astrid.runtime.hub import Hub
 from astrid.runtime.parts import Live, Why
+from astrid.runtime.roster import Roster
 from astrid.runtime.shelf import Shelf
 from astrid.wire.events import (
     AnyEvent,
@@ -45,9 +46,7 @@ OF_GUARD = (ApprovalNeeded, ApprovalSettled, SessionEnded, TaskProgress)  # even
 class Herald:
     """See the module."""
 
-    def __init__(
-        self, hub: Hub, roster: Mapping[bytes, Live], dormitory: Dormitory, shelf: Callable[[], Shelf]
-    ) -> None:
+    def __init__(self, hub: Hub, roster: Roster, dormitory: Dormitory, shelf: Callable[[], Shelf]) -> None:
         self._hub = hub
         self._roster = roster
         self._dormitory = dormitory

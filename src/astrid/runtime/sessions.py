@@ -22,6 +22,7 @@ from astrid.runtime.hearing import hear
 from astrid.runtime.herald import Herald
 from astrid.runtime.opening import Opener
 from astrid.runtime.parts import Live, Options, Stage, Why
+from astrid.runtime.roster import Roster
 from astrid.runtime.sleeping import Sleeping
 
 MAX_SESSIONS = 100  # that are awake
@@ -45,7 +46,7 @@ class Sessions:
         opener: Opener,
         herald: Herald,
         sleeping: Sleeping,
-        roster: dict[bytes, Live],
+        roster: Roster,
         dormitory: Dormitory,
         refs: Mapping[str, Ref],
         ended: Callable[[bytes, Context], None],
@@ -61,7 +62,7 @@ class Sessions:
 
     def come_back(self, ctx: Context) -> None:
         """After a restart of the gateway: watch those that outlived it, and end those of whom nobody knows enough."""
-        for live in list(self._roster.values()):
+        for live in self._roster.lives():
             if not live.ref.alive:
                 self._over(live, "failed", ctx)
                 continue
@@ -87,14 +88,14 @@ class Sessions:
             return Failed(id=message.ticket, code=error.code, reason=reason, advice=error.advice)
         except KernelError as error:
             return Failed(id=message.ticket, code="session.host", reason=str(error), advice="see the daemon's log")
-        self._roster[live.session] = live
+        self._roster.add(live)
         ctx.monitor(live.ref)
         return register
 
     def admitted(self, session: bytes, first: int) -> None:
         """The gate made a principal of it; record ``first`` says so."""
-        if session in self._roster:
-            live = self._roster[session]
+        live = self._roster.get(session)
+        if live is not None:
             live.stage, live.first = Stage.AWAKE, first
 
     def turned_away(self, session: bytes) -> None:
@@ -105,7 +106,7 @@ class Sessions:
     @property
     def _has_room(self) -> bool:
         """Whether one session more may be awake."""
-        awake = sum(not live.stem.parent for live in self._roster.values())  # sub-agents have limits of their own
+        awake = sum(not live.stem.parent for live in self._roster.lives())  # sub-agents have limits of their own
         return awake + len(self._dormitory.waking) < MAX_SESSIONS
 
     # --- hear
@@ -190,7 +191,7 @@ class Sessions:
 
     def speaks(self, ref_id: int, now: float) -> Live | None:
         """The session whose actor has this ref and has just said something; ``None`` if it is over."""
-        live = next((live for live in self._roster.values() if live.ref.id == ref_id), None)
+        live = self._roster.of_actor(ref_id)
         if live is not None:
             live.active = now
         return live
@@ -210,12 +211,11 @@ class Sessions:
 
     def down(self, message: Down, ctx: Context) -> None:
         """An actor has ended."""
-        for live in list(self._roster.values()):
-            if live.ref == message.ref:
-                if live.stage is Stage.LEAVING:
-                    self._sleeping.asleep(live, ctx.now())
-                else:
-                    self._over(live, "failed" if message.reason.abnormal else live.ending or "asked", ctx)
+        live = self._roster.of_actor(message.ref.id)
+        if live is not None and live.stage is Stage.LEAVING:
+            self._sleeping.asleep(live, ctx.now())
+        elif live is not None:
+            self._over(live, "failed" if message.reason.abnormal else live.ending or "asked", ctx)
         lost = self._sleeping.gone(message.ref)
         if lost:
             self._end_asleep(lost, "failed", ctx)
@@ -238,7 +238,7 @@ class Sessions:
     def _over(self, live: Live, reason: Why, ctx: Context) -> None:
         """A session has ended: forget it, tell its listeners, and let go of what was there for it."""
         self._ended(live.session, ctx)
-        del self._roster[live.session]
+        self._roster.remove(live)
         self._opener.close(live)
         if live.stage is Stage.DROWSY:  # the gate may have let it go, and then does not see its end
             ctx.post(self._refs[INTERCEPTOR], Finish(session=live.session, reason=IN_LOG[reason]))
@@ -259,7 +259,7 @@ class Sessions:
     def lines(self, session: bytes) -> tuple[SessionLine, ...]:
         """All sessions, or the one."""
         if not session:
-            return (*(live.line() for live in self._roster.values()), *self._dormitory.lines())
+            return (*(live.line() for live in self._roster.lives()), *self._dormitory.lines())
         live, record = self._roster.get(session), self._dormitory.get(session)
         if live is not None:
             return (live.line(),)

@@ -40,6 +40,7 @@ from astrid.runtime.herald import Herald
 from astrid.runtime.hub import Hub
 from astrid.runtime.opening import Opener
 from astrid.runtime.parts import Live, Stage
+from astrid.runtime.roster import Roster
 
 Request = Release | TakeCheckpoint | Recall | Register
 
@@ -74,7 +75,7 @@ class Sleeping:
         herald: Herald,
         hub: Hub,
         dormitory: Dormitory,
-        roster: dict[bytes, Live],
+        roster: Roster,
         idle_seconds: float,
         send: Send,
     ) -> None:
@@ -91,7 +92,7 @@ class Sleeping:
 
     def look(self, now: float) -> None:
         """Have those go to sleep that have been idle for long enough."""
-        for live in self._roster.values():
+        for live in self._roster.lives():
             if self._may_sleep(live, now) and not self._dormitory.is_full:
                 live.stage = Stage.DROWSY
                 ref = live.ref.id
@@ -134,7 +135,7 @@ class Sleeping:
                 deferred=live.deferred,
             ),
         )
-        del self._roster[live.session]
+        self._roster.remove(live)
         self._opener.gone(live.ref)
         self._dormitory.put(live.session, record)
         self._hub.rest(live.session)
@@ -199,7 +200,8 @@ class Sleeping:
             return
         self._hub.wake(session)
         self._dormitory.take(session)
-        live = self._roster[session] = waking.live
+        live = waking.live
+        self._roster.add(live)
         live.stage, live.active = Stage.AWAKE, ctx.now()
         if waking.hear is not None:
             live.running, live.turns = True, live.turns + 1

@@ -24,7 +24,7 @@ from astrid.runtime.archive import Archive
 from astrid.runtime.boot import World
 from astrid.runtime.gateway import Gateway
 from astrid.runtime.opening import Opener
-from astrid.runtime.parts import Live
+from astrid.runtime.roster import Roster
 
 RANKS = {
     "audit": 10,
@@ -78,7 +78,7 @@ class Directory:
 
 def tree(world: World, directory: Directory) -> SupervisorSpec:
     """The whole runtime as data."""
-    roster: dict[bytes, Live] = {}
+    roster = Roster()
 
     def audit() -> Audit:
         return Audit(
