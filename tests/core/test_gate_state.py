@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import pytest
 
-from astrid.core import gate_state
+from astrid.core import gate_state, keys, tokens
 from astrid.core.gate_messages import Propose
 from astrid.core.gate_state import Pending, Salts, Stage, TokenCache
-from astrid.core.tokens import MAX_CHAIN_BYTES, Roots
+from astrid.core.tokens import MAX_CHAIN_BYTES, Roots, Token
 from astrid.errors import TokenError
-from tests.fakes.authority import ROOTS, SESSION_KEY, token
+from tests.fakes.authority import HOLDER, ROOTS, SESSION_KEY, pass_on, token
 from tests.fakes.gate_bench import STANDING, Bench
 
 
@@ -20,9 +22,9 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     calls: list[bytes] = []
     original = gate_state.verify_chain
 
-    def verify(raw: bytes, roots: Roots) -> object:
+    def verify(raw: bytes, roots: Roots, known: Mapping[bytes, Token]) -> object:
         calls.append(raw)
-        return original(raw, roots)
+        return original(raw, roots, known)
 
     monkeypatch.setattr(gate_state, "verify_chain", verify)
     return calls
@@ -61,6 +63,27 @@ def test_a_signature_that_was_changed_is_another_token(verified: list[bytes]) ->
         cache.verified(changed, ROOTS)
     assert error.value.code == "token.signature"
     assert verified == [STANDING.raw, changed]
+
+
+def test_of_a_chain_that_goes_on_from_a_known_one_only_the_new_block_is_verified(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache, parent = TokenCache(), token(holder=HOLDER.public)
+    child = pass_on(parent, HOLDER, holder=SESSION_KEY.public)
+    signatures: list[bytes] = []
+
+    def verify(*given: bytes) -> bool:
+        signatures.append(given[-1])
+        return keys.verify(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tokens, "verify", verify)
+    cache.verified(parent.raw, ROOTS)
+    assert len(signatures) == 1
+    found = cache.verified(child.raw, ROOTS)
+    assert (found.blocks, found.ids, found.patterns) == (child.blocks, child.ids, child.patterns)
+    assert len(signatures) == 2
+    cache.verified(child.raw, msgspec.structs.replace(ROOTS, epoch=9))
+    assert len(signatures) == 4  # the roots changed: what was known of the parent counts no more
 
 
 def test_what_is_too_long_is_not_even_looked_up(verified: list[bytes]) -> None:
@@ -103,7 +126,7 @@ def test_a_flood_of_bad_chains_leaves_nothing_in_the_cache_and_one_of_good_chain
         with pytest.raises(TokenError):
             cache.verified(STANDING.raw + number.to_bytes(2), ROOTS)
     assert len(cache._tokens) == 0
-    monkeypatch.setattr(gate_state, "verify_chain", lambda raw, roots: STANDING)
+    monkeypatch.setattr(gate_state, "verify_chain", lambda raw, roots, known: STANDING)
     bound = gate_state.CACHED_TOKENS
     for number in range(bound + 100):
         cache.verified(number.to_bytes(4), ROOTS)

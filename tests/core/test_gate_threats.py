@@ -197,7 +197,7 @@ def test_a_reader_that_is_lenient_and_counts_by_the_chains_digest_would_give_a_u
     raws = variants(once_for(bench))
     seen: dict[bytes, bytes] = {}
 
-    def lenient(raw: bytes, roots: object) -> Token:
+    def lenient(raw: bytes, roots: object, known: object) -> Token:
         value = msgspec.msgpack.decode(raw, type=tuple[SignedBlock, ...])
         verified = verify_chain(encode(value), ROOTS)
         seen[verified.id] = raw

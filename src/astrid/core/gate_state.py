@@ -102,7 +102,7 @@ class TokenCache:
         check_length(raw)
         token = self._tokens.get(raw)
         if token is None or token.epoch != roots.epoch:
-            token = self._tokens[raw] = verify_chain(raw, roots)
+            token = self._tokens[raw] = verify_chain(raw, roots, self._tokens)
         self._tokens.move_to_end(raw)
         if len(self._tokens) > CACHED_TOKENS:
             self._tokens.popitem(last=False)

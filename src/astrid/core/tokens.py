@@ -208,8 +208,7 @@ def attenuate(parent: Token, block: Block, key: SigningKey) -> bytes:
     """
     check_linked(parent.leaf, parent.id, block)
     _check_holders((*parent.blocks, block))
-    above = Link(parent.leaf, parent.id, tuple(pattern for pattern, _ in parent.patterns))
-    check_narrower(above, block, check_block(block))
+    check_narrower(_link(parent), block, check_block(block))
     chain = decode(parent.raw, tuple[SignedBlock, ...], max_bytes=MAX_CHAIN_BYTES, what="a token")
     return _bounded((*chain, _sign(block, key)))
 
@@ -230,8 +229,11 @@ def _bounded(chain: Sequence[SignedBlock]) -> bytes:
     return raw
 
 
-def verify_chain(raw: bytes, roots: Roots) -> Token:
+def verify_chain(raw: bytes, roots: Roots, known: Mapping[bytes, Token] | None = None) -> Token:
     """The token that ``raw`` proves: N2 a and b.
+
+    ``known`` are tokens that were verified, by their bytes.  What the chain shares with one that it goes on from by one
+    block, is not verified again.
 
     Raises:
         TokenError: names the first rule that is broken; the code says which.
@@ -240,9 +242,13 @@ def verify_chain(raw: bytes, roots: Roots) -> Token:
     chain = _decode(raw, tuple[SignedBlock, ...], "a token", MAX_CHAIN_BYTES)
     if not 1 <= len(chain) <= MAX_BLOCKS:
         raise TokenError("token.length", f"a token has 1 to {MAX_BLOCKS} blocks, not {len(chain)}")
-    blocks: list[Block] = []
-    ids: list[BlockId] = []
-    for signed in chain:
+    above = known.get(encode(chain[:-1])) if known else None
+    # SAFETY: the same bytes, signatures included, and roots that say what they said then.
+    if above is not None and above.epoch != roots.epoch:
+        above = None
+    blocks: list[Block] = [] if above is None else [*above.blocks]
+    ids: list[BlockId] = [] if above is None else [*above.ids]
+    for signed in chain[len(blocks) :]:
         block = _decode(signed.payload, Block, "a token block", MAX_PAYLOAD_BYTES)
         if blocks:
             check_linked(blocks[-1], ids[-1], block)
@@ -266,18 +272,21 @@ def verify_chain(raw: bytes, roots: Roots) -> Token:
         blocks.append(block)
         ids.append(block_id(signed.payload))
     _check_holders(blocks, roots.keys)
-    leaf = _check_rules(blocks, ids, roots)
+    leaf = _check_rules(blocks, ids, roots, above)
     patterns = tuple(zip(leaf.patterns, leaf.block.grants, strict=True))
     return Token(raw, tuple(blocks), tuple(ids), patterns, roots.epoch)
 
 
-def _check_rules(blocks: Sequence[Block], ids: Sequence[BlockId], roots: Roots) -> Link:
-    """Every block by itself and below the one before; the last of them."""
-    first = Link(blocks[0], ids[0], check_block(blocks[0]))
-    if first.block.assurance != roots.keys[first.block.issuer]:
-        raise TokenError("token.assurance", "the first block declares another assurance than its key has")
-    above = first
-    for block, identity in zip(blocks[1:], ids[1:], strict=True):
+def _check_rules(blocks: Sequence[Block], ids: Sequence[BlockId], roots: Roots, known: Token | None) -> Link:
+    """Every block by itself and below the one before, from behind those of ``known`` on; the last of them."""
+    if known is None:
+        above = Link(blocks[0], ids[0], check_block(blocks[0]))
+        if above.block.assurance != roots.keys[above.block.issuer]:
+            raise TokenError("token.assurance", "the first block declares another assurance than its key has")
+    else:
+        above = _link(known)
+    begin = 1 if known is None else len(known.blocks)
+    for block, identity in zip(blocks[begin:], ids[begin:], strict=True):
         patterns = check_block(block)
         check_narrower(above, block, patterns)
         if asks_anew(above.block, block):
@@ -289,6 +298,10 @@ def _check_rules(blocks: Sequence[Block], ids: Sequence[BlockId], roots: Roots) 
                 )
         above = Link(block, identity, patterns)
     return above
+
+
+def _link(token: Token) -> Link:
+    return Link(token.leaf, token.id, tuple([pattern for pattern, _ in token.patterns]))
 
 
 def _check_holders(blocks: Sequence[Block], roots: Mapping[bytes, object] | None = None) -> None:
