@@ -128,9 +128,9 @@ def test_a_call_longer_than_any_host_would_read_is_a_denial(monkeypatch: pytest.
 
 def test_a_call_as_long_as_a_host_reads_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
-    longest = len(bench.at(Stage.PERMITTING).permit.call_bytes)
+    longest = len(bench.at(Stage.PERMITTING).call_bytes)
     monkeypatch.setattr(gate_decide, "MAX_CALL_BYTES", longest)
-    assert bench.at(Stage.PERMITTING).permit.call_bytes
+    assert bench.at(Stage.PERMITTING).call_bytes
     monkeypatch.setattr(gate_decide, "MAX_CALL_BYTES", longest - 1)
     with pytest.raises(ValueError, match="not enough values"):  # it did not come to that stage
         bench.at(Stage.PERMITTING)

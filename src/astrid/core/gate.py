@@ -144,7 +144,7 @@ class Gate:
             case Granted():
                 # Written after the last thing that can fail: from here on the reservation is owed a settlement.
                 self.facts.ledger.reserve(verdict.permit.charge)
-                self._move(pending, stage=_PERMITTING, permitted=verdict.permit)
+                self._move(pending, stage=_PERMITTING, permitted=verdict.permit, call_bytes=verdict.call_bytes)
                 self.facts.quota.wrote(principal.session, records.size_of(verdict.record))
                 return [*forged, Record(verdict.record)]
             case Question():
@@ -162,20 +162,17 @@ class Gate:
         self.facts.durable_ns = max(self.facts.durable_ns, message.time_ns)
         pending = self._at(message.ref, _PERMITTING)
         if pending is not None:
-            return self._execute(self._move(pending, stage=_RUNNING, permit_seq=message.seq), now_ns)
+            running = self._move(pending, stage=_RUNNING, permit_seq=message.seq, call_bytes=b"")
+            return self._execute(running, pending.call_bytes, now_ns)
         return self._denials.durable(message.ref)
 
-    def _execute(self, pending: Pending, now_ns: int) -> list[Effect]:
+    def _execute(self, pending: Pending, call_bytes: bytes, now_ns: int) -> list[Effect]:
         changed = self._trouble or stale(pending, self.facts, now_ns)
         if changed is not None:
             return self._settle(pending, b"", effect="none", spent_micros=0, refused=changed)
-        execute = Execute(
-            ref=pending.ref,
-            permit_seq=pending.permit_seq,
-            call=pending.permit.call_bytes,
-            incarnation=pending.tool.incarnation,
-        )
-        return [Send(pending.tool.host, execute)]
+        tool = pending.tool
+        execute = Execute(ref=pending.ref, permit_seq=pending.permit_seq, call=call_bytes, incarnation=tool.incarnation)
+        return [Send(tool.host, execute)]
 
     def executed(self, sender: int, message: Executed) -> list[Effect]:
         """A host reports how the call ended."""

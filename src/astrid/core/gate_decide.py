@@ -29,9 +29,10 @@ QID_BYTES = 16
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """The call may run once the charge of ``permit`` is reserved and ``record`` durable."""
+    """The call of these bytes may run once the charge of ``permit`` is reserved and ``record`` durable."""
 
     permit: Permitted
+    call_bytes: bytes
     record: Entry
     forged: tuple[str, ...] = ()
 
@@ -91,7 +92,7 @@ def consider(
             case Permit():
                 [token, *_] = [one for one in tokens if isinstance(one, Token) and one.id == decision.token]
                 record = permitted(facts, pending.ref, call, call_bytes, decision, now_ns, salts.take())
-                return Granted(Permitted(call, call_bytes, token, decision.charge), record, forged)
+                return Granted(Permitted(call, token, decision.charge), call_bytes, record, forged)
             case Ask() if principal.key in facts.revoked:
                 # No yes could help: what it makes would be held by that key, and whoever says yes would be asked
                 # again and again.

@@ -34,7 +34,6 @@ class Permitted(msgspec.Struct, frozen=True):
     """The permit of a proposal: what it rests on, and what it reserved."""
 
     call: Call
-    call_bytes: bytes
     token: Token
     charge: Charge
 
@@ -42,7 +41,8 @@ class Permitted(msgspec.Struct, frozen=True):
 class Pending(msgspec.Struct, frozen=True):
     """One proposal on its way.
 
-    ``permitted`` is set at PERMITTING and RUNNING, ``permit_seq`` at RUNNING.  ``cancelled``: nobody waits for it.
+    ``permitted`` is set at PERMITTING and RUNNING, ``permit_seq`` at RUNNING; ``call_bytes``, which the host gets, only
+    at PERMITTING.  ``cancelled``: nobody waits for it.
     """
 
     ref: int
@@ -51,6 +51,7 @@ class Pending(msgspec.Struct, frozen=True):
     stage: Stage
     tool: Tool
     permitted: Permitted | None = None
+    call_bytes: bytes = b""
     permit_seq: int = 0
     cancelled: bool = False
 

@@ -86,7 +86,7 @@ class SubagentHost(ToolHost):
     ) -> None:
         super().__init__(server, toolbox, interceptor, made)
         self._gateway = gateway
-        self._tasks: dict[int, Execute] = {}  # that the gateway is to answer, by ref
+        self._tasks: dict[int, int] = {}  # that the gateway is to answer: the permit of each, by ref
 
     async def receive(self, message: object, sender: Sender) -> object:
         """One message."""
@@ -104,7 +104,7 @@ class SubagentHost(ToolHost):
         gateway = self._gateway()
         asked = Delegate(id=message.ref, principal=call.principal_key, args=call.args, tainted=call.tainted)
         self.ctx.monitor(gateway)
-        self._tasks[message.ref] = message
+        self._tasks[message.ref] = message.permit_seq
         if self.ctx.post(gateway, asked, ("Delegate", message.ref)) is not Posted.ACCEPTED:
             self._end(message.ref, _BUSY, effect="none")
 
@@ -124,9 +124,9 @@ class SubagentHost(ToolHost):
             untrusted=message.untrusted,
             chosen=message.chosen,
         )
-        execute = self._tasks.pop(message.id, None)
-        if execute is not None:
-            self._answer(execute, ran)
+        permit_seq = self._tasks.pop(message.id, None)
+        if permit_seq is not None:
+            self._answer(permit_seq, ran)
 
     def _end(self, ref: int, why: bytes, *, effect: Effect = "maybe") -> None:
         self._answer(self._tasks.pop(ref), Ran(ref=ref, content=why, is_error=True, effect=effect, spent_micros=0))

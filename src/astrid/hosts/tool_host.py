@@ -52,7 +52,7 @@ class Job(msgspec.Struct, frozen=True):
 
     ref: int
     worker: Hired
-    execute: Execute | None = None  # none while it only looks
+    permit_seq: int = 0  # 0 while it only looks
     max_micros: int = 0
 
 
@@ -193,7 +193,7 @@ class ToolHost(Actor):
         """Have a call run that is permitted and fits."""
         worker = self._give(Run(ref=message.ref, call=call))
         worker.leash.scope = trio.CancelScope()
-        self._jobs[worker.actor.id] = Job(message.ref, worker, message, call.max_micros)
+        self._jobs[worker.actor.id] = Job(message.ref, worker, message.permit_seq, call.max_micros)
         self._running[message.ref] = worker.actor.id
 
     def _withdraw(self, ref: int) -> None:
@@ -214,12 +214,13 @@ class ToolHost(Actor):
         return len(self._jobs) >= MAX_JOBS or not (self._spare or self.ctx.parent.alive)
 
     def _answer_none(self, execute: Execute, why: str) -> None:
-        self._answer(execute, Ran(ref=execute.ref, content=why.encode(), is_error=True, effect="none", spent_micros=0))
+        ran = Ran(ref=execute.ref, content=why.encode(), is_error=True, effect="none", spent_micros=0)
+        self._answer(execute.permit_seq, ran)
 
-    def _answer(self, execute: Execute, ran: Ran) -> None:
+    def _answer(self, permit_seq: int, ran: Ran) -> None:
         told = Executed(
-            ref=execute.ref,
-            permit_seq=execute.permit_seq,
+            ref=ran.ref,
+            permit_seq=permit_seq,
             content=ran.content,
             is_error=ran.is_error,
             effect=ran.effect,
@@ -227,7 +228,7 @@ class ToolHost(Actor):
             untrusted=ran.untrusted,
             chosen=ran.chosen,
         )
-        self.ctx.answer(self._interceptor, ("Execute", execute.ref), told)
+        self.ctx.answer(self._interceptor, ("Execute", ran.ref), told)
 
     # --- workers
 
@@ -271,8 +272,8 @@ class ToolHost(Actor):
                 layer = family if family in ("workspace", "command") else "input"
                 self._refuse(message.ref, layer, message.code, message.reason, message.advice)
             case Ran():
-                if job.execute is not None:
-                    self._answer(job.execute, message)
+                if job.permit_seq:
+                    self._answer(job.permit_seq, message)
         # A worker waits to be given something or sent home: news of an actor's end overtakes what it said, and an end
         # without a word means something.
         self._forget(sender.id)
@@ -283,7 +284,7 @@ class ToolHost(Actor):
 
     def _forget(self, actor: int) -> Job | None:
         job = self._jobs.pop(actor, None)
-        if job is not None and job.execute is not None:
+        if job is not None and job.permit_seq:
             del self._running[job.ref]
         return job
 
@@ -292,9 +293,9 @@ class ToolHost(Actor):
         job = self._forget(message.ref.id)
         if job is None:
             return
-        if job.execute is None:
+        if not job.permit_seq:
             self._refuse(job.ref, "tool", "tool.failed", "the tool failed while it looked at the call", "report this")
         else:
             # SAFETY: a worker that ended without a word may have acted.
             ran = Ran(ref=job.ref, content=BROKE, is_error=True, effect="maybe", spent_micros=job.max_micros)
-            self._answer(job.execute, ran)
+            self._answer(job.permit_seq, ran)
