@@ -84,13 +84,17 @@ class Runtime:
         answer = await self.by_ticket(lambda n: AddToken(ticket=n, token=token, source="test"))
         assert isinstance(answer, Done)
 
-    async def open_shared(self, *, mode: str = "guided", interactive: bool = True, budget: int = 0) -> bytes:
+    async def open_shared(
+        self, *, mode: str = "guided", interactive: bool = True, budget: int = 0, agent: str = ""
+    ) -> bytes:
         """A session whose model others share (``model``); such a one can sleep."""
         brains: Any = self.world.catalogue
         brains._brains[NAME] = shared_brain(self.model)
-        return await self.open_as(NAME, mode=mode, interactive=interactive, budget=budget)
+        return await self.open_as(NAME, mode=mode, interactive=interactive, budget=budget, agent=agent)
 
-    async def open_as(self, model: str, *, mode: str = "guided", interactive: bool = True, budget: int = 0) -> bytes:
+    async def open_as(
+        self, model: str, *, mode: str = "guided", interactive: bool = True, budget: int = 0, agent: str = ""
+    ) -> bytes:
         """A session with the model of that name, which the catalogue has."""
         answer = await self.by_ticket(
             lambda n: OpenSession(
@@ -101,6 +105,7 @@ class Runtime:
                 budget_micros=budget,
                 max_turns=0,
                 interactive=interactive,
+                agent=agent,
             )
         )
         assert isinstance(answer, SessionOpened), answer

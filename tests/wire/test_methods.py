@@ -140,7 +140,7 @@ class TestParamsBytes:
     def test_nested_keys_are_sorted_and_bytes_are_base64(self) -> None:
         made = params.CreateSession(workspace="/w", mode="safe", options=params.SessionOptions(max_turns=3))
         assert params_bytes(made) == (
-            b'{"mode":"safe","model":null,"options":{"budget_micros":null,"fleet":null,"interactive":true,'
+            b'{"mode":"safe","model":null,"options":{"agent":null,"budget_micros":null,"fleet":null,"interactive":true,'
             b'"max_turns":3},"workspace":"/w"}'
         )
         assert params_bytes(params.TokensAdd(token=b"\xff")) == b'{"source":"client","token":"/w=="}'

@@ -70,6 +70,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     workspace: bytes = b""  # the path of the folder it works in, as the system spells it
     budget_micros: int = 0  # what it was given when it was opened; 0 if only what is configured
     fleet: bytes = b""  # the id of its fleet's token, if it is in one
+    agent: str = ""  # the definition that it follows, if not that of every session
 
 
 # ---- in ------------------------------------------------------------------------------------------

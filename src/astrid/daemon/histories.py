@@ -169,6 +169,7 @@ def revival(past: PastSession, rows: Sequence[bytes], wanted: p.ResumeSession) -
         budget_micros=framed.budget_micros,
         interactive=wanted.interactive,
         fleet=framed.fleet,
+        agent=framed.agent,
         turns=sum(isinstance(row, InputRow) for row in said),
         unfinished=not isinstance(said[-1], EndRow | RestoreRow),
     )

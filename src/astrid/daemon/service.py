@@ -191,6 +191,7 @@ class Service:
                 max_turns=options.max_turns or 0,
                 interactive=options.interactive,
                 fleet=b"" if options.fleet is None else parse_id("token", options.fleet),
+                agent=options.agent or "",
             )
 
         opened = await self._request(opening, g.SessionOpened)

@@ -19,6 +19,7 @@ class OpenSession(Message, frozen=True, kw_only=True):
     max_turns: int  # model calls an input, 0: the configured number
     interactive: bool
     fleet: bytes = b""  # the id of its fleet's token
+    agent: str = ""  # the sub-agents' definition that it is to follow
 
 
 class SessionOpened(Message, frozen=True, kw_only=True):
@@ -70,6 +71,7 @@ class Revive(Message, frozen=True, kw_only=True):
     budget_micros: int
     interactive: bool
     fleet: bytes
+    agent: str
     turns: int
     unfinished: bool
 

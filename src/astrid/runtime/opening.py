@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from astrid.core.delegation import child_grants
 from astrid.core.facts import Facts
 from astrid.core.frame import compose
 from astrid.core.grants import Mode, mode_grants
@@ -62,6 +63,7 @@ class Opener:
         gone: Callable[[Ref], None],
         clock: Clock,
         entropy: Entropy,
+        subagents: Mapping[str, Subagent],
     ) -> None:
         self._facts = facts
         self._catalogue = catalogue
@@ -76,6 +78,7 @@ class Opener:
         self._clock = clock
         self._entropy = entropy
         self._fronts: dict[str, Ref] = {}
+        self._subagents = subagents
         self._settings: dict[tuple[bytes, str], Setting] = {}  # of sub-agents, by workspace and name
         self._options: dict[bytes, Options] = {}  # of each workspace, the last that a session got
 
@@ -99,9 +102,10 @@ class Opener:
             # would be passed by.
             message.interactive and not message.fleet,
             message.fleet,
+            message.agent,
         )
         session = session_id(self._entropy.random_bytes(16), scripted=brain.scripted)
-        setting = self._catalogue.setting(place, brain, options, self._clock.now_ns())
+        setting = self._setting(place, brain, options)
         stem = self._stem(place, brain, options, session, self._wallet.key_of(session))
         live, register = await self._start(place, self._shared(place, options), session, stem, setting, ctx)
         return live, msgspec.structs.replace(register, id=number)
@@ -128,7 +132,7 @@ class Opener:
                 where=options.workspace,
                 advice="put it back, or start another session",
             )
-        setting = self._catalogue.setting(place, brain, options, self._clock.now_ns())
+        setting = self._setting(place, brain, options)
         turn = restore(setting, map(decode_row, recalled.rows))
         if not isinstance(turn.phase, Idle) and recalled.verdicts is None:
             raise InputError(
@@ -157,8 +161,7 @@ class Opener:
         """
         stem, options = parent.stem, parent.options
         place = self._catalogue.place(options.workspace)
-        servers = (place.server, *(extra.server for extra in self._catalogue.extras(place)))
-        tooldefs = {spec.name: bytes(spec.tooldef()) for server in servers for spec in server.specs()}
+        tooldefs = self._tooldefs(place)
         session = session_id(self._entropy.random_bytes(16), scripted=stem.brain.scripted)
         expires_s = self._now_s() + seconds + SPARE_SECONDS
 
@@ -189,21 +192,45 @@ class Opener:
             agent=agent.name,
             purse=self._wallet.verified(tokens[0]).id,
         )
-        setting = self._setting_of(agent, place, stem.brain, options)
+        setting = self._setting_of(agent, place, stem.brain, options, attended=False)
         return await self._start(place, options, session, child, setting, ctx)
 
-    def _setting_of(self, agent: Subagent, place: Place, brain: Brain, options: Options) -> Setting:
+    def _tooldefs(self, place: Place) -> dict[str, bytes]:
+        servers = (place.server, *(extra.server for extra in self._catalogue.extras(place)))
+        return {spec.name: bytes(spec.tooldef()) for server in servers for spec in server.specs()}
+
+    def _agent(self, name: str) -> Subagent:
+        """Raises:
+        InputError: there is none of that name.
+        """
+        agent = self._subagents.get(name)
+        if agent is None:
+            raise InputError(
+                "agent.unknown",
+                f"there is no agent `{name[:40]}`",
+                advice=f"name one of these: {', '.join(self._subagents)}",
+            )
+        return agent
+
+    def _setting(self, place: Place, brain: Brain, options: Options) -> Setting:
+        """That of a session, which may follow the definition of a sub-agent."""
+        if options.agent:
+            return self._setting_of(self._agent(options.agent), place, brain, options, attended=options.interactive)
+        return self._catalogue.setting(place, brain, options, self._clock.now_ns())
+
+    def _setting_of(self, agent: Subagent, place: Place, brain: Brain, options: Options, *, attended: bool) -> Setting:
         """A session's, but with its own prompt, and of the tools those that it asks for.  Of what the project says it
         sees nothing, so that this taints none who reads nothing.
         """
         now_ns = self._clock.now_ns()
-        frame = compose(agent.prompt, environment_of(place.root, options.mode, attended=False, now_ns=now_ns))
+        frame = compose(agent.prompt, environment_of(place.root, options.mode, attended=attended, now_ns=now_ns))
         base = self._catalogue.setting(place, brain, options, now_ns)
         made = msgspec.structs.replace(
             base,
             system=frame.text,
             frame_label=frame.label,
             tools=tuple(tool for tool in base.tools if tool.name in agent.tools),
+            agent=agent.name,
         )
         # Those that are alike share it, as sessions do.
         if self._settings.get((place.identity, agent.name)) != made:
@@ -213,10 +240,14 @@ class Opener:
     def _stem(self, place: Place, brain: Brain, options: Options, session: bytes, key: bytes) -> Stem:
         mode, limits = self._catalogue.mode(options.mode), self._catalogue.limits(options.budget_micros)
         base, grants = self._base(place, mode, options.fleet)
+        if options.agent:
+            grants = child_grants(grants, self._agent(options.agent), self._tooldefs(place))
         first = self._wallet.pass_on(base, grants, holder=key, session=session, purse_micros=limits.session_micros)
         # SAFETY: of a fleet's session every chain has the fleet's block, or the purse of all would hold none.
-        others = [] if options.fleet else self._others(place, key, session, limits.session_micros)
-        return Stem(key=key, tokens=(first, *others), brain=brain, limits=limits, top=session)
+        alone = options.fleet or options.agent  # one that follows a definition has what that asks for, and nothing else
+        others = [] if alone else self._others(place, key, session, limits.session_micros)
+        tokens = (first, *others)
+        return Stem(key=key, tokens=tokens, brain=brain, limits=limits, top=session, agent=options.agent)
 
     async def _start(
         self,

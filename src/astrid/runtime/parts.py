@@ -52,7 +52,7 @@ class Brain(msgspec.Struct, frozen=True):
 
 class Options(msgspec.Struct, frozen=True):
     """How a session was opened.  ``model`` is what was asked for, ``name`` what it is called, ``fleet`` the id of the
-    token of its fleet, if it is in one.
+    token of its fleet, if it is in one, ``agent`` the definition that it follows, if not that of every session.
     """
 
     workspace: str
@@ -63,6 +63,7 @@ class Options(msgspec.Struct, frozen=True):
     max_turns: int
     interactive: bool
     fleet: bytes = b""
+    agent: str = ""
 
 
 class Catalogue(Protocol):
@@ -104,8 +105,8 @@ class Stage(enum.Enum):
 
 class Stem(msgspec.Struct, frozen=True):
     """What sub-agents of a session are made from: its key and tokens, its model and caps, and the session at the top.
-    ``parent``, ``agent`` and ``purse`` (the block that pays for it) are of one that is a sub-agent
-    itself.
+    ``parent`` and ``purse`` (the block that pays for it) are of one that is a sub-agent itself, ``agent`` of one that
+    follows a definition of a sub-agent.
     """
 
     key: bytes

@@ -172,6 +172,7 @@ class Sessions:
             0,  # how many calls of the model, its journal says
             message.interactive and not message.fleet,
             message.fleet,
+            message.agent,
         )
         turns = message.turns - message.unfinished  # a turn counts when it is heard
         numbers = Numbers(message.created_ns, message.first, turns, 0, int(ctx.now()), 0)

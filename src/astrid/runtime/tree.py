@@ -137,6 +137,7 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
             gone=directory.remove,
             clock=world.clock,
             entropy=world.entropy,
+            subagents=world.subagents,
         )
         return Gateway(
             facts=lambda: world.facts,

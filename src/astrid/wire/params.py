@@ -80,13 +80,15 @@ class SessionOptions(Wire, frozen=True, kw_only=True):
 
     Where it is not ``interactive`` nobody is to be asked: what needs a person's yes is denied.  Where it is, and nobody
     listens who can answer, the question is queued and the session goes on with ``deferred``.  A session of a ``fleet``
-    (named by its token) spends from the fleet's purse, and asks nobody.
+    (named by its token) spends from the fleet's purse, and asks nobody.  One that follows the definition of a
+    sub-agent, ``agent``, has its prompt, and of tools and grants only what that asks for.
     """
 
     budget_micros: U64Text | None = None
     max_turns: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     interactive: bool = True
     fleet: TokenText | None = None
+    agent: Name | None = None
 
 
 class CreateSession(Proven, frozen=True, kw_only=True):

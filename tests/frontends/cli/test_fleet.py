@@ -141,10 +141,22 @@ async def test_all_tasks_together_spend_no_more_than_the_fleet_may_also_when_it_
         tokens = cast("r.Tokens", await client.call("tokensList", p.ProvenNothing())).tokens
         [purse] = [one for one in tokens if one.purse_micros == str(cap)]
         assert int(purse.spent_micros) == 5 * each <= cap
-        for other in (("--max-usd", "9"), ()):
+        for other in (("--max-usd", "9"), (), ("--max-usd", usd, "--agent", "explorer")):
             with pytest.raises(AstridError) as refused:
                 await perform(daemon, job_of(daemon, tasks, script, *other))
             assert refused.value.code == "fleet.other"
+
+
+async def test_each_task_follows_the_definition_that_the_fleet_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with served(tmp_path) as (daemon, _):
+        script = daemon.script({"text": "done"})
+        for agent, code in (("explorer", ""), ("nobody", "agent.unknown")):
+            where = str(tmp_path / agent)
+            job = job_of(daemon, file_of(tmp_path, 1), script, "--agent", agent, "--out", where)
+            assert await perform(daemon, job) == (FAILED if code else DONE)
+            assert [one["code"] for one in said(capsys)[0]] == [code]
 
 
 @pytest.mark.parametrize("what", ["no folder", "results inside"])

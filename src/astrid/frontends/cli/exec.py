@@ -58,6 +58,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     asks: bool
     tokens: tuple[bytes, ...]
+    agent: str | None
     max_turns: int | None
     budget_micros: int | None
     passphrase_fd: int | None
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--last", action="store_true", help="the same, of the last one in the workspace")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="the folder to work in (the current one)")
     parser.add_argument("--model", metavar="NAME", help="the model, or scripted:FILE; default: the configured one")
+    parser.add_argument("--agent", metavar="NAME", help="the definition to follow, such as explorer; default: coder")
     parser.add_argument("--mode", choices=[mode.value for mode in Mode], help="how far it may go without asking")
     parser.add_argument(
         "--approve",
@@ -137,6 +139,7 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
         workspace=workspace,
         mode=None if args.mode is None else Mode(args.mode),
         model=model_name(args.model),
+        agent=args.agent,
         asks=approve == "ask",
         tokens=() if approve in ("ask", "never") else read_tokens(Path(approve), workspace),
         max_turns=args.max_turns,
@@ -303,6 +306,7 @@ class Run:
                 budget_micros=None if job.budget_micros is None else str(job.budget_micros),
                 max_turns=job.max_turns,
                 interactive=job.asks,
+                agent=job.agent,
             ),
         )
         try:

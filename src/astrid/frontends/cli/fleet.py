@@ -45,6 +45,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     max_micros: int | None
     mode: Mode | None
     model: str | None
+    agent: str | None
     retry_unknown: bool
 
 
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("--workspace", type=Path, metavar="DIR", help="of tasks that name none (the current folder)")
     run_.add_argument("--mode", choices=[mode.value for mode in Mode], help="how far they may go")
     run_.add_argument("--model", metavar="NAME", help="the model, or scripted:FILE; default: the configured one")
+    run_.add_argument("--agent", metavar="NAME", help="the definition that each task follows, such as explorer")
     run_.add_argument("--out", type=Path, metavar="DIR", help="where results are kept (a folder in the home)")
     run_.add_argument("--retry-unknown", action="store_true", help="do tasks again that were under way or cancelled")
     run_.add_argument("--dry-run", action="store_true", help="check the file and do nothing")
@@ -114,6 +116,7 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
         max_micros=None if args.max_usd is None else parse_usd(args.max_usd),
         mode=None if args.mode is None else Mode(args.mode),
         model=model_name(args.model),
+        agent=args.agent,
         retry_unknown=args.retry_unknown,
     )
 
@@ -183,7 +186,8 @@ async def _perform(home: Home, job: Job, keeping: Keeping, todo: list[Task], sho
 
         async with connect(home, start_daemon=True) as client:
             plan = await _plan(client, job, keeping)
-            engine = DaemonEngine(client, mode=Mode(plan.mode).value, model=job.model, fleets=plan.fleets)
+            mode = Mode(plan.mode).value
+            engine = DaemonEngine(client, mode=mode, model=job.model, agent=plan.agent, fleets=plan.fleets)
             await Run(engine, keeping, todo, told=show.told, noted=show.note).work(job.concurrency, interrupted)
     summary = _summary(job, keeping, time.monotonic() - began)
     show.summary(summary)
@@ -203,13 +207,13 @@ async def _plan(client: Client, job: Job, keeping: Keeping) -> Plan:
         fleets = (
             {} if job.max_micros is None else await open_purses(client, shares(job.tasks, job.max_micros), mode.value)
         )
-        plan = Plan(job.digest, job.max_micros, mode.value, fleets)
+        plan = Plan(job.digest, job.max_micros, mode.value, fleets, job.agent)
         keeping.keep_plan(plan)
-    elif (plan.tasks, plan.max_micros, plan.mode) != (job.digest, job.max_micros, mode.value):
+    elif (plan.tasks, plan.max_micros, plan.mode, plan.agent) != (job.digest, job.max_micros, mode.value, job.agent):
         # SAFETY: another purse beside the one that is there would add to it.
         raise ConfigError(
             "fleet.other",
-            "the folder belongs to other tasks, another purse or another mode",
+            "the folder belongs to other tasks, or another purse, mode or agent",
             where=str(job.out),
             advice="give what was given before, or name another folder with --out",
         )

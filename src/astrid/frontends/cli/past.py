@@ -85,7 +85,7 @@ def resumed_session(args: argparse.Namespace, approve: str) -> str | None:
     which: str = args.resume or ""
     if not which and not args.last:
         return None
-    given = (args.mode, args.max_turns, args.budget, None if args.last else args.workspace)
+    given = (args.mode, args.agent, args.max_turns, args.budget, None if args.last else args.workspace)
     # SAFETY: a file with tokens may lie in the session's workspace, which is not known yet.
     if approve not in ("ask", "never") or any(one is not None for one in given):
         raise ConfigError(

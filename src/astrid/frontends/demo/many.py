@@ -78,9 +78,8 @@ async def _work(client: Client, stage: Stage, purses: dict[str, str], show: Show
     ]
     keeping = Keeping(stage.copies / "fleet")
     try:
-        engine = DaemonEngine(
-            client, mode=Mode.GUIDED.value, model=f"scripted:{demo_folder() / 'fleet.jsonl'}", fleets=purses
-        )
+        model = f"scripted:{demo_folder() / 'fleet.jsonl'}"
+        engine = DaemonEngine(client, mode=Mode.GUIDED.value, model=model, agent=None, fleets=purses)
         run = Run(engine, keeping, tasks, told=show.told, noted=show.note)
         await run.work(CONCURRENCY, trio.sleep_forever)
         return list(keeping.ended.values())

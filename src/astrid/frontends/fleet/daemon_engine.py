@@ -23,10 +23,13 @@ _GOOD_ENDS = frozenset({"end_turn", "stop_sequence"})
 class DaemonEngine:
     """See the module.  ``fleets`` are the tokens of the fleet's purse by workspace; empty where it has none."""
 
-    def __init__(self, client: Client, *, mode: Mode, model: str | None, fleets: Mapping[str, str]) -> None:
+    def __init__(
+        self, client: Client, *, mode: Mode, model: str | None, agent: str | None, fleets: Mapping[str, str]
+    ) -> None:
         self._client = client
         self._mode: Mode = mode
         self._model = model
+        self._agent = agent
         self._fleets = fleets
 
     async def submit(self, task: Task) -> str:
@@ -39,6 +42,7 @@ class DaemonEngine:
             budget_micros=str(task.max_micros) if task.max_micros else None,
             interactive=False,
             fleet=self._fleets.get(task.workspace),
+            agent=self._agent,
         )
         asked = p.CreateSession(workspace=task.workspace, mode=self._mode, model=self._model, options=options)
         name = cast("r.SessionInfo", await self._client.call("createSession", asked)).session_id

@@ -34,6 +34,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_micros: int | None
     mode: str
     fleets: dict[str, str]
+    agent: str | None = None
 
 
 class Began(msgspec.Struct, frozen=True):
