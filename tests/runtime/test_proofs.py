@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from astrid.core.merkle import CompactRange, leaf_hash, verify_consistency, verify_inclusion
 from astrid.core.tiles import TILE_WIDTH, TileBuilder
 from astrid.errors import ChainError
-from astrid.runtime.proofs import prove_consistency, prove_inclusion, tiles_of
+from astrid.runtime.proofs import Under, prove_consistency, prove_inclusion, tiles_of
 
 MODEST = settings(max_examples=60, deadline=None)
 
@@ -97,3 +97,30 @@ def test_a_false_tile_makes_a_proof_that_does_not_verify() -> None:
 def test_what_is_not_there_is_not_proved(seq: int, size: int) -> None:
     with pytest.raises(ChainError):
         prove_inclusion(FakeReader(5), seq, size)  # type: ignore[arg-type]
+
+
+@MODEST
+@given(size=SIZES, lost=LOST, data=st.data())
+def test_of_a_log_under_a_root_each_record_is_known_and_no_other_is_taken_for_one(
+    size: int, lost: frozenset[tuple[int, int]], data: st.DataObject
+) -> None:
+    reader = FakeReader(size, lost=lost)
+    signed = data.draw(st.integers(1, size))
+    under = Under(reader, signed, reader.root(signed))  # type: ignore[arg-type]
+    for seq in data.draw(st.lists(st.integers(1, signed), max_size=20)):
+        assert under.has(seq, reader.records[seq - 1])
+        assert not under.has(seq, b"something else")
+        assert not under.has(seq, reader.records[seq % size]) or size == 1
+
+
+@MODEST
+@given(size=SIZES, data=st.data())
+def test_whoever_edits_a_record_and_all_tiles_above_it_is_found_out(size: int, data: st.DataObject) -> None:
+    reader = FakeReader(size)
+    edited = data.draw(st.integers(1, size))
+    other = FakeReader(size)
+    other.records[edited - 1] = b"evil"
+    other._tiles = {}  # all made again of what lies there now
+    under = Under(other, size, reader.root(size))  # type: ignore[arg-type]
+    for seq in (data.draw(st.integers(1, size)), edited):
+        assert not under.has(seq, other.records[seq - 1])

@@ -22,7 +22,6 @@ from astrid.core.canon import Signed, decode
 from astrid.core.chain import Frame, decode_body, decode_frame
 from astrid.core.checkpoint import Checkpoint, verify_checkpoint
 from astrid.core.gate_admin import rows_digest
-from astrid.core.merkle import leaf_hash, verify_inclusion
 from astrid.core.past import Kept, recalled
 from astrid.core.records import (
     DeniedRecord,
@@ -33,7 +32,6 @@ from astrid.core.records import (
     SessionStarted,
     SettledRecord,
 )
-from astrid.core.tiles import inclusion_proof
 from astrid.core.tokens import Roots, verify_chain
 from astrid.core.turn_messages import Verdict, decode_row
 from astrid.core.verdicts import find_verdicts, open_proposals
@@ -44,7 +42,7 @@ from astrid.kernel import Actor, Ref, Sender
 from astrid.messages.archive import Recall, Recalled
 from astrid.messages.gate import Failed
 from astrid.ports import LogReader
-from astrid.runtime.proofs import tiles_of
+from astrid.runtime.proofs import Under
 
 PAGE = 500
 Consult = Callable[[Callable[[LogReader], Recalled]], Awaitable[Recalled]]
@@ -153,7 +151,7 @@ def _records(
     reader: LogReader, wanted: Recall, checkpoint: Checkpoint, shapes: UnionType
 ) -> Iterator[tuple[Frame, Signed]]:
     """The session's records that matter here, in order, each shown to be under ``checkpoint``."""
-    read_tile, at = tiles_of(reader), wanted.first
+    under, at = Under(reader, checkpoint.size, checkpoint.root), wanted.first
     while page := reader.frames_of(wanted.session, at, PAGE):
         for raw in page:
             frame = decode_frame(raw)
@@ -165,8 +163,7 @@ def _records(
             body = decode_body(frame) if frame.session == wanted.session else None
             if body is None or not isinstance(body, shapes):
                 continue
-            proof = inclusion_proof(frame.seq - 1, checkpoint.size, read_tile)
-            if not verify_inclusion(leaf_hash(raw), frame.seq - 1, checkpoint.size, proof, checkpoint.root):
+            if not under.has(frame.seq, raw):
                 raise _changed(f"record {frame.seq} is not the one that was written")
             yield frame, body
 
