@@ -44,13 +44,12 @@ def use(index: int, use_id: str, arguments: dict[str, Any]) -> list[dict[str, An
 def test_text_and_reasoning_are_told_apart() -> None:
     text = block_events(1, {"type": "text", "text": "answer"})
     thoughts = block_events(0, {"type": "thinking", "thinking": "hm so", "signature": "s"})
-    assert read([START, *thoughts, *text, ending(), STOP]) == [
-        Usage(input_tokens=10, output_tokens=1),
+    assert read([START, *thoughts, *text, ending(output_tokens=7), STOP]) == [
         ReasoningDelta(text="hm so"),
         ReasoningReady(model="anthropic/claude-m", text="hm so", proof="s", withheld=False),
         TextDelta(text="answe"),
         TextDelta(text="r"),
-        Usage(input_tokens=10, output_tokens=1),
+        Usage(input_tokens=10, output_tokens=7),
         Done(stop_reason="end_turn"),
     ]
 
@@ -58,7 +57,7 @@ def test_text_and_reasoning_are_told_apart() -> None:
 def test_what_is_withheld_of_the_reasoning_is_kept_for_the_vendor_and_shown_to_nobody() -> None:
     opening = {"type": "content_block_start", "index": 0, "content_block": {"type": "redacted_thinking", "data": "x=="}}
     events = read([START, opening, {"type": "content_block_stop", "index": 0}])
-    assert events[1:] == [ReasoningReady(model="anthropic/claude-m", text="", proof="x==", withheld=True)]
+    assert events == [ReasoningReady(model="anthropic/claude-m", text="", proof="x==", withheld=True)]
 
 
 def test_reasoning_without_a_signature_is_shown_and_not_kept() -> None:
@@ -131,14 +130,25 @@ def test_cached_input_has_counts_of_its_own_and_a_later_figure_never_lowers_an_e
     events = [
         {"type": "message_start", "message": {"usage": cached}},
         ending("end_turn", output_tokens=2, input_tokens=1),
-        ending(None, output_tokens=30),
     ]
     counted = {"input_tokens": 3, "cache_write_tokens": 418, "cache_read_tokens": 1111}
-    assert read(events) == [
-        Usage(output_tokens=9, **counted),
-        Usage(output_tokens=9, **counted),
-        Usage(output_tokens=30, **counted),
-    ]
+    done = Done(stop_reason="end_turn")
+    assert read([*events, STOP]) == [Usage(output_tokens=9, **counted), done]
+    assert read([*events, ending(None, output_tokens=30), STOP]) == [Usage(output_tokens=30, **counted), done]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ({"input_tokens": 10, "output_tokens": 1}, {}),
+        ({"input_tokens": 10, "output_tokens": 1}, {"input_tokens": 10}),
+        ({}, {"output_tokens": 30}),
+        ({"input_tokens": 0}, {"output_tokens": 0}),
+    ],
+)
+def test_what_counts_only_a_part_of_an_answer_is_no_count(start: dict[str, int], end: dict[str, int]) -> None:
+    events = [{"type": "message_start", "message": {"usage": start}}, ending("end_turn", **end), STOP]
+    assert read(events) == [Done(stop_reason="end_turn")]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +182,7 @@ def test_what_is_not_known_is_passed_over() -> None:
         ending(),
         STOP,
     ]
-    assert [type(event) for event in read(events)] == [Usage, Usage, Done]
+    assert read(events) == [Done(stop_reason="end_turn")]
 
 
 BLOCK = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}

@@ -155,12 +155,12 @@ def test_a_whole_answer_in_place_of_a_stream_is_the_same_answer() -> None:
     message = {"role": "assistant", "content": "well", "tool_calls": [call]}
     whole = {
         "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
-        "usage": {"prompt_tokens": 3},
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2},
     }
     assert read([whole]) == [
         TextDelta(text="well"),
         ToolCallReady(id="a", name="look", arguments="{}"),
-        Usage(input_tokens=3, output_tokens=0),
+        Usage(input_tokens=3, output_tokens=2),
         Done(stop_reason="tool_use"),
     ]
 
@@ -258,3 +258,29 @@ def test_a_fault_in_the_middle_of_a_stream_is_named_and_bears_no_key(fault: Any,
 )
 def test_a_complaint_is_found_in_every_usual_form(body: bytes, said_so: str) -> None:
     assert complaint_in(body) == said_so
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [said({"content": "hel"}, usage={"prompt_tokens": 7, "completion_tokens": 1}), said({"content": "lo"}, "stop")],
+        [counted(7, 1), said({"tool_calls": [{"index": 0, "function": {"name": "look"}}]}, "tool_calls")],
+        [said({"content": "hello"}, "stop"), {"usage": {}}],
+        [said({"content": "hello"}, "stop"), {"usage": {"prompt_tokens": 7}}],
+        [said({"content": "hello"}, "stop"), {"usage": {"completion_tokens": 5}}],
+        [said({"content": "hello"}, "stop"), counted(0, 0)],
+    ],
+)
+def test_what_counts_only_a_part_of_an_answer_is_no_count(chunks: list[dict[str, Any]]) -> None:
+    events = read([*chunks, b"[DONE]"])
+    assert not [event for event in events if isinstance(event, Usage)]
+    assert isinstance(events[-1], Done)
+
+
+def test_a_count_in_each_chunk_is_taken_from_the_last() -> None:
+    chunks = [
+        said({"content": "hel"}, usage={"prompt_tokens": 7, "completion_tokens": 1}),
+        said({"content": "lo"}, usage={"prompt_tokens": 7, "completion_tokens": 2}),
+        said({}, "stop"),
+    ]
+    assert Usage(input_tokens=7, output_tokens=2) in read([*chunks, b"[DONE]"])

@@ -6,7 +6,8 @@ over, as the vendor asks; a known one in the wrong place or shape is an error, n
 Invariants:
   The pieces of one call, or of one thought, are gathered under its own index; both are handed on complete, in the order
   of their index.
-  A later usage never counts less than an earlier one.
+  A later usage never counts less than an earlier one.  It is handed on once, and only if it counts the whole answer:
+  what is said at the beginning would be a bill for one token.
   ``Done`` comes once, last, and only after every block and a stop reason.
 
 Source: vendor's documentation (streaming, stop reasons, errors); the first Astrid (input not counted), 7.1 (one
@@ -158,6 +159,7 @@ class AnswerReader(Reader):
         self._blocks: dict[int, _OpenBlock] = {}  # begun and not handed on, in the order of their index
         self._last_index = -1
         self._stop_reason: StopReason | None = None
+        self._counted = False  # whether all of the answer is
 
     def read(self, data: bytes) -> list[AnyStreamEvent]:
         """The events that the vendor's event ``data`` brings.
@@ -172,7 +174,8 @@ class AnswerReader(Reader):
         if kind == "message_start":
             if self.usage is not None:
                 raise self._broken("a second beginning")
-            return [self._count(self._decode(_MessageStart, data).message.usage)]
+            self._count(self._decode(_MessageStart, data).message.usage)
+            return []
         if kind not in _KINDS:
             return []
         if self.usage is None or self.done:
@@ -183,9 +186,10 @@ class AnswerReader(Reader):
             return self._delta(self._decode(_BlockDelta, data))
         if kind == "content_block_stop":
             return self._stop(self._decode(_BlockStop, data).index)
-        if kind == "message_delta":
-            return self._end(self._decode(_MessageDelta, data))
-        return self._finish()
+        if kind == "message_stop":
+            return self._finish()
+        self._end(self._decode(_MessageDelta, data))
+        return []
 
     def end(self) -> list[AnyStreamEvent]:
         """None: an answer ends by a word of the vendor's.
@@ -226,18 +230,23 @@ class AnswerReader(Reader):
                 ready += first.reasoning(self._model)
         return ready
 
-    def _end(self, event: _MessageDelta) -> list[AnyStreamEvent]:
+    def _end(self, event: _MessageDelta) -> None:
         if event.delta.stop_reason is not None:
             self._stop_reason = _STOP_REASONS.get(event.delta.stop_reason)
             if self._stop_reason is None:
                 raise self._broken("a stop reason that is not known")
-        return [self._count(event.usage)]
+        self._count(event.usage)
+        self._counted = self._counted or event.usage.output_tokens is not None
 
     def _finish(self) -> list[AnyStreamEvent]:
         if self._stop_reason is None or self._blocks:
             raise self._broken("an end before the end")
         self.done = True
-        return [Done(stop_reason=self._stop_reason)]
+        counted: list[AnyStreamEvent] = []
+        # SAFETY: no request is empty; who counts no input has not counted, and what is not counted is paid in full.
+        if self._counted and self.usage is not None and self.usage.context_tokens:
+            counted.append(self.usage)
+        return [*counted, Done(stop_reason=self._stop_reason)]
 
     def _open(self, index: int) -> _OpenBlock:
         block = self._blocks.get(index)
@@ -245,7 +254,7 @@ class AnswerReader(Reader):
             raise self._broken("a piece of a block that is not open")
         return block
 
-    def _count(self, tokens: _Tokens) -> Usage:
+    def _count(self, tokens: _Tokens) -> None:
         """What the vendor has counted so far."""
         before = self.usage or Usage(input_tokens=0, output_tokens=0)
         # SAFETY: the figures are running totals, and a later one must not be able to lower the bill.
@@ -255,7 +264,6 @@ class AnswerReader(Reader):
             cache_write_tokens=max(before.cache_write_tokens, tokens.cache_creation_input_tokens or 0),
             cache_read_tokens=max(before.cache_read_tokens, tokens.cache_read_input_tokens or 0),
         )
-        return self.usage
 
     def _decode(self, shape: type[_T], data: bytes | msgspec.Raw) -> _T:
         try:

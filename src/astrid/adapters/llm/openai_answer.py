@@ -10,7 +10,8 @@ Never: guesses what a field means.  Unknown ones are passed over, a known one of
 Invariants:
   The pieces of one call are gathered under its own index; calls are handed on complete, in the order of their index,
   and only once the vendor says how the answer ended.
-  A later usage never counts less than an earlier one, and output never less than what the total says.
+  A later usage never counts less than an earlier one, and output never less than what the total says.  It is handed on
+  once, and only if nothing was said after it.
   ``Done`` comes once, last, and only after a reason to stop.
 
 Source: the vendor's documentation (chat completions, streaming); recorded answers (tests/vectors/llm).
@@ -129,6 +130,7 @@ class ChunkReader(Reader):
         self._thoughts: list[str] = []
         self._stop_reason: StopReason | None = None
         self._refused = False
+        self._counted = False  # whether all that was said is
 
     def read(self, data: bytes) -> list[AnyStreamEvent]:
         """The events that the chunk ``data`` brings.
@@ -167,7 +169,7 @@ class ChunkReader(Reader):
         for _, call in sorted(self._calls.items()):
             name = self._names.get(call.name, call.name)
             events.append(ToolCallReady(id=call.id, name=name, arguments="".join(call.pieces)))
-        if self.usage is not None:
+        if self._counted and self.usage is not None:
             events.append(self.usage)
         return [*events, Done(stop_reason=self._stop_reason)]
 
@@ -186,6 +188,9 @@ class ChunkReader(Reader):
     def _said(self, said: _Said) -> list[AnyStreamEvent]:
         events: list[AnyStreamEvent] = []
         thought = said.reasoning_content or said.reasoning
+        if thought or said.content or said.refusal or said.tool_calls:
+            # SAFETY: some count with each chunk; a stream that ends before the last of them would be paid too low.
+            self._counted = False
         if thought:
             self._thoughts.append(thought)
             events.append(ReasoningDelta(text=thought))
@@ -233,6 +238,8 @@ class ChunkReader(Reader):
             output_tokens=max(before.output_tokens, tokens.completion_tokens or 0, total - prompt),
             cache_read_tokens=read,
         )
+        # SAFETY: no request is empty; who counts no input has not counted, and what is not counted is paid in full.
+        self._counted = self.usage.context_tokens > 0 and (tokens.completion_tokens is not None or total > prompt)
 
     def _fault(self, fault: _Fault | str) -> ModelError:
         if isinstance(fault, str):
