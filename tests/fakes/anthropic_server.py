@@ -6,6 +6,7 @@ It checks of a request what the vendor would refuse, and keeps what it saw.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,7 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
     ending: Ending = "whole"
     at_once: bool = False  # the head and all pieces in one send
+    pause_seconds: float = 0.0  # before each piece
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class AnthropicServer:
     left: trio.Event = field(default_factory=trio.Event)  # a client went away before it had its answer
     url: str = ""
     complain: Callable[[dict[str, Any]], str] | None = None  # another vendor's; none is Anthropic's
+    busy_until: float = -math.inf  # up to then every request is refused with 529, and takes no reply
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -96,13 +99,16 @@ class AnthropicServer:
         assert request is not None
         headers = {name.decode().lower(): value.decode() for name, value in request.headers}
         self.seen.append(Seen(request.method.decode(), request.target.decode(), headers, json.loads(body)))
-        reply = self.replies.popleft()
+        busy = trio.current_time() < self.busy_until
+        reply = fault(529, "overloaded_error", "too much") if busy else self.replies.popleft()
         if reply.status == 200 and (complaint := (self.complain or vendor_complaint)(self.seen[-1].body)):
             reply = fault(400, "invalid_request_error", complaint)
         head = [("content-type", reply.content_type), ("transfer-encoding", "chunked"), *reply.headers]
         sends = [wire.send(h11.Response(status_code=reply.status, headers=head)) or b""]
         sends += [wire.send(h11.Data(data=piece)) or b"" for piece in reply.pieces]
-        for data in [b"".join(sends)] if reply.at_once else sends:
+        for number, data in enumerate([b"".join(sends)] if reply.at_once else sends):
+            if number and reply.pause_seconds:
+                await trio.sleep(reply.pause_seconds)
             await stream.send_all(data)
         if reply.ending == "drop":
             return False

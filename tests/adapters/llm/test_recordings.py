@@ -1,4 +1,7 @@
-"""What vendors really sent, cut into pieces of every size: how it was cut on the wire changes nothing."""
+"""What vendors really sent, cut into pieces of every size: how it was cut on the wire changes nothing.
+
+A file dropped into the folder is taken as it is: by its paths one knows who said it.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +9,47 @@ import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
 from astrid.adapters.llm.anthropic_answer import AnswerReader as AnthropicReader
 from astrid.adapters.llm.openai_answer import ChunkReader
 from astrid.adapters.llm.sse import EventDecoder
 from astrid.adapters.llm.vendor import Reader
-from astrid.core.conversation import AnyStreamEvent, Done, Usage
+from astrid.core.conversation import AnyStreamEvent, Done, Message, ModelRequest, Text, Usage
 from astrid.errors import ModelError
+from tests.fakes.anthropic_server import AnthropicServer, Reply, cut
+from tests.fakes.vendors import VENDORS, Vendor
+
+pytest.importorskip("anthropic", reason="the extra is not installed")
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "llm"
 STREAM = "text/event-stream"
 Make = Callable[[], Reader]
 
 
-def recordings(folder: Path, make: Make) -> list[tuple[str, Make, bytes]]:
-    """Every streamed answer in the files of a folder, dropped in without being named here."""
-    found: list[tuple[str, Make, bytes]] = []
-    for path in sorted(folder.glob("*.json")):
-        for number, exchange in enumerate(json.loads(path.read_text())["interactions"]):
-            if exchange["ctype"].startswith(STREAM) and not exchange["path"].endswith("/responses"):
-                found.append((f"{path.stem}-{number}", make, exchange["body"].encode()))
-    return found
+def exchanges(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text())["interactions"]
 
 
+def recordings(path_end: str, make: Make) -> list[tuple[str, Make, bytes]]:
+    """Every streamed answer of a protocol, in whatever file it is."""
+    return [
+        (f"{path.stem}-{number}", make, exchange["body"].encode())
+        for path in sorted(VECTORS.rglob("*.json"))
+        for number, exchange in enumerate(exchanges(path))
+        if exchange["ctype"].startswith(STREAM) and exchange["path"].endswith(path_end)
+    ]
+
+
+PATHS = ("/v1/messages", "/chat/completions")
 RECORDED = [
-    *recordings(VECTORS, lambda: AnthropicReader("anthropic/m", {})),
-    *recordings(VECTORS / "openai", lambda: ChunkReader("openai/m", {})),
+    *recordings(PATHS[0], lambda: AnthropicReader("anthropic/m", {})),
+    *recordings(PATHS[1], lambda: ChunkReader("openai/m", {})),
 ]
+VENDOR = dict(zip(PATHS, VENDORS, strict=False))
 
 
 def heard(reader: Reader, data: bytes, size: int) -> list[AnyStreamEvent]:
@@ -84,6 +99,41 @@ def test_what_a_recorded_answer_counts_only_grows(make: Make, data: bytes) -> No
         assert after.output_tokens >= before.output_tokens
 
 
-def test_there_are_recordings_of_both_protocols() -> None:
+def test_there_are_recordings_of_both_protocols_and_every_file_holds_one() -> None:
     assert len({make for _, make, _ in RECORDED}) == 2
     assert len(RECORDED) >= 4
+    for path in VECTORS.rglob("*.json"):
+        assert any(exchange["path"].endswith(PATHS) for exchange in exchanges(path)), path
+
+
+SERVED = [
+    pytest.param(VENDOR[end], exchange, id=f"{path.stem}-{number}")
+    for path in sorted(VECTORS.rglob("*.json"))
+    for number, exchange in enumerate(exchanges(path))
+    for end in PATHS
+    if exchange["path"].endswith(end) and (exchange["ctype"].startswith(STREAM) or end == PATHS[1])
+]
+
+
+@pytest.mark.parametrize(("vendor", "exchange"), SERVED)
+async def test_a_recorded_answer_is_served_whole_and_in_pieces_and_is_the_same(
+    nursery: trio.Nursery, vendor: Vendor, exchange: dict[str, Any]
+) -> None:
+    server = AnthropicServer(complain=vendor.complain)
+    await nursery.start(server.run)
+    body, model = exchange["body"].encode(), vendor.model(server.url)
+    request = ModelRequest(
+        model=model.name,
+        system="",
+        messages=(Message(role="user", parts=(Text(text="hi"),)),),
+        tools=(),
+        max_tokens=9,
+    )
+    served: list[list[AnyStreamEvent]] = []
+    for size in (len(body), 1, 7, 100, 1000):
+        server.replies.append(Reply(cut(body, size), content_type=exchange["ctype"]))
+        async with model.stream(request) as events:
+            served.append([event async for event in events])
+    assert isinstance(served[0][-1], Done)
+    assert isinstance(served[0][-2], Usage)
+    assert all(one == served[0] for one in served)
