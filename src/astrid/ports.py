@@ -61,7 +61,7 @@ class ToolOutcome(msgspec.Struct, frozen=True, kw_only=True):
     is as in ``labels.Label``.
     """
 
-    content: bytes  # UTF-8 text for the model
+    content: bytes  # UTF-8 text for the model, or an image (``core.images``)
     is_error: bool
     effect: Effect
     spent_micros: int = 0

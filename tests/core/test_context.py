@@ -6,6 +6,7 @@ import pytest
 
 from astrid.core import context
 from astrid.core.conversation import Message, Reasoning, Text, TextDelta, ToolResult, ToolUse, Usage
+from astrid.core.images import images_in
 from astrid.core.labels import RUNTIME, SIGNED_USER, Integrity, Label
 from astrid.core.turn import step
 from astrid.core.turn_entries import Entry, compacted
@@ -31,6 +32,7 @@ from astrid.core.turn_messages import (
 )
 from astrid.core.turn_state import apply, outstanding, restore
 from astrid.errors import InputError
+from tests.fakes.pictures import png
 from tests.fakes.turns import FROM_WEB, Long, Session, answered, full, use
 
 STDIN = Label(Integrity.UNTRUSTED)
@@ -373,3 +375,42 @@ def test_a_short_conversation_stays_from_the_models_first_message_on() -> None:
     session.answer(Text(text="x"))
     session.begin("more")
     assert context.tail(session.turn) == 2
+
+
+def test_a_summary_says_that_the_images_before_it_are_gone_and_undoing_it_brings_them_back() -> None:
+    session = Long()
+    session.begin("the task")
+    session.round(png(10, 10), FROM_WEB)
+    session.round(png(20, 20), FROM_WEB)
+    session.round(b"b" * 2600)
+    session.answer(Text(text="a summary"))
+    assert images_in(entry.message for entry in session.turn.conversation) == []
+    [summary] = [text for text in session.texts() if "a summary" in text]
+    assert summary.endswith("[Images that were shown before this, and are not any more: 2.]")
+    session.answer(Text(text="done"))
+    session.tell(Restore())
+    assert [image.width for image in images_in(entry.message for entry in session.turn.conversation)] == [10, 20]
+
+
+def test_a_summary_without_images_before_it_says_nothing_of_them() -> None:
+    session = full()
+    session.answer(Text(text="a summary"))
+    assert not [text for text in session.texts() if "Images" in text]
+
+
+def test_an_image_weighs_what_its_pixels_take_in() -> None:
+    small, large = Long(), Long()
+    for session, side in ((small, 10), (large, 500)):
+        session.begin("the task")
+        session.round(png(side, side), FROM_WEB)
+    assert 300 < context.tokens(large.turn) - context.tokens(small.turn) < 400
+
+
+def test_where_not_even_the_summary_fits_it_is_asked_for_without_images() -> None:
+    session = Long()
+    session.begin("the task")
+    session.round(png(900, 900), FROM_WEB)
+    assert images_in(session.asked().messages) == []
+    assert any(
+        isinstance(part, ToolResult) and "900 x 900" in part.content for part in session.asked().messages[2].parts
+    )

@@ -19,6 +19,7 @@ from astrid.core.conversation import (
     Usage,
 )
 from astrid.core.ids import QuestionId
+from astrid.core.images import image_of, told
 from astrid.core.labels import RUNTIME, SIGNED_USER, UNTRUSTED, Integrity, Label, join
 from astrid.core.risk import EffectClass
 from astrid.core.turn import context_label, step
@@ -61,6 +62,7 @@ from astrid.core.turn_messages import (
 from astrid.core.turn_plan import model_request
 from astrid.core.turn_state import Turn, apply, new_turn, outstanding, restore
 from astrid.errors import CanonError, InputError
+from tests.fakes.pictures import png
 from tests.fakes.turns import FROM_WEB, Session, answered, full, setting, use
 
 # ---- asking -----------------------------------------------------------------------------------
@@ -1000,3 +1002,32 @@ def test_a_join_of_every_label_is_the_label_of_the_context() -> None:
     session.tell(answered(first, label=FROM_WEB))
     labels = [label for entry in session.turn.conversation for label in entry.labels]
     assert context_label(session.turn) == join(RUNTIME, FROM_WEB, *labels)
+
+
+def test_an_image_in_a_result_is_kept_as_what_it_is_and_where_it_is_found() -> None:
+    session = Session()
+    [proposal] = session.calling("look")
+    session.tell(answered(proposal, png(640, 480, size=100_000), FROM_WEB))
+    [result] = session.results()
+    assert result.image == image_of(png(640, 480, size=100_000), 7)
+    assert result.image is not None
+    assert result.content == told(result.image)
+    assert max(len(encode_row(row)) for row in session.rows if isinstance(row, ResultRow)) < 500
+    assert context_label(session.turn) == join(SIGNED_USER, FROM_WEB), "an image is believed as its file is"
+    rows = [decode_row(encode_row(row)) for row in session.rows]
+    assert restore(session.turn.setting, rows).conversation == session.turn.conversation
+
+
+def test_a_result_that_is_no_image_is_written_down_as_it_always_was() -> None:
+    row = ResultRow(at_ns=1, id="a", content="b", is_error=False, label=Label(Integrity.TOOL))
+    assert b"image" not in encode_row(row)
+    assert decode_row(encode_row(row)) == row
+
+
+def test_what_broke_and_begins_as_an_image_does_is_text() -> None:
+    session = Session()
+    [proposal] = session.calling("look")
+    session.tell(answered(proposal, png(0, 480)))
+    [result] = session.results()
+    assert result.image is None
+    assert "PNG" in result.content

@@ -8,25 +8,32 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 import trio
+from msgspec.structs import replace
 
+from astrid.core import images
 from astrid.core.call import Call, Need
 from astrid.core.conversation import (
     AnyStreamEvent,
     Done,
+    Message,
     ModelRequest,
     ReasoningDelta,
+    Text,
     TextDelta,
     ToolCallReady,
+    ToolResult,
     Usage,
     decode_answer,
     encode_event,
     encode_request,
 )
+from astrid.core.images import image_of
 from astrid.core.money import Price, cost, worst_case
 from astrid.core.tokens import Permission
 from astrid.errors import CanonError, InputError, ModelError
-from astrid.hosts.model import ModelServer
+from astrid.hosts.model import ModelServer, Sight
 from tests.fakes.authority import call
+from tests.fakes.pictures import png
 
 PRICE = Price(input_micros_per_million=3_000_000, output_micros_per_million=15_000_000)
 REQUEST = ModelRequest(model="p/m", system="be brief", messages=(), tools=(), max_tokens=100)
@@ -199,3 +206,100 @@ async def test_a_cancelled_call_lets_go_of_its_connection() -> None:
         await ModelServer(fake).execute(CALL, stop)
     assert scope.cancelled_caught
     assert (fake.opened, fake.closed) == (1, 1)
+
+
+# ---- images ---------------------------------------------------------------------------------------
+
+SEEN = {7: png(640, 480), 8: png(10, 10)}
+ERASED = InputError("result.erased", "this result was erased")
+
+
+def seen(at: int, /, **changed: object) -> ToolResult:
+    image = image_of(SEEN[at], at)
+    assert image is not None
+    return ToolResult(id=f"id{at}", content="an image", is_error=False, image=replace(image, **changed))
+
+
+def looking(*results: ToolResult) -> ModelRequest:
+    return replace(REQUEST, messages=(Message(role="user", parts=(Text(text="look"), *results)),))
+
+
+class Watcher(FakeModel):
+    """Keeps what it was asked."""
+
+    asked: ModelRequest
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[AnyStreamEvent], None]:
+        self.asked = request
+        async with super().stream(REQUEST) as events:
+            yield events
+
+    @property
+    def told(self) -> list[ToolResult]:
+        return [part for part in self.asked.messages[0].parts if isinstance(part, ToolResult)]
+
+
+async def show(request: ModelRequest, *, sight: bool = True, session: bytes = b"") -> Watcher:
+    """The model that was asked this, in the session of the call if no other is named."""
+    fake = Watcher(USAGE, END)
+    fake.stall.set()
+    made = replace(CALL, args=encode_request(request))
+
+    async def find(whose: bytes, record: int) -> bytes:
+        if whose != (session or made.session) or record not in SEEN:
+            raise ERASED
+        return SEEN[record]
+
+    server = ModelServer(fake, sight=Sight(lambda width, height: width * height, find) if sight else None)
+    await server.execute(made, lambda chunk: None)
+    return fake
+
+
+async def test_a_model_that_takes_images_is_shown_their_bytes() -> None:
+    fake = await show(looking(seen(7), seen(8)))
+    assert [result.image.data for result in fake.told if result.image] == [SEEN[7], SEEN[8]]
+    assert [result.content for result in fake.told] == ["an image", "an image"]
+
+
+async def test_a_model_that_takes_none_is_told_so() -> None:
+    fake = await show(looking(seen(7)), sight=False)
+    assert fake.told == [ToolResult(id="id7", content=f"an image\n{images.NOT_TAKEN}", is_error=False)]
+
+
+@pytest.mark.parametrize(
+    ("result", "session"),
+    [
+        (seen(7, record=9), b""),  # erased, or never there
+        (seen(7), b"another session"),
+        (seen(7, digest="00" * 32), b""),
+        (seen(7, record=8), b""),  # another image than was authorised
+    ],
+)
+async def test_an_image_that_is_not_the_one_that_was_authorised_is_not_shown(
+    result: ToolResult, session: bytes
+) -> None:
+    fake = await show(looking(result), session=session)
+    assert fake.told == [ToolResult(id="id7", content=f"an image\n{images.GONE}", is_error=False)]
+
+
+async def test_of_too_many_images_the_first_are_told_in_words() -> None:
+    many = [replace(seen(8), id=str(place)) for place in range(images.MAX_SHOWN)]
+    fake = await show(looking(seen(7), *many))
+    assert fake.told[0] == ToolResult(id="id7", content=f"an image\n{images.LEFT_OUT}", is_error=False)
+    assert all(result.image for result in fake.told[1:])
+
+
+def test_the_worst_case_counts_the_images_that_are_shown() -> None:
+    async def find(session: bytes, record: int) -> bytes:
+        raise ERASED
+
+    request = looking(seen(7), seen(8))
+    args = encode_request(request)
+    blind, sees = ModelServer(model()), ModelServer(model(), sight=Sight(lambda width, height: width * height, find))
+    assert blind.glance("model", args).max_micros == worst_case(PRICE, len(args), 100)
+    assert sees.glance("model", args).max_micros == worst_case(PRICE, len(args) + 640 * 480 + 10 * 10, 100)
+
+
+def test_a_request_names_its_images_and_does_not_hold_them() -> None:
+    assert len(encode_request(looking(seen(7)))) < len(encode_request(looking())) + 400

@@ -127,7 +127,7 @@ def _with_results_cut(message: Message) -> Message:
     return Message(
         role=message.role,
         parts=tuple(
-            msgspec.structs.replace(part, content=part.content[:CUT_RESULT_CHARS])
+            msgspec.structs.replace(part, content=part.content[:CUT_RESULT_CHARS], image=None)
             if isinstance(part, ToolResult)
             else part
             for part in message.parts

@@ -41,12 +41,27 @@ class ToolUse(Part, frozen=True, tag="tool_use"):
     arguments: str
 
 
-class ToolResult(Part, frozen=True, tag="tool_result"):
-    """The answer to the ``ToolUse`` with ``id``."""
+class Image(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An image that a model is shown.  ``record`` is that of the permit by whose outcome the bytes are found again,
+    which are those of ``digest`` (SHA-256).  ``data`` is empty but on the way to a vendor.
+    """
+
+    media_type: Literal["image/png", "image/jpeg"]
+    width: int
+    height: int
+    size_bytes: int
+    digest: str
+    record: int
+    data: bytes = b""
+
+
+class ToolResult(Part, frozen=True, tag="tool_result", omit_defaults=True):
+    """The answer to the ``ToolUse`` with ``id``.  Beside an ``image``, ``content`` says in words what it is."""
 
     id: str
     content: str
     is_error: bool
+    image: Image | None = None
 
 
 class Reasoning(Part, frozen=True, tag="reasoning"):

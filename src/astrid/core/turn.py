@@ -46,7 +46,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from astrid.core import context
+from astrid.core import context, images
 from astrid.core import turn_answer as texts
 from astrid.core.conversation import Text, TextDelta
 from astrid.core.ids import show_id
@@ -225,9 +225,12 @@ def _take_result(plan: Plan, phase: Calling, message: ToolAnswered | CallDenied 
         case ToolAnswered():
             setting = plan.turn.setting
             # Its one origin is the record that permitted the call, by which the whole of it is found again.
-            handle = max(message.label.origins, default=0) if texts.READ_RESULT in setting.effects else 0
-            content = texts.result_text(message.content, setting.limits.result_bytes, handle)
-            plan.result(call_id, content, message.label, is_error=message.is_error)
+            record = max(message.label.origins, default=0)
+            image = images.image_of(message.content, record)
+            handle = record if texts.READ_RESULT in setting.effects else 0
+            text = texts.result_text(message.content, setting.limits.result_bytes, handle)
+            content = text if image is None else images.told(image)
+            plan.result(call_id, content, message.label, is_error=message.is_error, image=image)
         case CallDenied():
             fields = {"layer": message.layer, "code": message.code, "text": message.model_text}
             plan.result(call_id, texts.DENIED.format(**fields))

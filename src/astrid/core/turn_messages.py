@@ -18,6 +18,7 @@ import msgspec
 
 from astrid.core.conversation import (
     AnyStreamEvent,
+    Image,
     ModelRequest,
     Reasoning,
     StopReason,
@@ -121,7 +122,7 @@ class Waited(TurnInput, frozen=True):
 
 
 class ToolAnswered(TurnInput, frozen=True):
-    """How a tool call ended.  ``content`` is UTF-8 text."""
+    """How a tool call ended.  ``content`` is UTF-8 text, or an image."""
 
     ref: int
     content: bytes
@@ -255,13 +256,14 @@ class CallRow(Row, frozen=True, tag="call"):
     ref: int
 
 
-class ResultRow(Row, frozen=True, tag="result"):
+class ResultRow(Row, frozen=True, tag="result", omit_defaults=True):
     """A tool call got its one result."""
 
     id: str
     content: str
     is_error: bool
     label: Label
+    image: Image | None = None
 
 
 class EndRow(Row, frozen=True, tag="end"):

@@ -8,7 +8,7 @@ Source: architecture 2 ("Machine and shell").
 from __future__ import annotations
 
 from astrid.core import context
-from astrid.core.conversation import ModelRequest, ToolUse
+from astrid.core.conversation import Image, ModelRequest, ToolUse
 from astrid.core.labels import RUNTIME, Label
 from astrid.core.turn_messages import (
     AnyRow,
@@ -38,9 +38,13 @@ class Plan:
         apply(self.turn, row)
         self.rows.append(row)
 
-    def result(self, call_id: str, content: str, label: Label = RUNTIME, *, is_error: bool = True) -> None:
+    def result(
+        self, call_id: str, content: str, label: Label = RUNTIME, *, is_error: bool = True, image: Image | None = None
+    ) -> None:
         """Have a call end with this."""
-        self.write(ResultRow(at_ns=self.now_ns, id=call_id, content=content, is_error=is_error, label=label))
+        self.write(
+            ResultRow(at_ns=self.now_ns, id=call_id, content=content, is_error=is_error, label=label, image=image)
+        )
 
     def done(self) -> tuple[AnyTurnEffect, ...]:
         """All of it, in order."""

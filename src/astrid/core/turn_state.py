@@ -242,7 +242,7 @@ def _answer(turn: Turn, phase: Calling, row: ResultRow) -> None:
     call = phase.calls[at]
     if call.result is not None:
         raise _misplaced(row)
-    result = ToolResult(id=row.id, content=row.content, is_error=row.is_error)
+    result = ToolResult(id=row.id, content=row.content, is_error=row.is_error, image=row.image)
     after = _with(phase, at, OpenCall(call.use, call.ref, result, row.label))
     answered = [(call.result, call.label) for call in after.calls if call.result is not None and call.label is not None]
     if len(answered) == len(after.calls):

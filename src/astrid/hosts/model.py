@@ -1,23 +1,28 @@
 """A language model as a tool: its call is an effect with a price, permitted, recorded and settled like any other.
 
 The arguments are the bytes of a ``ModelRequest``; the result is the answer's stream events, one JSON object a line.
-The worst case (request bytes as tokens plus ``max_tokens``, dearest rate) is reserved before the call and the true
-figure settled after it.
+The worst case (request bytes as tokens, what its images take in, plus ``max_tokens``, dearest rate) is reserved before
+the call and the true figure settled after it.  A request names its images by digest; their bytes are added on the way.
 
 Source: architecture 5, 6 (step 3); threats 23.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
+import msgspec
+
+from astrid.core import images
 from astrid.core.call import Call, Need, Preparation
 from astrid.core.conversation import (
+    AnyPart,
     AnyStreamEvent,
     Done,
     ModelRequest,
     ReasoningDelta,
     TextDelta,
+    ToolResult,
     Usage,
     decode_request,
     encode_answer,
@@ -35,12 +40,24 @@ from astrid.ports import Model, ToolOutcome
 _ZEROS = b"\0" * 32
 
 
+class Sight(msgspec.Struct, frozen=True):
+    """How a model is shown images: what one of so many pixels takes in tokens at most, and how the result of a call is
+    found again by its session and by the record that permitted it.
+    """
+
+    tokens: Callable[[int, int], int]
+    find: Callable[[bytes, int], Awaitable[bytes]]
+
+
 class ModelServer:
     """The ``ToolServer`` port over a ``Model``.  One session's requests may only name this model."""
 
-    def __init__(self, model: Model, *, place: int = 0) -> None:
-        """``place`` is 0 for a session's own model, else that of one that stands in for it."""
+    def __init__(self, model: Model, *, place: int = 0, sight: Sight | None = None) -> None:
+        """``place`` is 0 for a session's own model, else that of one that stands in for it.  A model without ``sight``
+        is told that there is an image, and not shown it.
+        """
         self._model = model
+        self._sight = sight
         self._tool = model_tool(place)
 
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -72,7 +89,8 @@ class ModelServer:
             raise InputError("model.other", f"the request names `{request.model}`, and this is `{self._model.name}`")
         provider, _, name = self._model.name.partition("/")
         need = Need(model_resource(provider, name).text, Permission.INVOKE)
-        return Preparation(needs=(need,), max_micros=worst_case(self._model.price, len(args), request.max_tokens))
+        most = worst_case(self._model.price, len(args) + self._seen_tokens(request), request.max_tokens)
+        return Preparation(needs=(need,), max_micros=most)
 
     async def prepare(self, tool: str, args: bytes) -> Preparation:
         """The same: there is nothing to look for."""
@@ -80,7 +98,7 @@ class ModelServer:
 
     async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
         """Call the model; every event is reported as it comes, the whole answer is the result."""
-        request = decode_request(call.args)
+        request = await self._with_images(decode_request(call.args), call.session)
         try:
             events, usage = await self._ask(request, report)
             content = encode_answer(events)
@@ -88,6 +106,43 @@ class ModelServer:
             # SAFETY: not "nothing happened": the model was asked, and there will be a bill.
             raise ModelError("model.answer-unusable", error.message, effect="maybe") from error
         return ToolOutcome(content=content, is_error=False, effect="done", spent_micros=self._bill(call, usage))
+
+    def _seen_tokens(self, request: ModelRequest) -> int:
+        if self._sight is None:
+            return 0
+        shown = images.shown(request.messages)
+        seen = [image for image in images.images_in(request.messages) if image.record in shown]
+        return sum(self._sight.tokens(image.width, image.height) for image in seen)
+
+    async def _with_images(self, request: ModelRequest, session: bytes) -> ModelRequest:
+        """``request`` with the bytes of each image in it, or with words where it is not shown."""
+        if not images.images_in(request.messages):
+            return request
+        shown = images.shown(request.messages)
+        messages = [
+            msgspec.structs.replace(
+                message, parts=tuple([await self._with_image(part, session, shown) for part in message.parts])
+            )
+            for message in request.messages
+        ]
+        return msgspec.structs.replace(request, messages=tuple(messages))
+
+    async def _with_image(self, part: AnyPart, session: bytes, shown: frozenset[int]) -> AnyPart:
+        if not isinstance(part, ToolResult) or part.image is None:
+            return part
+        if self._sight is None:
+            return _in_words(part, images.NOT_TAKEN)
+        if part.image.record not in shown:
+            return _in_words(part, images.LEFT_OUT)
+        try:
+            # SAFETY: the session is that of the call, which the gate made, and not what anybody wrote.
+            data = await self._sight.find(session, part.image.record)
+        except InputError:
+            return _in_words(part, images.GONE)
+        # SAFETY: what was authorised is the image of this digest; no other bytes leave.
+        if images.fingerprint(data) != part.image.digest:
+            return _in_words(part, images.GONE)
+        return msgspec.structs.replace(part, image=msgspec.structs.replace(part.image, data=data))
 
     async def _ask(
         self, request: ModelRequest, report: Callable[[bytes], None]
@@ -119,6 +174,10 @@ class ModelServer:
             cache_write_tokens=usage.cache_write_tokens,
             cache_read_tokens=usage.cache_read_tokens,
         )
+
+
+def _in_words(part: ToolResult, why: str) -> ToolResult:
+    return msgspec.structs.replace(part, content=f"{part.content}\n{why}", image=None)
 
 
 def _counts(usage: Usage) -> tuple[int, ...]:

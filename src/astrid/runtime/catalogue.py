@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from astrid.adapters.llm.catalogue import KnownModel, identify_model, resolve_model
+from astrid.adapters.llm.sight import image_tokens, takes_images
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.core.canon import MAX_U64, Digest, Domain, digest, encode
 from astrid.core.decide import Limits
@@ -26,10 +28,10 @@ from astrid.core.turn_messages import Setting
 from astrid.core.turn_retry import model_tool
 from astrid.errors import ConfigError, InputError, WorkspaceError
 from astrid.home import Home, KeptFiles, actors_folder, identify_workspace, workspace_id
-from astrid.hosts.model import ModelServer
-from astrid.hosts.results import Consult, ResultServer
+from astrid.hosts.model import ModelServer, Sight
+from astrid.hosts.results import Consult, ResultServer, find_result
 from astrid.hosts.skills import SkillServer
-from astrid.ports import Entropy
+from astrid.ports import Entropy, Model
 from astrid.runtime.config import Config, usd
 from astrid.runtime.definitions import load_subagents
 from astrid.runtime.framing import Texts, environment_of, listed
@@ -154,8 +156,19 @@ class Catalogue:
         window = self.window(found.name)
         # A script is read anew for each session: it is being written.  So each has a host of its own.
         known = self._entropy.random_bytes(16) if found.scripted else digest(Domain.TOOLDEF, name.encode())[:16]
-        server = ModelServer(found, place=place)
+        server = ModelServer(found, place=place, sight=self._sight(found))
         return Brain(found.name, f"{model_tool(place)}:{known.hex()}", server, found.scripted, window)
+
+    def _sight(self, model: Model) -> Sight | None:
+        """How a model is shown images; none if it takes none.  A script sees nothing."""
+        table = self._config.models.get(model.name)
+        if model.scripted or not takes_images(model.name, "auto" if table is None else table.images):
+            return None
+
+        async def find(session: bytes, record: int) -> bytes:
+            return await self._consult(lambda reader: find_result(reader, session, record))
+
+        return Sight(partial(image_tokens, model.name), find)
 
     def identify(self, name: str) -> KnownModel:
         """What the name of a vendor's model stands for, whether or not a session could use it.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 import msgspec
 
@@ -57,6 +57,7 @@ class PriceTable(ConfigTable, frozen=True):
     cache_write_usd_per_million: Usd = ""
     cache_read_usd_per_million: Usd = ""
     context_window: _Positive = 100_000
+    images: Literal["auto", "yes", "no"] = "auto"
 
     def price(self) -> Price:
         """The price in whole micro-dollars.

@@ -18,6 +18,7 @@ from astrid.core.conversation import Usage as Counted
 from astrid.core.gate_messages import Booked, PurseLine, Refused
 from astrid.core.gate_messages import Deferred as Waiting
 from astrid.core.ids import SessionId, show_id
+from astrid.core.images import image_of, told
 from astrid.core.turn_messages import Compacted, Finished, Wait
 from astrid.wire.events import (
     AnyEvent,
@@ -85,7 +86,8 @@ class Teller:
 
     def result(self, call_id: str, content: bytes, *, is_error: bool) -> AnyEvent:
         """A call ended."""
-        text = fitting(content.decode("utf-8", "replace"))
+        image = image_of(content, 0)
+        text = fitting(content.decode("utf-8", "replace")) if image is None else told(image)
         return ToolCallResult(session_id=self._id, seq=0, id=call_id, result=text, is_error=is_error)
 
     def denied(self, call_id: str, tool: str, why: Refused) -> AnyEvent:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from typing import Any, cast
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from astrid.adapters.llm.anthropic_request import request_body
 from astrid.adapters.llm.names import NO_OUTPUT, UNPARSED, legal_name
@@ -21,8 +24,10 @@ from astrid.core.conversation import (
     ToolResult,
     ToolUse,
 )
+from astrid.core.images import image_of
 from astrid.errors import ModelError
 from tests.fakes.anthropic_server import vendor_complaint
+from tests.fakes.pictures import png
 
 NAMES = st.one_of(
     st.text(alphabet="ab_xX-:.4A1 é", max_size=12), st.text(max_size=20).filter(lambda text: text.isprintable())
@@ -161,3 +166,19 @@ def test_what_the_vendor_would_refuse_is_not_sent(unsayable: ModelRequest) -> No
     with pytest.raises(ModelError) as caught:
         request_body(unsayable)
     assert (caught.value.code, caught.value.effect) == ("model.bad-request", "none")
+
+
+def test_the_image_in_a_result_is_a_block_of_its_own() -> None:
+    image = image_of(png(), 7)
+    assert image is not None
+    result = ToolResult(id="a", content="[an image]", is_error=False, image=replace(image, data=png()))
+    body, _ = request_body(request(("user", (result,))))
+    [message] = cast("list[dict[str, Any]]", body["messages"])
+    source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(png()).decode()}
+    assert message["content"] == [
+        {
+            "type": "tool_result",
+            "tool_use_id": "a",
+            "content": [{"type": "text", "text": "[an image]"}, {"type": "image", "source": source}],
+        }
+    ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from astrid.adapters.llm.names import NO_OUTPUT, UNPARSED
 from astrid.adapters.llm.openai_request import FAILED, Dialect, request_body
@@ -20,8 +22,10 @@ from astrid.core.conversation import (
     ToolResult,
     ToolUse,
 )
+from astrid.core.images import image_of
 from astrid.errors import ModelError
 from tests.fakes.openai_answers import openai_complaint
+from tests.fakes.pictures import jpeg
 
 HELLO: tuple[Role, tuple[AnyPart, ...]] = ("user", (Text(text="hi"),))
 PLAIN = Dialect()
@@ -118,3 +122,27 @@ def test_what_a_server_would_refuse_is_not_sent(unsayable: ModelRequest) -> None
     with pytest.raises(ModelError) as caught:
         request_body(unsayable, PLAIN)
     assert (caught.value.code, caught.value.effect) == ("model.bad-request", "none")
+
+
+def test_the_image_in_a_result_comes_behind_all_results_under_the_name_of_its_call() -> None:
+    image = image_of(jpeg(), 7)
+    assert image is not None
+    parts = (
+        ToolResult(id="a", content="[an image]", is_error=False, image=replace(image, data=jpeg())),
+        ToolResult(id="b", content="text", is_error=False),
+        Text(text="and now?"),
+    )
+    url = f"data:image/jpeg;base64,{base64.b64encode(jpeg()).decode()}"
+    calls = tuple(ToolUse(id=one, name="look", arguments="{}") for one in "ab")
+    assert said(HELLO, ("assistant", calls), ("user", parts))[-3:] == [
+        {"role": "tool", "tool_call_id": "a", "content": "[an image]"},
+        {"role": "tool", "tool_call_id": "b", "content": "text"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "(the image that call a gave)"},
+                {"type": "image_url", "image_url": {"url": url}},
+                {"type": "text", "text": "and now?"},
+            ],
+        },
+    ]

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from astrid.adapters.workspace.observe import MAX_FILE_BYTES
 from astrid.adapters.workspace.reading import MAX_LINE_BYTES, number_lines, split_lines
 from astrid.adapters.workspace.text import CEILING_BYTES, cut
+from astrid.core.images import MAX_IMAGE_BYTES, MAX_SIDE
 from astrid.core.visible import visible
+from tests.fakes.pictures import jpeg, png
 from tests.fakes.workspace_bench import Bench
 
 
@@ -168,3 +170,22 @@ def test_the_devices_of_the_kernel_are_known() -> None:
 
     assert not is_plain(Path("/proc/self/environ").stat())
     assert is_plain(Path(__file__).stat())
+
+
+@pytest.mark.parametrize("content", [png(640, 480), jpeg(640, 480)])
+async def test_an_image_is_read_as_it_is_whatever_it_is_called(bench: Bench, content: bytes) -> None:
+    (bench.folder / "notes.txt").write_bytes(content)
+    outcome = await bench.outcome("read_file", file_path="notes.txt")
+    assert (outcome.content, outcome.is_error, outcome.effect) == (content, False, "none")
+
+
+@pytest.mark.parametrize("content", [png(0, 3), png(MAX_SIDE + 1, 3), png(size=MAX_IMAGE_BYTES + 1), jpeg(3, 0)])
+async def test_an_image_that_is_broken_or_too_large_is_not_read(bench: Bench, content: bytes) -> None:
+    (bench.folder / "f.png").write_bytes(content)
+    told = await bench.failure("read_file", file_path="f.png")
+    assert told.startswith("f.png is an image that cannot be shown")
+
+
+async def test_what_is_only_called_an_image_is_a_file_as_any_other(bench: Bench) -> None:
+    (bench.folder / "f.png").write_text("hello")
+    assert await bench.text("read_file", file_path="f.png") == "     1\thello"

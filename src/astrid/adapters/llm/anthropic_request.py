@@ -11,10 +11,11 @@ Source: vendor's documentation (Messages, tool use, thinking); the first Astrid 
 
 from __future__ import annotations
 
+import base64
 from typing import assert_never
 
 from astrid.adapters.llm.names import NO_OUTPUT, legal_name, offered_names, schema_object, unsayable, written_arguments
-from astrid.core.conversation import AnyPart, Message, ModelRequest, Reasoning, Text, ToolResult, ToolUse
+from astrid.core.conversation import AnyPart, Image, Message, ModelRequest, Reasoning, Text, ToolResult, ToolUse
 
 _CACHED = {"type": "ephemeral"}
 
@@ -61,6 +62,11 @@ def _message(message: Message, model: str) -> dict[str, object]:
     return {"role": message.role, "content": blocks}
 
 
+def _image(image: Image) -> dict[str, object]:
+    data = base64.b64encode(image.data).decode()
+    return {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": data}}
+
+
 def _block(part: AnyPart, model: str) -> dict[str, object] | None:
     match part:
         case Reasoning() if part.model != model:
@@ -80,7 +86,8 @@ def _block(part: AnyPart, model: str) -> dict[str, object] | None:
                 "input": written_arguments(part.arguments),
             }
         case ToolResult():
-            content = NO_OUTPUT if part.is_error and not part.content.strip() else part.content
+            text = NO_OUTPUT if part.is_error and not part.content.strip() else part.content
+            content = text if part.image is None else [{"type": "text", "text": text}, _image(part.image)]
             result: dict[str, object] = {"type": "tool_result", "tool_use_id": legal_name(part.id), "content": content}
             return {**result, "is_error": True} if part.is_error else result
         case _:

@@ -1,7 +1,8 @@
 """A ``ModelRequest`` as the body of an OpenAI-compatible chat completion.  Pure.
 
 A ``Dialect`` says where one server differs from another.  Results of tools are messages of their own; that a call
-failed is told by a word, for the protocol has no field for it.
+failed is told by a word, for the protocol has no field for it.  Nor has it one for the image in a result: that comes
+behind the results, under the name of its call.
 
 Never: asks for the vendor's own tools, or for more than one answer.
 
@@ -10,15 +11,17 @@ Source: the vendor's documentation (chat completions, function calling); recorde
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import assert_never
 
 import msgspec
 
 from astrid.adapters.llm.names import NO_OUTPUT, legal_name, offered_names, schema_object, unsayable, written_arguments
-from astrid.core.conversation import Message, ModelRequest, Reasoning, Text, ToolResult, ToolUse
+from astrid.core.conversation import Image, Message, ModelRequest, Reasoning, Text, ToolResult, ToolUse
 
 FAILED = "(failed) "
+IMAGE_OF = "(the image that call {call} gave)"
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +72,7 @@ def request_body(request: ModelRequest, dialect: Dialect) -> tuple[dict[str, obj
 def _messages(message: Message, model: str, dialect: Dialect) -> list[dict[str, object]]:
     """One of ours as one or several of theirs."""
     results: list[dict[str, object]] = []
+    seen: list[dict[str, object]] = []
     texts: list[str] = []
     calls: list[dict[str, object]] = []
     thoughts: list[str] = []
@@ -81,6 +85,8 @@ def _messages(message: Message, model: str, dialect: Dialect) -> list[dict[str, 
                 calls.append(_call(part))
             case ToolResult():
                 results.append(_result(part))
+                if part.image is not None:
+                    seen += _image(part.id, part.image)
             case Reasoning():
                 if dialect.wants_reasoning and part.model == model:
                     thoughts.append(part.text)
@@ -88,6 +94,9 @@ def _messages(message: Message, model: str, dialect: Dialect) -> list[dict[str, 
                 assert_never(part)
     if not (texts or calls or results):
         raise unsayable("a message holds no text and no call")
+    if seen:
+        words: list[dict[str, object]] = [{"type": "text", "text": text} for text in texts]
+        return [*results, {"role": "user", "content": [*seen, *words]}]
     if not (texts or calls):
         return results
     said: dict[str, object] = {"role": message.role, "content": "\n\n".join(texts) if texts else None}
@@ -96,6 +105,14 @@ def _messages(message: Message, model: str, dialect: Dialect) -> list[dict[str, 
     if thoughts:
         said["reasoning_content"] = "".join(thoughts)
     return [*results, said]  # results come right after the calls that they answer
+
+
+def _image(call: str, image: Image) -> list[dict[str, object]]:
+    url = f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
+    return [
+        {"type": "text", "text": IMAGE_OF.format(call=legal_name(call))},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
 
 
 def _call(use: ToolUse) -> dict[str, object]:

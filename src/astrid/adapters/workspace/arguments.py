@@ -53,7 +53,8 @@ class ReadFile(Arguments, frozen=True):
     NAME = "read_file"
     DESCRIPTION = (
         "Read a text file. Lines are numbered; at most 2000 of them are shown at once, each cut at 2000 "
-        "bytes. Use offset and limit for more. Characters that cannot be seen are written as \\u{hex}."
+        "bytes. Use offset and limit for more. Characters that cannot be seen are written as \\u{hex}. A PNG or JPEG "
+        "image is shown as one, if the model takes images."
     )
     EFFECT = EffectClass.READ
     CONTROL = ("file_path", ControlKind.OBJECT)

@@ -30,13 +30,14 @@ from astrid.adapters.workspace.commands import survey
 from astrid.adapters.workspace.matcher import Engine, Matcher
 from astrid.adapters.workspace.observe import observe_for_write
 from astrid.adapters.workspace.paths import Locator, Target, check_writable
-from astrid.adapters.workspace.reading import number_lines, read_text
+from astrid.adapters.workspace.reading import check_image, number_lines, read_bytes, text_of
 from astrid.adapters.workspace.search import glob, grep
 from astrid.adapters.workspace.shell import run_line
 from astrid.adapters.workspace.walk import list_directory
 from astrid.adapters.workspace.wildcard import Wildcard
 from astrid.adapters.workspace.writing import Keep, edit, write
 from astrid.core.call import Need, Pre, Preparation
+from astrid.core.images import is_image
 from astrid.core.risk import Risk
 from astrid.core.tokens import Permission
 from astrid.core.visible import visible
@@ -111,11 +112,14 @@ class Planner:
     def _read(self, args: ReadFile) -> Plan:
         target = self._locator.locate(args.file_path)
 
-        def run() -> str:
-            text, _ = read_text(target)
-            return number_lines(text, args.offset, args.limit)
+        def run() -> ToolOutcome:
+            data, _ = read_bytes(target)
+            if is_image(data):
+                check_image(target, data)
+                return ToolOutcome(content=data, is_error=False, effect="none")
+            return _looked(number_lines(text_of(target, data), args.offset, args.limit))
 
-        return _looking(ReadFile, target, {target.resource: Permission.READ}, run)
+        return Plan(_look(ReadFile, target, {target.resource: Permission.READ}), run)
 
     def _list(self, args: ListDirectory) -> Plan:
         target = self._locator.locate(args.path)

@@ -19,6 +19,7 @@ from astrid.adapters.workspace.observe import MAX_FILE_BYTES
 from astrid.adapters.workspace.paths import Target
 from astrid.adapters.workspace.text import CEILING_BYTES, cut
 from astrid.core.call import Pre
+from astrid.core.images import MAX_IMAGE_BYTES, MAX_SIDE, image_of
 from astrid.core.visible import visible
 from astrid.errors import Effect, WorkspaceError
 
@@ -80,6 +81,22 @@ def read_bytes(target: Target) -> tuple[bytes, Pre]:
         return bytes(data), Pre(target.path_name, status.st_dev, status.st_ino, hashlib.sha256(data).digest())
 
 
+def check_image(target: Target, data: bytes) -> None:
+    """Return if ``data``, which begins as an image does, is one that a model can be shown.
+
+    Raises:
+        WorkspaceError: it is not.
+    """
+    if image_of(data, 0) is None:
+        raise WorkspaceError(
+            "workspace.image",
+            f"{target.shown} is an image that cannot be shown: broken, of more than {MAX_IMAGE_BYTES} bytes, or with a "
+            f"side of more than {MAX_SIDE} pixels",
+            effect="none",
+            advice="make a smaller copy of it, or ask about it without looking",
+        )
+
+
 def read_text(target: Target) -> tuple[str, Pre]:
     """The text of a file, and what it was read from.
 
@@ -87,10 +104,19 @@ def read_text(target: Target) -> tuple[str, Pre]:
         WorkspaceError: as ``read_bytes``, or it is no UTF-8 text.
     """
     data, found = read_bytes(target)
+    return text_of(target, data), found
+
+
+def text_of(target: Target, data: bytes) -> str:
+    """The text that a file holds.
+
+    Raises:
+        WorkspaceError: it is no UTF-8 text.
+    """
     if b"\0" in data[:BINARY_PROBE_BYTES]:
         raise WorkspaceError("workspace.binary", f"{target.shown} appears to be a binary file", effect="none")
     try:
-        return data.decode(), found
+        return data.decode()
     except UnicodeDecodeError as error:
         raise WorkspaceError("workspace.not-utf8", f"{target.shown} is not valid UTF-8", effect="none") from error
 

@@ -22,6 +22,7 @@ TEMPLATE = """\
 # cache_write_usd_per_million = ""   # empty: a quarter more than input
 # cache_read_usd_per_million = ""    # empty: the same as input
 # context_window = 100000
+# images = "auto"                # "yes", "no"; auto: Anthropic's models take images
 
 # An OpenAI-compatible server, and the variable that holds its key; its models are called name/...
 # [providers.name]
