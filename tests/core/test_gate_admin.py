@@ -389,6 +389,31 @@ def test_what_a_session_says_of_itself_has_an_end_too() -> None:
     assert facts.quota.has_room(SESSION, 20)
 
 
+def inherited(*batches: tuple[bytes, ...]) -> list[Entry]:
+    return gate_admin.inherited(SLEEPER, batches, salt=SALT)
+
+
+def test_what_a_session_inherits_is_a_record_a_batch_and_its_own_rows_come_next() -> None:
+    facts = Bench().facts
+    made = inherited((b"a", b"b"), (b"c",))
+    assert [(body(one).first, body(one).count, one.session) for one in made] == [(1, 2, SLEEPER), (3, 1, SLEEPER)]
+    assert [row.data for one in made for row in one.rows] == [b"a", b"b", b"c"]
+    assert made[0].payloads[0].salt != made[1].payloads[0].salt
+    assert facts.rows.get(SLEEPER) is None
+    gate_admin.inherit(facts, made)
+    assert facts.rows[SLEEPER] == 3
+    assert body(gate_admin.save(facts, ONE_WHO_SLEEPS, (JournalRow(4, b"d"),), salt=SALT)).first == 4
+
+
+def test_what_a_session_inherits_is_of_its_share_of_the_log() -> None:
+    facts = Bench().facts
+    gate_admin.inherit(facts, inherited((b"x" * 60 * 2**20,)))
+    assert not facts.quota.has_room(SLEEPER, 8 * 2**20)
+    with pytest.raises(CanonError) as caught:
+        inherited((b"x" * LOG_BYTES_PER_SESSION,))
+    assert caught.value.code == "record.inherited"
+
+
 def test_what_somebody_said_is_recorded_with_the_label_it_got() -> None:
     made = gate_admin.prompted(Bench().facts, NOBODY_YET, 3, 2, b"CANARY", salt=SALT)
     prompt = body(made)

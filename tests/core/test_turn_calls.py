@@ -8,7 +8,8 @@ from astrid.core import turn_answer as texts
 from astrid.core.conversation import ToolResult, ToolUse
 from astrid.core.risk import EffectClass
 from astrid.core.turn_calls import objection, startable
-from astrid.core.turn_messages import Limits, Setting
+from astrid.core.turn_limits import Limits
+from astrid.core.turn_messages import Setting
 from astrid.core.turn_state import Calling, OpenCall
 
 LIMITS = Limits(calls_per_answer=2, side_by_side=2, argument_bytes=20)

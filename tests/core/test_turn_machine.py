@@ -15,6 +15,7 @@ from astrid.core.ids import QuestionId
 from astrid.core.labels import RUNTIME, SIGNED_USER, Integrity, Label, join
 from astrid.core.risk import EffectClass
 from astrid.core.turn import context_label, step
+from astrid.core.turn_limits import Limits
 from astrid.core.turn_messages import (
     AnyRow,
     AnyTurnInput,
@@ -25,7 +26,6 @@ from astrid.core.turn_messages import (
     Finished,
     InputRow,
     LimitReached,
-    Limits,
     ModelAnswered,
     ModelFailed,
     ModelProgressed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,16 @@ from astrid.core.verify import verify_log
 from astrid.daemon.histories import Histories, revival
 from astrid.errors import InputError
 from astrid.guard import audit
-from astrid.messages.gateway import AskCheckpoint, Declined, EndSession, ListSessions, SessionOpened, Taken
+from astrid.messages.gate import Failed
+from astrid.messages.gateway import (
+    AskCheckpoint,
+    Declined,
+    EndSession,
+    ListSessions,
+    OpenSession,
+    SessionOpened,
+    Taken,
+)
 from astrid.ports import LogReader
 from astrid.runtime.chronicle import PastSession
 from astrid.wire import params as p
@@ -77,7 +87,14 @@ def histories(runtime: Runtime) -> Histories:
     async def lines() -> Any:
         return await ask(runtime, ListSessions())
 
-    return Histories(runtime.world, stated, lines, tell)
+    async def opened(make: Callable[[int], OpenSession]) -> bytes:
+        made = await runtime.by_ticket(make)
+        if isinstance(made, Failed):
+            raise InputError(made.code, made.reason)
+        assert isinstance(made, SessionOpened)
+        return made.session
+
+    return Histories(runtime.world, stated, lines, tell, opened)
 
 
 def model_of(life: Life) -> str:

@@ -8,13 +8,13 @@ from astrid.core.conversation import ModelRequest, Text, ToolDefinition, ToolRes
 from astrid.core.labels import RUNTIME, SIGNED_USER, Integrity, Label
 from astrid.core.risk import EffectClass
 from astrid.core.turn import step
+from astrid.core.turn_limits import Limits
 from astrid.core.turn_messages import (
     AnswerPart,
     AnyRow,
     AnyTurnEffect,
     AnyTurnInput,
     Finished,
-    Limits,
     ModelAnswered,
     ProposeModel,
     ProposeTool,

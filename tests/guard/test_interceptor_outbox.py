@@ -49,14 +49,14 @@ def test_no_two_messages_to_the_log_have_one_number() -> None:
     assert len(set(numbers)) == 3
 
 
-def test_a_promise_is_told_with_the_number_of_the_last_record_that_it_rests_on() -> None:
+def test_a_promise_is_told_with_the_number_of_the_first_record_that_it_rests_on() -> None:
     outbox = Outbox()
     outbox.put(records("a"))
     outbox.put(records("b", "c"), (ANNE, 7))
     outbox.put(records("d"), (BOB, 7))
     outbox.put(records("e"))
     told = outbox.recorded(durable(outbox.take(), 101))
-    assert told == [(ANNE, Done(id=7, seq=103)), (BOB, Done(id=7, seq=104))]
+    assert told == [(ANNE, Done(id=7, seq=102)), (BOB, Done(id=7, seq=104))]
 
 
 def test_a_promise_waits_for_its_own_message_and_is_told_once() -> None:

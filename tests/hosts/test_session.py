@@ -38,7 +38,8 @@ from astrid.core.gate_messages import (
 from astrid.core.ids import SessionId, show_id
 from astrid.core.labels import Integrity
 from astrid.core.risk import EffectClass
-from astrid.core.turn_messages import Limits, Setting, decode_row
+from astrid.core.turn_limits import Limits
+from astrid.core.turn_messages import Setting, decode_row
 from astrid.core.turn_state import restore
 from astrid.errors import TokenError
 from astrid.hosts.session import MAX_ANSWERS, Past, Session

@@ -19,7 +19,7 @@ from astrid.core.grants import Mode
 from astrid.core.install import roots_of
 from astrid.core.past import Past
 from astrid.core.policy import DEFAULT_BLOCKED_TOOLS, Policy, PolicyConfig
-from astrid.core.turn_messages import Limits as TurnLimits
+from astrid.core.turn_limits import Limits as TurnLimits
 from astrid.core.turn_messages import Setting
 from astrid.errors import InputError
 from astrid.home import Home

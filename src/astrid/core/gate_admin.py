@@ -11,13 +11,13 @@ Source: protocol N2 c, N7, N11; threats 15, 48, 50.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from astrid.core.canon import commitment, encode
+from astrid.core.canon import commitment, encode, salts
 from astrid.core.cosignature import check_client, record_of
-from astrid.core.facts import Facts, Open, Principal, Tool
+from astrid.core.facts import LOG_BYTES_PER_SESSION, Facts, Open, Principal, Tool
 from astrid.core.gate_records import size_of
 from astrid.core.ids import is_scripted
 from astrid.core.install import verify_revocation
@@ -230,12 +230,43 @@ def save(
         raise CanonError(
             "record.rows", f"the next row of the session's journal is number {last + 1}", advice="report this"
         )
-    sealed, payload = seal(rows_digest(rows), salt)
-    body = JournalRecord(last + 1, len(rows), sealed)
-    made = entry(body, session=principal.own, payloads=(payload,), rows=rows, urgent=urgent)
+    made = _rows_entry(principal.own, last + 1, rows, salt, urgent=urgent)
     _take_share(facts, made)
     facts.rows[principal.own] = last + len(rows)
     return made
+
+
+def inherited(session: bytes, batches: Sequence[Sequence[bytes]], *, salt: bytes) -> list[Entry]:
+    """The rows that ``session``, which is about to begin, has from another one: a record for each of ``batches``, to be
+    written with its start (``inherit``), so that it never has a part of them.
+
+    Raises:
+        CanonError: they are more than a session may say.
+    """
+    made: list[Entry] = []
+    last = 0
+    for batch, one in zip(batches, salts(salt, 0, len(batches)), strict=True):
+        rows = tuple(JournalRow(number, data) for number, data in enumerate(batch, last + 1))
+        made.append(_rows_entry(session, last + 1, rows, one, urgent=True))
+        last += len(rows)
+    if sum(map(_share_of, made)) > LOG_BYTES_PER_SESSION:
+        raise CanonError(
+            "record.inherited", "the conversation is longer than a session may be", advice="go on from an earlier turn"
+        )
+    return made
+
+
+def inherit(facts: Facts, made: Iterable[Entry]) -> None:
+    """``made`` is written with the start of the session."""
+    for one in made:
+        facts.quota.wrote(one.session, _share_of(one))
+        facts.rows[one.session] = one.rows[-1].number
+
+
+def _rows_entry(session: bytes, first: int, rows: tuple[JournalRow, ...], salt: bytes, *, urgent: bool) -> Entry:
+    sealed, payload = seal(rows_digest(rows), salt)
+    body = JournalRecord(first, len(rows), sealed)
+    return entry(body, session=session, payloads=(payload,), rows=rows, urgent=urgent)
 
 
 def rows_digest(rows: tuple[JournalRow, ...]) -> bytes:
@@ -257,10 +288,14 @@ def prompted(facts: Facts, principal: Principal, turn: int, integrity: int, text
 
 def _take_share(facts: Facts, made: Entry) -> None:
     """Count what a session says of itself, unless it has had its share and more."""
-    size = size_of(made) + sum(len(row.data) for row in made.rows)
+    size = _share_of(made)
     if not facts.quota.has_room(made.session, size):
         raise CanonError("record.share", "the session has filled its share of the log", advice="start another one")
     facts.quota.wrote(made.session, size)
+
+
+def _share_of(made: Entry) -> int:
+    return size_of(made) + sum(len(row.data) for row in made.rows)
 
 
 def begin(facts: Facts, keys: LogKeys, boot: Boot, *, size: int, salt: bytes) -> list[Entry]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from astrid.core import turn_answer as texts
 from astrid.core.conversation import ToolUse
 from astrid.core.risk import UNDECLARED, EffectClass
-from astrid.core.turn_messages import Limits, Setting
+from astrid.core.turn_limits import Limits
+from astrid.core.turn_messages import Setting
 from astrid.core.turn_state import Calling, OpenCall
 
 # A sub-agent is a conversation with a model; what it does is decided like everything else, call by call.

@@ -30,24 +30,11 @@ from astrid.core.conversation import (
 from astrid.core.ids import QuestionId
 from astrid.core.labels import RUNTIME, Label
 from astrid.core.risk import EffectClass
+from astrid.core.turn_limits import Limits
 from astrid.errors import CanonError
 
 AnswerPart = Text | ToolUse | Reasoning
 EndReason = Literal["end_turn", "max_tokens", "stop_sequence", "refusal", "cancelled", "limit", "failed"]
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a turn stops by itself."""
-
-    asks_per_input: int = 50  # model calls
-    asks_per_session: int = 1_000
-    calls_per_answer: int = 64  # tool calls; those beyond are answered with an error
-    side_by_side: int = 8  # tool calls proposed and not yet answered
-    input_bytes: int = 1024 * 1024
-    answer_bytes: int = 4 * 1024 * 1024
-    argument_bytes: int = 1024 * 1024
-    result_bytes: int = 32 * 1024  # longer results are cut; what is left out can be read by a handle
-    same_rounds: int = 10  # of the same calls with the same results, one after the other
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -219,6 +206,19 @@ class SummaryRow(Row, frozen=True, tag="summary"):
     ref: int
 
 
+class ForkRow(Row, frozen=True, tag="fork"):
+    """What follows was said in another session, ``session``, up to and including its turn ``turn``, as the log had it
+    when that had ``record`` records.  ``label`` is that of all that its model had seen by then; ``asks`` is how many
+    model calls the rows tell of, which are none of this session's.
+    """
+
+    session: bytes
+    turn: int
+    record: int
+    label: Label
+    asks: int
+
+
 class CompactRow(Row, frozen=True, tag="compact"):
     """The model's summary now stands for all but the last ``kept`` messages."""
 
@@ -275,6 +275,7 @@ class EndRow(Row, frozen=True, tag="end"):
 
 AnyRow = (
     FrameRow
+    | ForkRow
     | InputRow
     | AskRow
     | WaitRow

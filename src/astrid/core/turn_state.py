@@ -26,6 +26,7 @@ from astrid.core.turn_messages import (
     CallRow,
     CompactRow,
     EndRow,
+    ForkRow,
     FrameRow,
     InputRow,
     RestoreRow,
@@ -175,6 +176,9 @@ def apply(turn: Turn, row: AnyRow) -> None:
             seen = (turn.label,) if turn.conversation else ()
             turn.label = join(*seen, row.setting.frame_label)
             turn.framed = True
+        case ForkRow() if isinstance(phase, Idle) and turn.framed and not turn.number:
+            turn.label = join(turn.label, row.label)
+            turn.asked_in_session -= row.asks
         case InputRow() if isinstance(phase, Idle):
             _append(turn, "user", (Text(text=row.text),), (row.label,), inputs=1)
             turn.number += 1
@@ -225,7 +229,7 @@ def apply(turn: Turn, row: AnyRow) -> None:
             _answer(turn, phase, row)
         case EndRow() if isinstance(phase, Ready | Asking | Waiting):
             turn.phase = Idle()
-        case FrameRow() | InputRow() | AskRow() | WaitRow() | SummaryRow() | CompactRow() | RestoreRow():
+        case FrameRow() | ForkRow() | InputRow() | AskRow() | WaitRow() | SummaryRow() | CompactRow() | RestoreRow():
             raise _misplaced(row)
         case AnswerRow() | CallRow() | ResultRow() | EndRow():
             raise _misplaced(row)

@@ -11,16 +11,18 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from astrid.core.checkpoint import verify_checkpoint
 from astrid.core.ids import parse_id, show_id
 from astrid.core.records import SubagentStarted
-from astrid.core.turn_messages import EndRow, FrameRow, InputRow, RestoreRow, decode_row
+from astrid.core.turn_messages import EndRow, ForkRow, InputRow, RestoreRow, decode_row
+from astrid.daemon.forks import Fork, Opening, fork_of, framed_in
 from astrid.errors import InputError
 from astrid.messages.archive import Recall
 from astrid.messages.gateway import Revive, SessionLine
 from astrid.ports import LogReader
 from astrid.runtime.archive import recall_session
 from astrid.runtime.boot import World
-from astrid.runtime.chronicle import PastSession, first_words, setting_of
+from astrid.runtime.chronicle import PastSession, first_words, lead_of
 from astrid.wire import params as p
 from astrid.wire import past as w
 from astrid.wire import results as r
@@ -32,22 +34,24 @@ MAX_PART_BYTES = 256 * 1024
 _T = TypeVar("_T")
 Stated = Callable[[], Awaitable[tuple[int, bytes]]]
 Ask = Callable[[Revive], Awaitable[int]]
+Open = Callable[[Opening], Awaitable[bytes]]
 Lines = Callable[[], Awaitable[tuple[SessionLine, ...]]]
 
 
 class Histories:
     """See the module.  On behalf of one connection: ``stated`` makes a checkpoint over everything up to now, ``lines``
-    tells who is there, ``ask`` asks the gateway.
+    tells who is there, ``ask`` asks the gateway, ``opened`` gives the id of a session once that is there.
     """
 
-    def __init__(self, world: World, stated: Stated, lines: Lines, ask: Ask) -> None:
+    def __init__(self, world: World, stated: Stated, lines: Lines, ask: Ask, opened: Open) -> None:
         self._world = world
         self._stated = stated
         self._lines = lines
         self._ask = ask
+        self._open = opened
         self._read: tuple[w.PastSession, bytes] | None = None  # the journal that is being handed out
 
-    async def answer(self, wanted: p.ListPast | p.JournalOf | p.ResumeSession) -> r.Answer:
+    async def answer(self, wanted: p.ListPast | p.JournalOf | p.ResumeSession | p.ForkSession) -> r.Answer:
         """What is asked.
 
         Raises:
@@ -60,6 +64,8 @@ class Histories:
                 return await self.journal(wanted)
             case p.ResumeSession():
                 return await self.resume(wanted)
+            case p.ForkSession():
+                return await self.fork(wanted)
 
     async def list(self, wanted: p.ListPast) -> w.PastSessions:
         """The sessions that the log tells of, the last active one first.
@@ -132,6 +138,31 @@ class Histories:
         turn = await self._ask(revive)
         return w.Resumed(workspace=revive.workspace, turn=turn, running=revive.unfinished, seq=seq)
 
+    async def fork(self, wanted: p.ForkSession) -> w.Forked:
+        """A new session that goes on from another one, in whatever state that is.
+
+        Raises:
+            AstridError: there is none, it has no such turn, its journal is not what was recorded, or no session can be
+                opened.
+        """
+        session = parse_id("session", wanted.session_id)
+        keys, roots = self._world.keys, self._world.identity.roots
+
+        def look(reader: LogReader, known: dict[bytes, PastSession], note: bytes) -> Fork:
+            past = _past(known, session)
+            size = verify_checkpoint(note, keys.runtime_key, keys.log_id).size
+            return fork_of(past, recall_session(reader, _recall(past, note), keys, roots), wanted, size)
+
+        fork = await self._consult(look)
+        opened = await self._open(fork.opening)
+        return w.Forked(
+            session_id=show_id("session", opened),
+            origin_id=wanted.session_id,
+            workspace=fork.workspace,
+            turn=fork.origin.turn,
+            left_out=fork.left_out,
+        )
+
     async def _consult(self, look: Callable[[LogReader, dict[bytes, PastSession], bytes], _T]) -> _T:
         chronicle = self._world.chronicle
         async with chronicle.lock:
@@ -147,17 +178,8 @@ def revival(past: PastSession, rows: Sequence[bytes], wanted: p.ResumeSession) -
     """
     if past.ended:
         raise InputError("session.ended", f"the session has ended: {past.ended}", advice="start another one")
-    # SAFETY: a sub-agent's authority is a part of what its caller had, and ends with that.
-    if isinstance(past.started, SubagentStarted):
-        raise InputError("session.sub-agent", "it is a sub-agent's", advice="resume the session that it worked for")
-    if past.started.scripted and wanted.model is None:
-        raise InputError("session.script", "the session follows a script", advice="name it: --model scripted:FILE")
     said = [decode_row(row) for row in rows]
-    framed = next((row.setting for row in reversed(said) if isinstance(row, FrameRow)), None)
-    if framed is None or not framed.workspace:
-        raise InputError(
-            "session.nothing-said", "the log does not say where the session worked", advice="start another one"
-        )
+    framed = framed_in(past, said, wanted.model)
     return Revive(
         session=past.session,
         first=past.first,
@@ -171,7 +193,7 @@ def revival(past: PastSession, rows: Sequence[bytes], wanted: p.ResumeSession) -
         fleet=framed.fleet,
         agent=framed.agent,
         turns=sum(isinstance(row, InputRow) for row in said),
-        unfinished=not isinstance(said[-1], EndRow | RestoreRow),
+        unfinished=not isinstance(said[-1], EndRow | RestoreRow | ForkRow),
     )
 
 
@@ -190,12 +212,15 @@ def _recall(past: PastSession, note: bytes) -> Recall:
 
 def _told(reader: LogReader, past: PastSession, there: set[bytes]) -> w.PastSession:
     workspace = prompt = trouble = ""
+    copied = 0
     try:
-        setting = setting_of(reader, past)
-        workspace = "" if setting is None else setting.workspace.decode("utf-8", "replace")
+        frame, fork = lead_of(reader, past)
+        workspace = "" if frame is None else frame.setting.workspace.decode("utf-8", "replace")
+        copied = 0 if fork is None else fork.turn
         prompt = first_words(reader, past, WORDS)
     except InputError as error:  # of this one; the others can be shown all the same
         trouble = error.message
+    started = past.started
     return w.PastSession(
         session_id=show_id("session", past.session),
         state="ended" if past.ended else "open" if past.session in there else "interrupted",
@@ -205,8 +230,9 @@ def _told(reader: LogReader, past: PastSession, there: set[bytes]) -> w.PastSess
         model=past.started.model,
         started_ns=str(past.started_ns),
         last_ns=str(past.last_ns),
-        turns=past.turns,
+        turns=max(past.turns, copied),
         rows=past.rows,
         prompt=prompt,
         trouble=trouble[:4096],
+        parent=show_id("session", started.parent) if isinstance(started, SubagentStarted) else None,
     )

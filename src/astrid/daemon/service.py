@@ -58,7 +58,7 @@ class Service:
         self._books = shared.books
         self._actors = actors
         self._greeting = Greeting(shared.world, shared.books, self._checkpoint)
-        self._histories = Histories(shared.world, self._fresh_checkpoint, self._lines, self._ask_session)
+        self._histories = Histories(shared.world, self._fresh_checkpoint, self._lines, self._ask_session, self._open)
 
     async def answer(self, method: str, params: p.Params) -> r.Answer:
         """What ``method`` answers.
@@ -85,7 +85,7 @@ class Service:
                 return await self._list_sessions(params.workspace)
             case p.OfSession() if method == "sessionCost":
                 return await self._cost(parse_id("session", params.session_id))
-            case p.ListPast() | p.JournalOf() | p.ResumeSession():
+            case p.ListPast() | p.JournalOf() | p.ResumeSession() | p.ForkSession():
                 return await self._histories.answer(params)
             case p.SendInput():
                 return r.TurnStarted(turn=await self._send_input(params))
@@ -194,10 +194,13 @@ class Service:
                 agent=options.agent or "",
             )
 
-        opened = await self._request(opening, g.SessionOpened)
-        for line in await self._lines(opened.session):
+        session = await self._open(opening)
+        for line in await self._lines(session):
             return session_info(line, 0, self._world.facts)
         raise EdgeError("session.gone", "the session ended as soon as it began", effect="done", advice="try again")
+
+    async def _open(self, opening: Callable[[int], g.OpenSession]) -> bytes:
+        return (await self._request(opening, g.SessionOpened)).session
 
     async def _list_sessions(self, workspace: str | None) -> r.Sessions:
         asked = Counter(question.session for question in await self._open_questions())

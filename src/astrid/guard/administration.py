@@ -19,8 +19,8 @@ from astrid.messages.gate import Cosign, Register, Release, Revoke, TakeIn
 Change = Register | Release | TakeIn | Cosign | Revoke
 
 
-def change(gate: Gate, message: Change, *, there: bool, owed: int, now_s: int, salt: bytes) -> Entry | None:
-    """Make a change; the record that makes it durable, if it has to be.
+def change(gate: Gate, message: Change, *, there: bool, owed: int, now_s: int, salt: bytes) -> list[Entry]:
+    """Make a change; the records that make it durable, if it has to be, the one that says it first.
 
     ``there``: whether the actor that it is about, if any, is known; ``owed``: how many answers that one waits for.
 
@@ -30,21 +30,21 @@ def change(gate: Gate, message: Change, *, there: bool, owed: int, now_s: int, s
     facts = gate.facts
     match message:
         case Revoke():
-            return gate_admin.revoke(facts, message.statement, salt=salt)
+            return [gate_admin.revoke(facts, message.statement, salt=salt)]
         case TakeIn():
             _, made = gate_admin.take_in(facts, message.token, message.source, now_s=now_s, salt=salt)
-            return made
+            return [made]
         case Cosign(key=key, note=note, chain=chain):
-            return gate_admin.cosign(facts, key, note, chain, trouble=gate.suspended, salt=salt)
+            return [gate_admin.cosign(facts, key, note, chain, trouble=gate.suspended, salt=salt)]
         case Release(ref=ref):
             owing = owed > 0 or any(pending.sender == ref for pending in gate.pending.values())
             gate_admin.release(facts, ref, owing=owing)
-            return None
+            return []
         case Register():
-            return _register(gate, message, there=there)
+            return _register(gate, message, there=there, salt=salt)
 
 
-def _register(gate: Gate, message: Register, *, there: bool) -> Entry | None:
+def _register(gate: Gate, message: Register, *, there: bool, salt: bytes) -> list[Entry]:
     if not there:
         raise InternalError("gate.no-such-actor", "nobody said that there is an actor to be registered")
     principal = Principal(
@@ -59,6 +59,9 @@ def _register(gate: Gate, message: Register, *, there: bool) -> Entry | None:
     )
     if message.wakes:
         gate_admin.readmit(gate.facts, message.ref, principal)
-        return None
+        return []
+    rows = gate_admin.inherited(principal.own, message.inherits, salt=salt)
     opening = gate_admin.Opening(message.mode, message.model, message.scripted)
-    return gate_admin.register(gate.facts, message.ref, principal, opening)
+    made = gate_admin.register(gate.facts, message.ref, principal, opening)
+    gate_admin.inherit(gate.facts, rows)
+    return [made, *rows]

@@ -357,10 +357,10 @@ class Interceptor(Actor):
         elif isinstance(message, Release):
             self._senders.pop(whose, None)
             self._owed.pop(whose, None)
-        if made is None:
+        if not made:
             self.ctx.answer(sender, message.id, Done(id=message.id, seq=0))
         else:
-            self._append([made], (sender, message.id))
+            self._append(made, (sender, message.id))
         if isinstance(message, Revoke):
             self._perform(self._gate.withdraw_revoked())
 

@@ -4,7 +4,7 @@ promised when it is durable.  Pure.
 While the interceptor works through what is queued for it, its records collect here; then they go to the log as one
 message, and come back as one.  Their order in the log is the order in which they were put.
 
-Invariant: what was promised is told once, when the record that it rests on is durable; the promises of one message to
+Invariant: what was promised is told once, when the records that it rests on are durable; the promises of one message to
 the log are told in their order.
 
 Source: architecture 5 (step 4, "Many records share one fsync").
@@ -23,7 +23,9 @@ MAX_TOGETHER = 256  # records of one message
 
 
 class Promise(msgspec.Struct, frozen=True):
-    """``to`` waits for the answer ``id``, due when the record at ``place`` of its message is durable."""
+    """``to`` waits for the answer ``id``, with the number of the record at ``place`` of its message, due when all of
+    that is durable.
+    """
 
     to: Sender
     id: int
@@ -46,12 +48,12 @@ class Outbox:
         self._next = 1
 
     def put(self, entries: list[Entry], promise: tuple[Sender, int] | None = None) -> bool:
-        """Have ``entries`` recorded, and what was promised told when the last of them is durable.  Whether what has
-        collected should go now.
+        """Have ``entries`` recorded, and what was promised told when all of them are durable, with the number of the
+        first.  Whether what has collected should go now.
         """
-        self._entries += entries
         if promise is not None:
-            self._promises.append(Promise(*promise, place=len(self._entries) - 1))
+            self._promises.append(Promise(*promise, place=len(self._entries)))
+        self._entries += entries
         return len(self._entries) >= MAX_TOGETHER
 
     def take(self) -> Append | None:

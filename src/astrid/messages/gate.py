@@ -24,7 +24,8 @@ class Offer(Message, frozen=True, kw_only=True):
 class Register(Message, frozen=True, kw_only=True):
     """The actor with ref ``ref`` is a session whose key is ``key``.  Answered by ``Done`` when the session's start
     is durable.  A session that ``wakes`` has started before: nothing is recorded, and the answer comes at once.
-    ``child`` and ``parent`` are those of a sub-agent (``core.facts.Principal``).
+    ``child`` and ``parent`` are those of a sub-agent (``core.facts.Principal``).  ``inherits`` are rows of another
+    session with which this one's journal begins; those of a batch share a record, and all are durable with its start.
     """
 
     id: int
@@ -41,6 +42,7 @@ class Register(Message, frozen=True, kw_only=True):
     wakes: bool = False
     child: bytes = b""
     parent: bytes = b""
+    inherits: tuple[tuple[bytes, ...], ...] = ()
 
 
 class Release(Message, frozen=True, kw_only=True):

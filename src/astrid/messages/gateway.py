@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from astrid.core.turn_fork import Origin
+from astrid.core.turn_messages import AnyRow
 from astrid.errors import Effect
 from astrid.kernel import Lane, Message
 
 
+class Forked(Message, frozen=True, kw_only=True):
+    """What a new session goes on from: another one, which was in the folder with this identity, and its rows up to and
+    including the turn that is named.
+    """
+
+    origin: Origin
+    workspace: bytes
+    rows: tuple[AnyRow, ...]
+
+
 class OpenSession(Message, frozen=True, kw_only=True):
-    """Start a session; the ticket gets ``SessionOpened`` or ``Failed``."""
+    """Start a session, perhaps with what was said in another one; the ticket gets ``SessionOpened`` or ``Failed``."""
 
     ticket: int
     workspace: str
@@ -20,6 +32,7 @@ class OpenSession(Message, frozen=True, kw_only=True):
     interactive: bool
     fleet: bytes = b""  # the id of its fleet's token
     agent: str = ""  # the sub-agents' definition that it is to follow
+    forks: Forked | None = None
 
 
 class SessionOpened(Message, frozen=True, kw_only=True):

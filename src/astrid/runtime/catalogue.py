@@ -23,7 +23,7 @@ from astrid.core.decide import Limits
 from astrid.core.frame import compose
 from astrid.core.grants import Mode
 from astrid.core.money import Price
-from astrid.core.turn_messages import Limits as TurnLimits
+from astrid.core.turn_limits import Limits as TurnLimits
 from astrid.core.turn_messages import Setting
 from astrid.core.turn_retry import model_tool
 from astrid.errors import ConfigError, InputError, WorkspaceError

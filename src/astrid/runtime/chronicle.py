@@ -21,7 +21,7 @@ from astrid.core.chain import Frame, decode_body, decode_frame, frame_digest, ge
 from astrid.core.checkpoint import verify_checkpoint
 from astrid.core.past import Kept, recalled
 from astrid.core.records import JournalRecord, Prompt, SessionEnded, SessionStarted
-from astrid.core.turn_messages import FrameRow, Setting, decode_row
+from astrid.core.turn_messages import ForkRow, FrameRow, decode_row
 from astrid.core.verify import LogKeys
 from astrid.errors import ChainError
 from astrid.ports import LogReader
@@ -112,18 +112,19 @@ class Chronicle:
                 pass
 
 
-def setting_of(reader: LogReader, past: PastSession) -> Setting | None:
-    """What a session was told at its start; nothing, if nobody said anything to it.
+def lead_of(reader: LogReader, past: PastSession) -> tuple[FrameRow | None, ForkRow | None]:
+    """What a session was told at its start, and what it goes on from; nothing, if nobody said anything to it.
 
     Raises:
         ChainError, CanonError: its journal is not what was recorded.
         InputError: it was erased.
     """
     if past.frame is None:
-        return None
+        return None, None
     seq, body = past.frame
-    first = decode_row(rows_of(reader, past.session, seq, body, after=0)[0])
-    return first.setting if isinstance(first, FrameRow) else None
+    first, *others = rows_of(reader, past.session, seq, body, after=0)
+    frame, then = decode_row(first), decode_row(others[0]) if others else None
+    return frame if isinstance(frame, FrameRow) else None, then if isinstance(then, ForkRow) else None
 
 
 def first_words(reader: LogReader, past: PastSession, most: int) -> str:

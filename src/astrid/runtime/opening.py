@@ -19,7 +19,8 @@ from astrid.core.grants import Mode, mode_grants
 from astrid.core.ids import SessionId, session_id
 from astrid.core.subagents import Subagent
 from astrid.core.tokens import Grant, Token
-from astrid.core.turn_messages import Setting, decode_row
+from astrid.core.turn_fork import forked
+from astrid.core.turn_messages import Setting, decode_row, encode_row
 from astrid.core.turn_state import Idle, restore
 from astrid.errors import InputError, TokenError
 from astrid.hosts.session import RANK as SESSION_RANK
@@ -29,7 +30,7 @@ from astrid.hosts.tool_host import Ping, tool_host
 from astrid.kernel import ChildSpec, Context, Ref, SupervisorHandle
 from astrid.messages.archive import Recalled
 from astrid.messages.gate import Register
-from astrid.messages.gateway import OpenSession
+from astrid.messages.gateway import Forked, OpenSession
 from astrid.ports import Clock, Entropy, ToolServer
 from astrid.runtime.dormant import Dormant
 from astrid.runtime.framing import environment_of
@@ -39,6 +40,7 @@ from astrid.runtime.wallet import HolderWallet
 
 HOST_SECONDS = 30.0
 SPARE_SECONDS = 60  # that a sub-agent's tokens live longer than it may take, since the clock may be corrected meanwhile
+MAX_ROWS = 2**16 - 1  # of a record
 MAX_GRANTS = 32  # that a session presents; the newest, as what it lacks it can ask for
 SESSIONS, TOOLS = "root/sessions", "root/tools"
 
@@ -106,9 +108,33 @@ class Opener:
         )
         session = session_id(self._entropy.random_bytes(16), scripted=brain.scripted)
         setting = self._setting(place, brain, options)
+        past, batches = None, ()
+        if message.forks is not None:
+            past, batches = self._gone_on_from(message.forks, place, setting)
         stem = self._stem(place, brain, options, session, self._wallet.key_of(session))
-        live, register = await self._start(place, self._shared(place, options), session, stem, setting, ctx)
-        return live, msgspec.structs.replace(register, id=number)
+        live, register = await self._start(place, self._shared(place, options), session, stem, setting, ctx, past)
+        live.turns = 0 if past is None else past.turn.number
+        return live, msgspec.structs.replace(register, id=number, inherits=batches)
+
+    def _gone_on_from(
+        self, forks: Forked, place: Place, setting: Setting
+    ) -> tuple[Past, tuple[tuple[bytes, ...], ...]]:
+        """Where a session begins that goes on from another one, and the rows that say so; what leads has a record of
+        its own, which is short to read.
+        """
+        # SAFETY: what was said may be of files that were there, and would be taken for these.
+        if place.identity != forks.workspace:
+            raise InputError(
+                "session.elsewhere",
+                "the session's workspace or model is not the one that it had",
+                where=place.root,
+                advice="put it back, or start another session",
+            )
+        lead, said = forked(setting, forks.rows, forks.origin, self._clock.now_ns())
+        turn = restore(setting, (*lead, *said))
+        rows = [encode_row(row) for row in said]
+        batches = [rows[at : at + MAX_ROWS] for at in range(0, len(rows), MAX_ROWS)]
+        return Past(turn, len(lead) + len(rows), ()), tuple(map(tuple, [map(encode_row, lead), *batches]))
 
     async def wake(
         self, session: SessionId, record: Dormant, recalled: Recalled, ctx: Context

@@ -81,6 +81,7 @@ _METHODS = (
     _proven("listPast", p.ListPast, w.PastSessions, "The sessions that the log tells of, also those that are over."),
     _proven("readJournal", p.JournalOf, w.JournalPart, "What a session said and heard, as its journal holds it."),
     _proven("resumeSession", p.ResumeSession, w.Resumed, "Have a session go on that was cut off with its daemon."),
+    _proven("forkSession", p.ForkSession, w.Forked, "Start a session that goes on from another one's turn."),
     _proven("listModels", p.ProvenNothing, r.Models, "The models: what each costs, and whether it can be used now."),
     _proven("sendInput", p.SendInput, r.TurnStarted, "Start a turn; its output comes as events."),
     _proven("cancelTurn", p.OfSession, r.Done, "Stop the running turn of a session."),

@@ -160,6 +160,20 @@ class ResumeSession(Proven, frozen=True, kw_only=True):
     interactive: bool = True
 
 
+class ForkSession(Proven, frozen=True, kw_only=True):
+    """A new session that goes on from another one's turn ``at``: 0 for nothing that was said, nothing for the last that
+    ended.  What is not named is as it was there; ``model`` is needed where that followed a script.
+    """
+
+    session_id: SessionText
+    at: Safe | None = None
+    mode: Mode | None = None
+    model: ModelText | None = None
+    budget_micros: U64Text | None = None
+    max_turns: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    interactive: bool = True
+
+
 class Nothing(Params, frozen=True, kw_only=True):
     """No parameters, no proof."""
 

@@ -17,7 +17,7 @@ PastState = Literal["open", "ended", "interrupted"]
 
 class PastSession(Wire, frozen=True, kw_only=True):
     """A session as the log tells of it.  ``ended`` is why it is over; ``trouble`` why its journal cannot be read, and
-    then neither ``workspace`` nor ``prompt``, its first words, are known.
+    then neither ``workspace`` nor ``prompt``, its first words, are known; ``parent`` whose sub-agent it is.
     """
 
     session_id: SessionText
@@ -32,6 +32,7 @@ class PastSession(Wire, frozen=True, kw_only=True):
     rows: Safe
     prompt: Line
     trouble: Line
+    parent: SessionText | None = None
 
 
 class PastSessions(Answer, frozen=True, kw_only=True):
@@ -47,6 +48,18 @@ class JournalPart(Answer, frozen=True, kw_only=True):
     session: PastSession
     data: bytes
     size: Safe
+
+
+class Forked(Answer, frozen=True, kw_only=True):
+    """The new session.  ``turn`` is the number of the last turn that it goes on from; ``left_out`` whether there was
+    another one behind the last that ended, which did not end and is not part of it.
+    """
+
+    session_id: SessionText
+    origin_id: SessionText
+    workspace: PathText
+    turn: Safe
+    left_out: bool
 
 
 class Resumed(Answer, frozen=True, kw_only=True):

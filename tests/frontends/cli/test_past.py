@@ -21,6 +21,7 @@ from astrid.core.turn_messages import (
     CallRow,
     CompactRow,
     EndRow,
+    ForkRow,
     InputRow,
     RestoreRow,
     ResultRow,
@@ -182,3 +183,11 @@ def test_each_command_prints_what_it_is_for(
     assert len(said.splitlines()) == lines
     assert not file.exists() or file.read_text().splitlines() == list(as_json_lines(JOURNAL))
     assert file.exists() is ("FILE" in words)
+
+
+def test_a_journal_that_goes_on_from_another_one_says_from_which() -> None:
+    row = ForkRow(at_ns=1, session=b"\x11" * 16, turn=2, record=70, label=FROM_FILE, asks=3)
+    (line,) = list(for_people(Journal(PAST, [encode_row(row)])))[1:]
+    assert line.startswith("from here on the words of session:" + "11" * 16)
+    assert "turns 1 to 2" in line
+    assert "untrusted, from 4, 9" in line

@@ -27,6 +27,7 @@ from astrid.core.turn_messages import (
     CallRow,
     CompactRow,
     EndRow,
+    ForkRow,
     FrameRow,
     InputRow,
     RestoreRow,
@@ -208,6 +209,9 @@ def conversation(rows: Iterable[AnyRow]) -> Iterator[Said]:
                 yield Said(f"summed up to make room ({_worth(row.label)}):", row.text)
             case RestoreRow():
                 yield Said("what was summed up was put back")
+            case ForkRow():
+                origin = f"{show_id('session', row.session)}, turns 1 to {row.turn}, as it was at record {row.record}"
+                yield Said(f"from here on the words of {origin} ({_worth(row.label)})")
             case EndRow():
                 yield Said(f"the turn ended: {row.reason}{f' [{row.code}]' if row.code else ''}")
             case FrameRow() | AskRow() | WaitRow() | SummaryRow() | CallRow():

@@ -14,9 +14,12 @@ from typing import cast
 
 import msgspec
 
+from astrid.core.grants import Mode
 from astrid.core.ids import parse_id
-from astrid.core.money import Micros, format_usd
+from astrid.core.money import Micros, format_usd, parse_usd
 from astrid.frontends.cli import DONE, counted, plain
+from astrid.frontends.cli.exec import model_name
+from astrid.frontends.cli.going_on import fork_fields, fork_line, fork_session
 from astrid.frontends.cli.past import (
     as_json_lines,
     as_markdown,
@@ -47,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--format", choices=["jsonl", "markdown"], default="jsonl", help="as what (%(default)s)")
     export.add_argument("--out", type=Path, metavar="FILE", help="write it there")
     export.add_argument("--json", action="store_true", help="print JSON about what was written")
+    fork = actions.add_parser("fork", help="begin a session that goes on from one, in whatever state that is")
+    fork.add_argument("id", metavar="ID")
+    fork.add_argument("--at", type=int, metavar="N", help="its last turn that is part of it (the last that ended)")
+    fork.add_argument("--mode", choices=[mode.value for mode in Mode], help="how far it may go without asking")
+    fork.add_argument("--model", metavar="NAME", help="the model, or scripted:FILE")
+    fork.add_argument("--budget", metavar="USD", help="at most so many dollars")
+    fork.add_argument("--json", action="store_true", help="print JSON")
     tree = actions.add_parser("tree", help="a session and its sub-agents: what each does, and what it cost so far")
     tree.add_argument("id", metavar="ID")
     tree.add_argument("--json", action="store_true", help="print JSON")
@@ -74,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
             return run_client(lambda: _show(home, args.id, as_json=args.json))
         case "export":
             return run_client(lambda: _export(home, args))
+        case "fork":
+            return run_client(lambda: _fork(home, args))
         case _:
             parse_id("session", args.id)
     if args.action == "tree":
@@ -143,6 +155,20 @@ async def _export(home: Home, args: argparse.Namespace) -> int:
     write_guarded(args.out, text.encode(), what="the session")
     told = {"session_id": journal.session.session_id, "file": str(args.out), "rows": len(journal.lines)}
     print(json.dumps(told) if args.json else plain(f"{args.id} is written to {args.out}"))
+    return DONE
+
+
+async def _fork(home: Home, args: argparse.Namespace) -> int:
+    wanted = p.ForkSession(
+        session_id=args.id,
+        at=args.at,
+        mode=args.mode,
+        model=model_name(args.model),
+        budget_micros=None if args.budget is None else str(parse_usd(args.budget)),
+    )
+    async with connect(home, start_daemon=True) as client:
+        forked = await fork_session(client, wanted)
+    print(json.dumps(fork_fields(forked)) if args.json else plain(fork_line(forked)))
     return DONE
 
 
