@@ -216,3 +216,19 @@ async def test_what_somebody_edited_is_not_gone_on_from(tmp_path: Path) -> None:
             await client.call("forkSession", p.ForkSession(session_id=session, model=daemon.script({"text": "x"})))
         assert caught.value.code == "session.changed"
         assert len((await past_sessions(client)).sessions) == before
+
+
+async def test_what_goes_on_from_one_that_followed_a_definition_follows_it_too(tmp_path: Path) -> None:
+    async with running(tmp_path) as runtime:
+        await runtime.grant(Mode.AUTONOMOUS)
+        origin = await runtime.open_shared(mode="autonomous", interactive=False, agent="explorer")
+        await runtime.say("go")
+        await runtime.until("turn_complete")
+        answer = await forked(runtime, origin, interactive=False)
+        runtime._turn = answer.turn
+        runtime.model.says = [("c1", "write_file", '{"file_path": "made.txt", "content": "x"}')]
+        await runtime.say("and now write")
+        ended = await runtime.until("turn_complete")
+        assert [event["event"] for event in ended if event["event"] == "denied"] == ["denied"]
+        assert not (runtime.workspace / "made.txt").exists()
+        assert {tool.name for tool in runtime.model.asked[-1].tools} == set(runtime.world.subagents["explorer"].tools)

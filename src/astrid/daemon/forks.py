@@ -59,8 +59,10 @@ def fork_of(past: PastSession, recalled: Recalled, wanted: p.ForkSession, size: 
             budget_micros=framed.budget_micros if wanted.budget_micros is None else int(wanted.budget_micros),
             max_turns=wanted.max_turns or framed.limits.asks_per_input,
             interactive=wanted.interactive,
-            # SAFETY: what goes on from a session of a fleet still spends the fleet's money.
+            # SAFETY: what goes on from a session of a fleet still spends the fleet's money, and from one that followed
+            # a definition, has still no more than that asks for.
             fleet=framed.fleet,
+            agent=framed.agent,
             forks=forks,
         )
 
