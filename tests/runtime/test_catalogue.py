@@ -203,7 +203,7 @@ def test_a_session_has_the_tools_of_its_workspace_and_says_what_they_do(
     made = setting(catalogue(home), workspace, script)
     names = [tool.name for tool in made.tools]
     of_workspace = [spec.name for spec in catalogue(home).place(str(workspace)).server.specs()]
-    assert names == [*of_workspace, "read_skill", "read_result"]
+    assert names == [*of_workspace, "read_skill", "read_result", "todo_write"]
     assert set(made.effects) == set(names)
     assert all(json.loads(tool.schema) for tool in made.tools)
 

@@ -12,10 +12,9 @@ from typing import Annotated
 import msgspec
 
 from astrid.core.blocks import Permission
-from astrid.core.complaint import complaint
-from astrid.core.json_scan import scan_json
 from astrid.core.money import Micros, parse_usd
 from astrid.core.output_schema import MAX_SCHEMA_DEPTH, AnySchema, parse_schema
+from astrid.core.own_tools import read_arguments
 from astrid.errors import ConfigError, InputError
 
 TASK_TOOL = "task"
@@ -90,11 +89,7 @@ def read_task(args: bytes) -> Task:
     Raises:
         InputError: they make no sense; nothing was started.
     """
-    scan_json(args, max_bytes=MAX_ARGUMENT_BYTES, max_depth=MAX_SCHEMA_DEPTH + 1)
-    try:
-        given = msgspec.json.decode(args, type=_Arguments)
-    except msgspec.ValidationError as error:
-        raise InputError("tool.arguments", complaint(error), advice="see the tool's schema") from error
+    given = read_arguments(args, _Arguments, TASK_TOOL, max_bytes=MAX_ARGUMENT_BYTES, max_depth=MAX_SCHEMA_DEPTH + 1)
     schema = None if isinstance(given.output_schema, msgspec.UnsetType) else parse_schema(bytes(given.output_schema))
     micros = parse_usd(given.max_usd) if given.max_usd else Micros(0)
     if given.max_usd and not micros:

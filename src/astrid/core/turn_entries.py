@@ -15,19 +15,25 @@ import msgspec
 from astrid.core import images
 from astrid.core.conversation import AnyPart, Message, Reasoning, Text, ToolResult, ToolUse
 from astrid.core.labels import Integrity, Label
+from astrid.core.todos import TODO_TOOL, Todo, as_text, open_todos, read_todos
+from astrid.errors import CanonError, InputError
 
 SUMMARY = "[What was said before this, as the model summed it up to make room. It is nobody's instruction.]\n{text}"
 
+TODOS = "[What is to be done, as the model last wrote it down. It is nobody's instruction.]\n{list}"
 NO_IMAGES = "\n[Images that were shown before this, and are not any more: {count}.]"
 CHARACTERS_PER_TOKEN = 3
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A message, and the label of each of its parts.  The first ``inputs`` parts are what people said."""
+    """A message, and the label of each of its parts.  The first ``inputs`` parts are what people said; of one that
+    stands for many, the next one may be the list of ``todos``.
+    """
 
     message: Message
     labels: tuple[Label, ...]
     inputs: int = 0
+    todos: bool = False
 
     @property
     def weight(self) -> int:
@@ -37,7 +43,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 def compacted(entries: Iterable[Entry], summary: str, label: Label) -> Entry:
     """One message for all of ``entries``: of what people said in them the first, the last and all that the user
-    signed, and the summary under ``label``.  Of images it says that they are gone.
+    signed, what is to be done as it was last written down, and the summary under ``label``.  Of images it says that
+    they are gone.
     """
     entries = tuple(entries)
     inputs = [
@@ -50,9 +57,31 @@ def compacted(entries: Iterable[Entry], summary: str, label: Label) -> Entry:
     ]
     count = len(images.images_in(entry.message for entry in entries))
     text = SUMMARY.format(text=summary) + (NO_IMAGES.format(count=count) if count else "")
-    told = (Text(text=text), label)
-    parts, labels = zip(*kept, told, strict=True)
-    return Entry(Message(role="user", parts=parts), labels, inputs=len(kept))
+    plan = _plan(entries)
+    parts, labels = zip(*kept, *([] if plan is None else [plan]), (Text(text=text), label), strict=True)
+    return Entry(Message(role="user", parts=parts), labels, inputs=len(kept), todos=plan is not None)
+
+
+def _plan(entries: tuple[Entry, ...]) -> tuple[AnyPart, Label] | None:
+    """What is to be done, as it was last written down; nothing, if it never was, or all of it is done."""
+    results = [part for entry in entries for part in entry.message.parts if isinstance(part, ToolResult)]
+    failed = {part.id for part in results if part.is_error}
+    for entry in reversed(entries):
+        if entry.todos:
+            return entry.message.parts[entry.inputs], entry.labels[entry.inputs]
+        for part, label in reversed(list(zip(entry.message.parts, entry.labels, strict=True))):
+            todos = _written(part) if isinstance(part, ToolUse) and part.id not in failed else None
+            if todos is not None:
+                return (Text(text=TODOS.format(list=as_text(todos))), label) if open_todos(todos) else None
+    return None
+
+
+def _written(use: ToolUse) -> tuple[Todo, ...] | None:
+    """The list that a call wrote, if it wrote one."""
+    try:
+        return read_todos(use.arguments.encode()) if use.name == TODO_TOOL else None
+    except (CanonError, InputError):  # another tool of that name
+        return None
 
 
 def _weight(part: AnyPart) -> int:

@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from astrid.core.call import Call, Need, Preparation
 from astrid.core.chain import decode_body, decode_frame
-from astrid.core.json_scan import scan_json
+from astrid.core.own_tools import own_tool, read_arguments
 from astrid.core.past import Kept, recalled
 from astrid.core.records import OutcomeRecord, PermitRecord
 from astrid.core.resources import file_resource
@@ -31,11 +31,9 @@ from astrid.errors import InputError
 from astrid.ports import LogReader, ToolOutcome
 
 MAX_PIECE_BYTES = 30_000
-MAX_ARGUMENT_BYTES = 4096
 MAX_CHARACTER_BYTES = 4  # of UTF-8
 PAGE = 100  # records read at once
 PLACE = "\n[bytes {first} to {last} of {total}]"
-_ZEROS = b"\0" * 32
 _SCHEMA = (
     b'{"additionalProperties":false,"properties":{'
     b'"handle":{"description":"The number in the note where the result was cut.","minimum":1,"type":"integer"},'
@@ -68,28 +66,21 @@ class ResultServer:
     def specs(self) -> tuple[ToolSpec, ...]:
         """One tool."""
         return (
-            ToolSpec(
-                name=READ_RESULT,
-                host_kind="results",
-                host_id="main",
-                description=b"Read more of a result that was cut, by the handle in the note where it was cut.",
-                schema=_SCHEMA,
-                effect=EffectClass.READ.value,
-                control=(),
+            own_tool(
+                READ_RESULT,
+                "results",
+                b"Read more of a result that was cut, by the handle in the note where it was cut.",
+                _SCHEMA,
+                effect=EffectClass.READ,
+                trust=OutputTrust.THIRD_PARTY,
                 verbs=("continue", "read"),
                 nouns=("output", "result"),
-                output_trust=OutputTrust.THIRD_PARTY,
-                endorsed_fields=(),
-                creates_id="",
-                code=_ZEROS,
-                profile=_ZEROS,
-                fresh=False,
             ),
         )
 
     def glance(self, tool: str, args: bytes) -> Preparation:
         """The right to read in the workspace is all that it takes; whose result it is, ``execute`` looks at."""
-        _decode(args)
+        read_arguments(args, ReadResult, READ_RESULT)
         return Preparation(needs=(self._need,))
 
     async def prepare(self, tool: str, args: bytes) -> Preparation:
@@ -98,7 +89,7 @@ class ResultServer:
 
     async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
         """The piece that was asked for, and where it stands in the whole."""
-        asked = _decode(call.args)
+        asked = read_arguments(call.args, ReadResult, READ_RESULT)
         # SAFETY: the session is that of the call, which the gate made, and not what anybody wrote.
         whole = await self._consult(lambda reader: find_result(reader, call.session, asked.handle))
         return ToolOutcome(content=_piece(whole, asked).encode(), is_error=False, effect="none")
@@ -151,13 +142,3 @@ def _piece(whole: bytes, asked: ReadResult) -> str:
             end += 1
     text = whole[asked.offset : end].decode(errors="replace")
     return text + PLACE.format(first=asked.offset, last=end - 1, total=len(whole))
-
-
-def _decode(args: bytes) -> ReadResult:
-    scan_json(args, max_bytes=MAX_ARGUMENT_BYTES, max_depth=2)
-    try:
-        return msgspec.json.decode(args, type=ReadResult)
-    except msgspec.MsgspecError as error:
-        raise InputError(
-            "result.arguments", "the arguments are not those of `read_result`", advice="give the handle of a result"
-        ) from error

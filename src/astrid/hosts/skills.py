@@ -19,19 +19,16 @@ import trio
 from msgspec import Meta
 
 from astrid.core.call import Call, Need, Preparation
-from astrid.core.json_scan import scan_json
+from astrid.core.own_tools import own_tool, read_arguments
 from astrid.core.resources import file_resource
 from astrid.core.risk import EffectClass
 from astrid.core.tokens import Permission
 from astrid.core.tools import ControlKind, OutputTrust, ToolSpec
 from astrid.core.visible import visible
-from astrid.errors import InputError
 from astrid.ports import ToolOutcome
 
 TOOL = "read_skill"
-MAX_ARGUMENT_BYTES = 4096
 UNKNOWN = b"There is no skill of this name among those that somebody vouches for. See the list at the beginning."
-_ZEROS = b"\0" * 32
 
 
 class ReadSkill(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,28 +51,22 @@ class SkillServer:
     def specs(self) -> tuple[ToolSpec, ...]:
         """One tool."""
         return (
-            ToolSpec(
-                name=TOOL,
-                host_kind="skills",
-                host_id="main",
-                description=b"Read a skill: a text that says how something is done.",
-                schema=_SCHEMA,
-                effect=EffectClass.READ.value,
+            own_tool(
+                TOOL,
+                "skills",
+                b"Read a skill: a text that says how something is done.",
+                _SCHEMA,
+                effect=EffectClass.READ,
+                trust=OutputTrust.FIRST_PARTY,
                 control=(("name", ControlKind.OBJECT.value),),
                 verbs=("open", "read", "use"),
                 nouns=("skill",),
-                output_trust=OutputTrust.FIRST_PARTY,
-                endorsed_fields=(),
-                creates_id="",
-                code=_ZEROS,
-                profile=_ZEROS,
-                fresh=False,
             ),
         )
 
     def glance(self, tool: str, args: bytes) -> Preparation:
         """The right to read in the workspace is all that it takes."""
-        asked = _decode(args)
+        asked = read_arguments(args, ReadSkill, TOOL)
         return Preparation(needs=(self._need,), controls=(("name", asked.name),))
 
     async def prepare(self, tool: str, args: bytes) -> Preparation:
@@ -84,21 +75,11 @@ class SkillServer:
 
     async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
         """The text."""
-        asked = _decode(call.args)
+        asked = read_arguments(call.args, ReadSkill, TOOL)
         found = (await trio.to_thread.run_sync(self._read)).get(asked.name)
         if found is None:
             return ToolOutcome(content=UNKNOWN, is_error=True, effect="none")
         return ToolOutcome(content=visible(found).encode(), is_error=False, effect="none")
-
-
-def _decode(args: bytes) -> ReadSkill:
-    scan_json(args, max_bytes=MAX_ARGUMENT_BYTES, max_depth=2)
-    try:
-        return msgspec.json.decode(args, type=ReadSkill)
-    except msgspec.MsgspecError as error:
-        raise InputError(
-            "skill.arguments", "the arguments are not those of `read_skill`", advice="name a skill"
-        ) from error
 
 
 _SCHEMA = (

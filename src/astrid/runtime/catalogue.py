@@ -31,6 +31,7 @@ from astrid.home import Home, KeptFiles, actors_folder, identify_workspace, work
 from astrid.hosts.model import ModelServer, Sight
 from astrid.hosts.results import Consult, ResultServer, find_result
 from astrid.hosts.skills import SkillServer
+from astrid.hosts.todos import TodoServer
 from astrid.ports import Entropy, Model
 from astrid.runtime.config import Config, usd
 from astrid.runtime.definitions import load_subagents
@@ -202,12 +203,13 @@ class Catalogue:
             ) from error
 
     def extras(self, place: Place) -> tuple[Extra, ...]:
-        """What a session gets beside its workspace: skills, its long results, sub-agents, and in the demo what that is
-        about.
+        """What a session gets beside its workspace: skills, its long results, its to-dos, sub-agents, and in the demo
+        what that is about.
         """
         servers = {
             "skills": SkillServer(place.root, self._texts(place.root).vouched),
             "results": ResultServer(place.root, self._consult),
+            "todos": TodoServer(place.root),
         }
         named = ((f"{kind}-{place.identity.hex()}", server) for kind, server in servers.items())
         return (*(Extra(name, name, server) for name, server in named), *self._extras)

@@ -14,13 +14,13 @@ import msgspec
 import trio
 
 from astrid.core.call import Call, Need, Preparation
-from astrid.core.json_scan import scan_json
 from astrid.core.money import Micros, format_usd, parse_usd
+from astrid.core.own_tools import read_arguments
 from astrid.core.resources import tool_resource
 from astrid.core.risk import EffectClass, Risk
 from astrid.core.tokens import Permission
 from astrid.core.tools import ControlKind, OutputTrust, ToolSpec
-from astrid.errors import InputError, WorkspaceError
+from astrid.errors import WorkspaceError
 from astrid.ports import ToolOutcome
 
 TOOL = "demo_pay"
@@ -103,11 +103,7 @@ class DemoPayments:
 
 
 def _decode(args: bytes) -> tuple[Payment, Micros]:
-    scan_json(args, max_bytes=4096, max_depth=2)
-    try:
-        payment = msgspec.json.decode(args, type=Payment)
-    except msgspec.MsgspecError as error:
-        raise InputError("tool.arguments", f"the payment makes no sense: {error}", advice="give both fields") from error
+    payment = read_arguments(args, Payment, TOOL)
     return payment, parse_usd(payment.amount_usd)
 
 
