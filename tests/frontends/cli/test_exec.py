@@ -10,7 +10,7 @@ import pytest
 
 from astrid.errors import ConfigError, InputError
 from astrid.frontends.cli import exec as command
-from astrid.frontends.cli.exec import read_tokens
+from astrid.frontends.cli.given import read_tokens
 from tests.fakes.daemon_home import Mode, grant_workspace, make_client_home
 
 

@@ -9,8 +9,6 @@ Source: the first Astrid; architecture 4, 6 ("Labels"); threats 9, 41, 42.
 from __future__ import annotations
 
 import argparse
-import base64
-import binascii
 import os
 import sys
 from contextlib import AsyncExitStack
@@ -26,13 +24,14 @@ from astrid.core.tokens import UNLIMITED_MICROS, Assurance
 from astrid.errors import AstridError, ConfigError, InputError
 from astrid.frontends.answering import answer_question
 from astrid.frontends.cli import DENIED, DONE, FAILED, INTERRUPTED
+from astrid.frontends.cli.given import read_text, read_tokens
 from astrid.frontends.cli.instructions import advise_trust
 from astrid.frontends.cli.interrupts import Interrupts
 from astrid.frontends.cli.past import last_session, resumed_session
 from astrid.frontends.cli.show import ForPeople, ForPrograms, Show, Tally
 from astrid.frontends.client import Client, connect, run_client
 from astrid.frontends.signing import Signer, token_of
-from astrid.home import Home, home_folder, identify_workspace, open_home, read_guarded
+from astrid.home import Home, home_folder, identify_workspace, open_home
 from astrid.wire import params as p
 from astrid.wire import past as w
 from astrid.wire import results as r
@@ -42,7 +41,6 @@ from astrid.wire.params import MAX_INPUT_CHARS
 SCRIPTED = "scripted:"
 GRANT_DAYS = 30
 CANCEL_SECONDS = 10.0
-_MAKE_TOKENS = "make one with `astrid tokens grant --out FILE`"
 ASKED_TIMES = 2  # should the signer die under a question
 _GOOD_ENDS = frozenset({"end_turn", "stop_sequence"})
 
@@ -122,7 +120,7 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
         raise ConfigError(
             "exec.no-terminal", "there is no terminal to ask at", advice="give --approve never, or a file"
         )
-    attached = None if args.input is None else _read_text(args.input)
+    attached = None if args.input is None else read_text(args.input)
     resumes = resumed_session(args, approve)
     may_be_empty = resumes is not None and attached is None
     length = len(args.task) + len(attached or "") + 200
@@ -166,57 +164,6 @@ def model_name(name: str | None) -> str | None:
         return name
     path = Path(name.removeprefix(SCRIPTED))
     return f"{SCRIPTED}{path.absolute()}"
-
-
-def _read_text(name: str) -> str:
-    try:
-        with open(0 if name == "-" else name, "rb", closefd=name != "-") as file:
-            data = file.read(4 * MAX_INPUT_CHARS + 1)
-        return data.decode()
-    except OSError as error:
-        raise ConfigError(
-            "exec.input", f"the input cannot be read: {error.strerror}", where=name, advice="name a text file of yours"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            "exec.input", "the input is not UTF-8 text", where=name, advice="name a text file of yours"
-        ) from error
-
-
-def read_tokens(path: Path, workspace: str) -> tuple[bytes, ...]:
-    """The tokens in a file, read once: one as ``astrid tokens grant --out`` wrote it, or one in base64 on each line.
-
-    Raises:
-        ConfigError, KeyFormatError: the file is open to others, lies in the workspace, or holds no token.
-    """
-    if path.resolve().is_relative_to(workspace):
-        # SAFETY: what works there could write itself the answers.
-        raise ConfigError(
-            "exec.approve-inside",
-            "the file with tokens lies in the workspace",
-            where=str(path),
-            advice="keep it elsewhere",
-        )
-    data = read_guarded(path, what="the file with tokens", made_by=_MAKE_TOKENS)
-    if data[:1] and 0x91 <= data[0] <= 0x98:  # a token: an array of one to eight blocks
-        return (data,)
-    try:
-        lines = [line for line in data.split() if line]
-        tokens = tuple(base64.b64decode(line, validate=True) for line in lines)
-    except binascii.Error as error:
-        raise _no_tokens(path) from error
-    if not tokens or not all(tokens):
-        raise _no_tokens(path)
-    return tokens
-
-
-def _no_tokens(path: Path) -> ConfigError:
-    return ConfigError(
-        "exec.approve-file",
-        "the file holds no tokens",
-        where=str(path),
-        advice=_MAKE_TOKENS,
-    )
 
 
 # --- doing it
