@@ -26,7 +26,7 @@ PIXELS_PER_TOKEN = 750  # about
 TOLD = "[{media_type}, {width} x {height} pixels, {size_bytes} bytes, sha256 {digest}]"
 NOT_TAKEN = "[This model takes no images, so it is not shown.]"
 LEFT_OUT = "[There are too many images, so it is not shown any more. Read the file again to see it.]"
-GONE = "[It was erased, so it is not shown.]"
+GONE = "[It is not kept for this session any more, so it is not shown. Read the file again to see it.]"
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"

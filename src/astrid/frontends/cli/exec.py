@@ -28,6 +28,7 @@ from astrid.frontends.cli.given import read_text, read_tokens
 from astrid.frontends.cli.instructions import advise_trust
 from astrid.frontends.cli.interrupts import Interrupts
 from astrid.frontends.cli.past import last_session, resumed_session
+from astrid.frontends.cli.pictures import with_images
 from astrid.frontends.cli.show import ForPeople, ForPrograms, Show, Tally
 from astrid.frontends.client import Client, connect, run_client
 from astrid.frontends.signing import Signer, token_of
@@ -81,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", metavar="FILE", help="text to work on, which is not taken for yours; - for standard input"
     )
+    parser.add_argument("--image", type=Path, action="append", metavar="FILE", help="a PNG or JPEG to look at (repeat)")
     parser.add_argument("--max-turns", type=_count, metavar="N", help="at most so many calls of the model")
     parser.add_argument("--budget", metavar="USD", help="at most so many dollars")
     parser.add_argument("--passphrase-fd", type=int, metavar="N", help="read the key's passphrase from descriptor N")
@@ -123,15 +125,16 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
     attached = None if args.input is None else read_text(args.input)
     resumes = resumed_session(args, approve)
     may_be_empty = resumes is not None and attached is None
-    length = len(args.task) + len(attached or "") + 200
-    if not (args.task.strip() or may_be_empty) or length > MAX_INPUT_CHARS:
+    task = with_images(args.task, args.image or ())
+    length = len(task) + len(attached or "") + 200
+    if not (task.strip() or may_be_empty) or length > MAX_INPUT_CHARS:
         raise InputError(
             "exec.task",
             f"the task is empty, or longer than {MAX_INPUT_CHARS} characters with its input",
             advice="say what to do in a sentence, and leave long texts in files of the workspace",
         )
     return Job(
-        task=args.task,
+        task=task,
         resumes=resumes,
         attached=attached,
         workspace=workspace,
