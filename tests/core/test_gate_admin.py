@@ -9,6 +9,7 @@ import pytest
 
 from astrid.core import gate_admin
 from astrid.core.canon import Domain
+from astrid.core.chain import Frame
 from astrid.core.facts import LAST_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION, Facts, Open, Principal
 from astrid.core.gate_admin import Opening
 from astrid.core.ids import is_scripted, session_id
@@ -462,6 +463,30 @@ def test_a_start_records_itself_and_then_what_the_last_run_left_open(size: int, 
     assert [body(one) for one in first[:-2]] == [Genesis(1, AUD, b"T" * 32)] * (size == 0)
     assert bench.facts.ledger.purses[b"session" + SESSION].spent == 5
     assert bench.facts.open_permits == {}
+
+
+def test_a_start_ends_the_sub_agents_of_the_last_run_and_nobody_else() -> None:
+    bench = Bench()
+    others = [
+        msgspec.structs.replace(
+            SUBAGENT, key=key(30 + number).public, child=session_id(bytes([number] * 16), scripted=False)
+        )
+        for number in range(2)
+    ]
+    log = [gate_admin.register(bench.facts, 20 + place, one, OPENING) for place, one in enumerate([SUBAGENT, *others])]
+    log += [gate_admin.register(bench.facts, 30, ONE_WHO_SLEEPS, OPENING)]
+    log += gate_admin.ended(bench.facts, others[0].child, "done")
+    later = Bench().facts
+    for seq, one in enumerate(log, 1):
+        later.replay(Frame(b"p" * 32, seq, 1, 5, int(one.kind), one.session, one.body), body(one))
+    boot = Boot("1", b"p" * 32, b"c" * 32, b"d" * 32)
+    first = gate_admin.begin(later, LogKeys(AUD, b"L" * 32, USER.public, b"T" * 32), boot, size=9, salt=SALT)
+    assert [(one.kind, one.session) for one in first[1:]] == [
+        (Kind.SESSION_ENDED, SUBAGENT.child),
+        (Kind.SESSION_ENDED, others[1].child),
+    ]
+    assert [later.quota.knows(one.own) for one in (SUBAGENT, *others, ONE_WHO_SLEEPS)] == [False, False, False, True]
+    assert later.orphans == {}
 
 
 def test_the_unknown_outcome_s_payload_lies_where_that_of_any_outcome_does() -> None:

@@ -36,6 +36,7 @@ from astrid.core.records import (
     SessionEnded,
     SessionStarted,
     SettledRecord,
+    SubagentStarted,
     entry,
     sealed_in,
 )
@@ -192,6 +193,7 @@ class Facts:
         "last_ref",
         "ledger",
         "open_permits",
+        "orphans",
         "policy",
         "principals",
         "question_seconds",
@@ -217,6 +219,7 @@ class Facts:
         self.settled: set[bytes] = set()  # the blocks that are the answers to questions
         self.cosigned = Cosignatures()
         self.open_permits: dict[int, Open] = {}
+        self.orphans: dict[bytes, None] = {}  # sub-agents of the past whose end no record says, in order
         self.durable_ns = 0
         self.standing = True  # whether the clock can be believed, and so a standing token
         self.last_ref = 0
@@ -301,8 +304,11 @@ class Facts:
                 self.last_ref = max(self.last_ref, body.ref)
             case JournalRecord():
                 self.rows[frame.session] = body.first + body.count - 1
+            case SubagentStarted():
+                self.orphans[frame.session] = None
             case SessionEnded():
                 self.rows.pop(frame.session, None)
+                self.orphans.pop(frame.session, None)
             case _:
                 pass
 

@@ -300,12 +300,14 @@ def _share_of(made: Entry) -> int:
 
 def begin(facts: Facts, keys: LogKeys, boot: Boot, *, size: int, salt: bytes) -> list[Entry]:
     """A start on a log of ``size`` records: what is recorded before anything else.  What the last run left open is
-    settled now.
+    settled now, and its sub-agents, for whom nobody waits any more, are over.
     """
     first = [] if size else [entry(Genesis(1, keys.install, keys.old_tip))]
     unsettled = unknown_outcomes(facts, salt=salt)
     facts.settle_unknown()
-    return [*first, entry(boot), *unsettled]
+    over = [made for session in facts.orphans for made in ended(facts, session, "shutdown")]
+    facts.orphans.clear()
+    return [*first, entry(boot), *unsettled, *over]
 
 
 def unknown_outcomes(facts: Facts, *, salt: bytes) -> list[Entry]:
