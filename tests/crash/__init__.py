@@ -12,8 +12,9 @@ sync, send, rename and unlink of it and of whatever it starts, and asks the swee
     platter   what a disk still holds after a power cut: nothing that was not synced
     scene     the home, the workspace, the daemon's process
     person    who plays the session: asks, answers, grants and revokes, and remembers what was said to them
-    sleeper   the other play: a session falls asleep, is answered, and is woken
-    vendor    the model that it talks to, since whoever follows a script never sleeps
+    sleeper   another play: a session falls asleep, is answered, and is woken
+    family    another: a session with two sub-agents is cut off, and resumed by the next daemon
+    vendor    the model that these two talk to, since whoever follows a script never sleeps
     judge     what must hold afterwards, computed from the records and the traces alone
     sweep     one case from start to end
     plan      which points are visited, and which of them have been

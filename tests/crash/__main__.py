@@ -153,6 +153,7 @@ def _sweep(args: argparse.Namespace, folder: Path) -> int:
     sys.stderr.write(f"crash sweep: the command line has {sum(stops.client.values())}\n")
     sleeps = sum(stops.sleep.values()) - sum(stops.before.values())
     sys.stderr.write(f"crash sweep: a session that sleeps has {sleeps} {f'({WHY_NOT})' if WHY_NOT else ''}\n")
+    sys.stderr.write(f"crash sweep: a session with sub-agents has {sum(stops.family.values())}\n")
     points = plan(stops, options)
     figures = Figures()
     for entry in memory.done.values():

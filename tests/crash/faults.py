@@ -58,6 +58,7 @@ class Play(enum.StrEnum):
 
     LIFE = "life"  # all that one can come to that follows a script
     SLEEP = "sleep"  # one that falls asleep and is woken
+    FAMILY = "family"  # one with two sub-agents, which is resumed
 
 
 OF_CLIENT = frozenset({Fault.CLI_KILL, Fault.CLI_TERM, Fault.CLI_INT})
@@ -67,6 +68,11 @@ SIGNALS = {
     Fault.INT: signal.SIGINT,
     Fault.CLI_TERM: signal.SIGTERM,
     Fault.CLI_INT: signal.SIGINT,
+}
+STRUCK_BY = {
+    Play.LIFE: frozenset(Fault),
+    Play.SLEEP: frozenset(Fault) - OF_CLIENT,
+    Play.FAMILY: DEADLY - OF_CLIENT,  # whoever is stopped in order, or ends of a bad disk, is not resumed
 }
 SUITS = {Fault.TORN: {Kind.WRITE}, Fault.FULL: {Kind.WRITE}, Fault.BROKEN: {Kind.SYNC}}
 
@@ -95,8 +101,8 @@ def parse_point(text: str) -> Point:
     play, _, stop = place.rpartition("/")
     kind, _, number = stop.partition(":")
     point = Point(Fault(fault), Kind(kind), int(number), Play(play or Play.LIFE))
-    if point.play is Play.SLEEP and point.fault in OF_CLIENT:
-        raise ValueError(f"no command line is struck in the play `{point.play}`")
+    if point.fault not in STRUCK_BY[point.play]:
+        raise ValueError(f"`{point.fault}` does not strike the play `{point.play}`")
     if point.kind not in SUITS.get(point.fault, set(Kind)):
         raise ValueError(f"`{point.fault}` does not happen at a {point.kind}")
     return point

@@ -130,6 +130,7 @@ class Case:
         self.told = told
         self.found = found
         self.marks = marks  # before the restart
+        self.entries = entries
         last = max(entry.boot for entry in entries)
         self.all = Sums(entries)
         self.before = Sums([entry for entry in entries if entry.boot < last])

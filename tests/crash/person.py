@@ -29,6 +29,7 @@ from astrid.frontends.answering import answer_question
 from astrid.frontends.client import Client, connect
 from astrid.frontends.signing import SignedReply
 from astrid.wire import params as p
+from astrid.wire import past as w
 from astrid.wire import results as r
 from astrid.wire.events import (
     AnyEvent,
@@ -42,6 +43,7 @@ from astrid.wire.events import (
     ToolCallResult,
     TurnComplete,
 )
+from astrid.wire.fields import Mode
 from tests.crash.scene import Scene
 from tests.fakes.daemon_home import revocation
 from tests.fakes.home import HOLDER, USER
@@ -148,11 +150,11 @@ class Person:
         self.told.granted.add(block)
         return block
 
-    async def open(self, model: str, *, interactive: bool = True, there: bool = True) -> str:
+    async def open(self, model: str, *, mode: Mode = "safe", interactive: bool = True, there: bool = True) -> str:
         """A new session that is listened to; ``there``: by somebody who answers what it asks."""
         asked = p.CreateSession(
             workspace=str(self.scene.workspace),
-            mode="safe",
+            mode=mode,
             model=model,
             options=p.SessionOptions(budget_micros=str(BUDGET), interactive=interactive),
         )
@@ -160,6 +162,12 @@ class Person:
         self.told.sessions.add(parse_id("session", info.session_id))
         await self._client.subscribe(info.session_id, interactive=interactive and there)
         return info.session_id
+
+    async def resume(self, session: str) -> bool:
+        """Have a session go on that was cut off, and listen to it; whether it is at work now."""
+        there = cast("w.Resumed", await self._client.call("resumeSession", p.ResumeSession(session_id=session)))
+        await self._client.subscribe(session, after=there.seq)
+        return there.running
 
     async def say(self, session: str, text: str, *, turn: int = 1) -> None:
         """Words to a session, signed."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from tests.crash.faults import OF_CLIENT, SUITS, Fault, Play, Point
+from tests.crash.faults import OF_CLIENT, STRUCK_BY, SUITS, Fault, Play, Point
 from tests.crash.scene import SOURCE
 from tests.crash.trap import Kind
 
@@ -44,13 +44,16 @@ class Stops:
     client: Counts = field(default_factory=dict[Kind, int])
     sleep: Counts = field(default_factory=dict[Kind, int])
     before: Counts = field(default_factory=dict[Kind, int])
+    family: Counts = field(default_factory=dict[Kind, int])
 
     def numbers(self, fault: Fault, play: Play, kind: Kind) -> range:
         """The stops of one kind that a fault can strike."""
-        if play is Play.SLEEP:
-            # What comes before is like the other play.
-            last = 0 if fault in OF_CLIENT else self.sleep.get(kind, 0)
-            return range(self.before.get(kind, 0) + 1, last + 1)
+        if fault not in STRUCK_BY[play]:
+            return range(0)
+        if play is Play.SLEEP:  # what comes before is like the other play
+            return range(self.before.get(kind, 0) + 1, self.sleep.get(kind, 0) + 1)
+        if play is Play.FAMILY:
+            return range(1, self.family.get(kind, 0) + 1)
         counts = self.client if fault in OF_CLIENT else self.daemon
         return range(1, counts.get(kind, 0) + 1)
 

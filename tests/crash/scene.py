@@ -116,5 +116,6 @@ class Scene:
         return {mark: lines.count(mark) for mark in (*MARKS, *set(lines) - set(MARKS))}
 
     def written(self) -> dict[str, str]:
-        """The other files of the workspace."""
-        return {path.name: path.read_text() for path in sorted(self.workspace.iterdir()) if path.name != "trace"}
+        """The other files of the workspace, but for traces."""
+        files = sorted(self.workspace.iterdir())
+        return {path.name: path.read_text() for path in files if not path.name.startswith("trace")}

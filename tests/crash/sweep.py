@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from astrid.core.records import Kind as Record
 from astrid.errors import AstridError
 from astrid.frontends.cli import DENIED, INTERRUPTED
 from astrid.runtime.verify import Result, Trust, verify_home
+from tests.crash.family import Course, answer, differences, furnish, go_on, have_work_done, read_course
 from tests.crash.faults import DEADLY, OF_CLIENT, SIGNALS, Fault, Play, Point, Striker
 from tests.crash.judge import Case, leftovers, read_entries
 from tests.crash.person import Found, Person, Told, meet
@@ -30,21 +31,32 @@ from tests.crash.sleeper import SAID, sleep_and_wake
 from tests.crash.trap import GONE_SECONDS, Kind, Pass, Trap, Watch
 from tests.crash.vendor import WHY_NOT, vendor
 
+_VENDORS: dict[Play, Callable[[], AbstractContextManager[str | None]]] = {
+    Play.LIFE: nullcontext,
+    Play.SLEEP: lambda: vendor(SAID),
+    Play.FAMILY: lambda: vendor(answer=answer),
+}
 STOP_SECONDS = 60.0
 # What is broken may be noticed only by the next who comes, and then all parts are put up again.
 UNSETTLED = frozenset({"daemon.gone", "daemon.busy", "daemon.restarted", "session.gone"})
 TRIES = 3
 RIVALS = 16  # in every so manieth case another daemon tries to serve the same home
+_CALM: list[Course] = []  # of the play with sub-agents, once it is known
+_CALM_LOCK = threading.Lock()
 BAD_DISK = (Fault.FULL, Fault.BROKEN)  # the daemon lives on
 # What is there when nothing was struck: how often each command was run, and the files.
 COVERED = {
     Play.LIFE: ({"once": 1, "alone": 1}, {"a.txt": "replaced\n", "b.txt": "written\n"}),
     Play.SLEEP: ({"nap": 1}, {"a.txt": "hello\nworld\n"}),
+    Play.FAMILY: ({}, {"a.txt": "hello\nworld\n", "b.txt": "written\n"}),
 }
 # No session comes to these by itself, or none that plays this.
 RARE = {
     Play.LIFE: frozenset({Record.COALESCED, Record.CLOCK, Record.DEFERRED, Record.SUBAGENT_STARTED}),
     Play.SLEEP: frozenset({Record.COALESCED, Record.CLOCK, Record.DENIED, Record.REVOKED, Record.SUBAGENT_STARTED}),
+    Play.FAMILY: frozenset(
+        {Record.COALESCED, Record.CLOCK, Record.DENIED, Record.REVOKED, Record.DEFERRED, Record.ASKED, Record.SETTLED}
+    ),
 }
 # It may be through before it looks, and before it has begun it is as any Python program.
 _CODES = {
@@ -68,6 +80,7 @@ class Verdict:
     told: Told = field(default_factory=Told)
     where: str = ""  # the call that was struck
     case: Case | None = None
+    course: Course | None = None  # of a session with sub-agents
 
 
 def run_case(point: Point | None, folder: Path, *, keep: bool = False) -> Verdict:
@@ -79,6 +92,11 @@ def run_case(point: Point | None, folder: Path, *, keep: bool = False) -> Verdic
 def run_sleeper(folder: Path) -> Verdict:
     """A session that sleeps, without a fault."""
     return _played(_play, Verdict(None, play=Play.SLEEP), folder)
+
+
+def run_family(folder: Path) -> Verdict:
+    """A session with sub-agents, without a fault."""
+    return _played(_play, Verdict(None, play=Play.FAMILY), folder)
 
 
 def run_client(folder: Path) -> Verdict:
@@ -94,8 +112,9 @@ def count_stops(folder: Path) -> tuple[Stops, list[str]]:
     if WHY_NOT:
         return Stops(daemon.counts, client.counts), complaints
     run_sleeper(folder)
-    asleep = run_sleeper(folder)
-    return Stops(daemon.counts, client.counts, asleep.counts, asleep.begun), [*complaints, *asleep.complaints]
+    asleep, family = run_sleeper(folder), run_family(folder)
+    stops = Stops(daemon.counts, client.counts, asleep.counts, asleep.begun, family.counts)
+    return stops, [*complaints, *asleep.complaints, *family.complaints]
 
 
 def _played(play: Callable[[Scene, Verdict], None], verdict: Verdict, folder: Path, *, keep: bool = False) -> Verdict:
@@ -112,7 +131,9 @@ def _played(play: Callable[[Scene, Verdict], None], verdict: Verdict, folder: Pa
 
 def _play(scene: Scene, verdict: Verdict) -> None:
     """Fill in ``verdict``."""
-    with vendor(SAID) if verdict.play is Play.SLEEP else nullcontext() as address:
+    if verdict.play is Play.FAMILY:
+        furnish(scene)
+    with _VENDORS[verdict.play]() as address:
         if address is not None:
             scene.talks_to(address)
         _struck(scene, verdict)
@@ -167,6 +188,8 @@ def _client(scene: Scene, verdict: Verdict) -> None:
 
 def _afterwards(scene: Scene, verdict: Verdict) -> None:
     """Start again, look at everything, stop, judge."""
+    if verdict.play is Play.FAMILY and verdict.point is not None:
+        _resume(scene, verdict)
     marks, found = scene.marks(), Found()
     if _restart(scene, verdict, found):
         verdict.complaints += leftovers(scene.home)
@@ -174,6 +197,9 @@ def _afterwards(scene: Scene, verdict: Verdict) -> None:
         entries = read_entries(scene.home)
         verdict.case = Case(scene, entries, verdict.told, found, marks)
         verdict.complaints += verdict.case.complaints()
+        if verdict.play is Play.FAMILY:
+            verdict.course = read_course(scene, entries)
+            verdict.complaints += differences(verdict.course, entries, _calm(scene, verdict))
         if verdict.point is None and verdict.told.through:
             missing = set(Record) - {entry.kind for entry in entries} - RARE[verdict.play]
             verdict.complaints += [f"the play has no {kind.name}" for kind in missing]
@@ -205,6 +231,8 @@ def _live(scene: Scene, trap: Trap, striker: Striker, verdict: Verdict) -> int:
     async def play(person: Person) -> None:
         if verdict.play is Play.SLEEP:
             await sleep_and_wake(person, told, lambda: verdict.begun.update(trap.counts))
+        elif verdict.play is Play.FAMILY:
+            await have_work_done(person, told)
         else:
             await person.live(told)
 
@@ -288,6 +316,35 @@ def _verified(scene: Scene, *, stopped: bool) -> list[str]:
     if stopped and found.signed != found.records:
         return [f"the daemon stopped, and only {found.signed} of {found.records} records are signed"]
     return []
+
+
+def _resume(scene: Scene, verdict: Verdict) -> None:
+    """Have a daemon finish what was cut off, and stop."""
+    verdict.restarts += 1
+    again = Told()
+    with served(scene.daemon(stops=False), Pass()) as trap:
+        try:
+            why = trio.run(meet, scene, _alive(trap), again, lambda person: go_on(person, verdict.told.sessions))
+        except trio.TooSlowError:
+            why = "it hangs"
+        code = _stop(trap, verdict)
+    verdict.told.add(again)
+    if why or code:
+        verdict.complaints.append(f"it was not resumed: {why or 'ended'}, exit code {code}")
+
+
+def _calm(scene: Scene, verdict: Verdict) -> Course:
+    """The course of the play without a fault, which is played when it is first needed."""
+    if verdict.point is None:
+        assert verdict.course is not None
+        return verdict.course
+    with _CALM_LOCK:
+        if not _CALM:
+            calm = run_family(scene.place.root.parent)
+            assert calm.course is not None
+            assert calm.complaints == [], calm.complaints
+            _CALM.append(calm.course)
+    return _CALM[0]
 
 
 def _restart(scene: Scene, verdict: Verdict, found: Found) -> bool:

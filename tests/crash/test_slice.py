@@ -11,10 +11,11 @@ import pytest
 
 from astrid.core.answers import Verdict as Said
 from astrid.core.records import Kind as Record
-from tests.crash.faults import Fault, Point
+from tests.crash.family import Course, differences
+from tests.crash.faults import Fault, Play, Point
 from tests.crash.judge import Case, leftovers
 from tests.crash.plan import Options, Stops, plan
-from tests.crash.sweep import Verdict, run_case, run_client, run_sleeper
+from tests.crash.sweep import Verdict, run_case, run_client, run_family, run_sleeper
 from tests.crash.trap import Kind, works
 from tests.crash.vendor import WHY_NOT as NO_VENDOR
 
@@ -44,6 +45,11 @@ def client(folder: Path) -> Verdict:
 @pytest.fixture(scope="module")
 def asleep(folder: Path) -> Verdict:
     return run_sleeper(folder)
+
+
+@pytest.fixture(scope="module")
+def family(folder: Path) -> Verdict:
+    return run_family(folder)
 
 
 def test_without_a_fault_everything_holds_and_the_session_comes_to_every_kind_of_stop(calm: Verdict) -> None:
@@ -81,6 +87,90 @@ def test_what_must_hold_holds_after_a_session_was_struck_on_its_way_to_sleep_or_
 ) -> None:
     stops = Stops(sleep=asleep.counts, before=asleep.begun)
     holds_after(plan(stops, Options(seed=SEED, faults=(fault,)))[0], folder)
+
+
+@needs_vendor
+def test_without_a_fault_a_session_has_two_sub_agents_do_what_they_are_told(family: Verdict) -> None:
+    assert family.complaints == []
+    assert family.course is not None
+    assert (family.course.marks, family.course.unknown) == (
+        {"trace-top": ["before", "after"], "trace-worker": ["worked"]},
+        {},
+    )
+
+
+@needs_vendor
+@pytest.mark.parametrize(("fault", "place"), [(Fault.KILL, 0.5), (Fault.KILL, 0.7), (Fault.POWER, 0.6)])
+def test_what_must_hold_holds_after_a_session_with_sub_agents_was_struck_and_resumed(
+    fault: Fault, place: float, family: Verdict, folder: Path
+) -> None:
+    kind = Kind.SYNC if fault is Fault.POWER else Kind.WRITE
+    holds_after(Point(fault, kind, int(family.counts[kind] * place), Play.FAMILY), folder)
+
+
+def _done_twice(course: Course) -> None:
+    course.marks["trace-top"].insert(0, "before")
+
+
+def _not_done(course: Course) -> None:
+    course.marks["trace-worker"].clear()
+
+
+def _not_written(course: Course) -> None:
+    del course.files["b.txt"]
+
+
+def _said_otherwise(course: Course) -> None:
+    course.said.pop()
+
+
+def _heard_otherwise(course: Course) -> None:
+    course.results["toolu_go_0_0"] = ("", 0)
+
+
+def _labelled_otherwise(course: Course) -> None:
+    course.labels.reverse()
+
+
+def _never_heard(course: Course) -> None:
+    del course.results["toolu_go_0_0"]
+
+
+def _unknown_though_it_ended(course: Course) -> None:
+    course.unknown["toolu_go_0_0"] = '{"file_path": "a.txt"}'
+    del course.results["toolu_go_0_0"]
+
+
+@needs_vendor
+@pytest.mark.parametrize(
+    "falsify",
+    [
+        _done_twice,
+        _not_done,
+        _not_written,
+        _said_otherwise,
+        _labelled_otherwise,
+        _heard_otherwise,
+        _never_heard,
+        _unknown_though_it_ended,
+    ],
+    ids=lambda falsify: falsify.__name__.strip("_").replace("_", " "),
+)
+def test_another_course_is_seen(family: Verdict, falsify: Callable[[Course], None]) -> None:
+    assert family.course is not None
+    assert family.case is not None
+    course, entries = copy.deepcopy(family.course), family.case.entries
+    assert list(differences(course, entries, family.course)) == []
+    falsify(course)
+    assert list(differences(course, entries, family.course)) != []
+
+
+@needs_vendor
+def test_a_sub_agent_that_never_ended_is_seen(family: Verdict) -> None:
+    assert family.course is not None
+    assert family.case is not None
+    entries = [one for one in family.case.entries if one.kind is not Record.SESSION_ENDED]
+    assert len(list(differences(family.course, entries, family.course))) == 2
 
 
 # ---- each thing that is looked for is seen

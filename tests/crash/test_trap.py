@@ -166,7 +166,7 @@ def test_a_point_is_named_as_it_is_read() -> None:
         asleep = Point(fault, point.kind, 7, Play.SLEEP)
         if fault not in OF_CLIENT:
             assert parse_point(str(asleep)) == asleep
-    in_no_play = ("cli-int@sleep/send:1", "kill@nap/write:1")
+    in_no_play = ("cli-int@sleep/send:1", "term@family/send:1", "kill@nap/write:1")
     no_points = ("torn@sync:1", "full@send:2", "broken@write:1", "kill@write", "kill@write:x", "die@write:1")
     for wrong in (*in_no_play, *no_points):
         with pytest.raises(ValueError, match=r"."):

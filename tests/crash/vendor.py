@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
@@ -27,9 +27,13 @@ WHY_NOT = "" if importlib.util.find_spec("anthropic") else "the extra `anthropic
 
 
 @contextmanager
-def vendor(said: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The address at which the model says these, one after the other, and then that it is done."""
-    server = AnthropicServer()
+def vendor(
+    said: Sequence[dict[str, Any]] = (), answer: Callable[[dict[str, Any]], Reply] | None = None
+) -> Iterator[str]:
+    """The address at which the model says these, one after the other, and then that it is done; or what ``answer`` has
+    it say to a request.
+    """
+    server = AnthropicServer(answer=answer)
     server.replies.extend(reply(content, number) for number, content in enumerate(said))
     server.replies.extend(reply(text("done"), number) for number in range(MORE))
     up: SimpleQueue[tuple[trio.lowlevel.TrioToken, trio.CancelScope]] = SimpleQueue()

@@ -55,6 +55,7 @@ class AnthropicServer:
     url: str = ""
     complain: Callable[[dict[str, Any]], str] | None = None  # another vendor's; none is Anthropic's
     busy_until: float = -math.inf  # up to then every request is refused with 529, and takes no reply
+    answer: Callable[[dict[str, Any]], Reply] | None = None  # what follows from a request; else the replies do
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -99,8 +100,10 @@ class AnthropicServer:
         assert request is not None
         headers = {name.decode().lower(): value.decode() for name, value in request.headers}
         self.seen.append(Seen(request.method.decode(), request.target.decode(), headers, json.loads(body)))
-        busy = trio.current_time() < self.busy_until
-        reply = fault(529, "overloaded_error", "too much") if busy else self.replies.popleft()
+        if trio.current_time() < self.busy_until:
+            reply = fault(529, "overloaded_error", "too much")
+        else:
+            reply = self.replies.popleft() if self.answer is None else self.answer(self.seen[-1].body)
         if reply.status == 200 and (complaint := (self.complain or vendor_complaint)(self.seen[-1].body)):
             reply = fault(400, "invalid_request_error", complaint)
         head = [("content-type", reply.content_type), ("transfer-encoding", "chunked"), *reply.headers]
