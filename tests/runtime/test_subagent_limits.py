@@ -108,6 +108,27 @@ async def test_a_child_that_waits_keeps_nobody_from_working(tmp_path: Path, auto
         assert minds.thinking == ["b"]
 
 
+async def test_whoever_goes_on_after_its_own_sub_agents_waits_for_a_slot(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    parts: dict[str, Sequence[Said]] = {
+        "go": [calls(task("a"), task("z")), "done"],
+        "a": [calls(task("c", timeout_secs=60)), "A"],
+        "z": [calls(task("y", timeout_secs=100)), "Z"],
+        "c": [calls(task("d")), "x"],
+        "y": [FOREVER],
+    }
+    async with timed(tmp_path, parts, limits={"concurrent": 1}) as (runtime, minds):
+        await runtime.say("go")
+        await trio.sleep(80)  # `c` had its time while `y` had the slot: its caller, `a`, may not go on yet
+        assert (minds.thinking, len(minds.heard("a"))) == (["y"], 1)
+        await runtime.until("turn_complete")
+        assert [one.content for one in results(minds, "go")] == ["A", "Z"]
+        assert len(minds.heard("a")) == 2
+        await settled()
+        assert left(runtime) == (1, 1, 0)
+
+
 async def test_a_task_has_its_time_and_no_more(tmp_path: Path, autojump_clock: MockClock) -> None:
     parts = {"go": [calls(task("slow", timeout_secs=60)), "done"], "slow": [FOREVER]}
     async with timed(tmp_path, parts) as (runtime, minds):

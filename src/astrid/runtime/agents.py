@@ -2,14 +2,14 @@
 
     Delegate ──► queued ──a slot is free──► starting ──the gate has it──► working ──its turn is over──► Delegated
 
-A working sub-agent holds a slot.  While it waits for sub-agents of its own it gives the slot back, and the last of them
-hands it a slot again when it ends: so whoever waits keeps nobody from working, and nesting cannot deadlock.
+A working sub-agent holds a slot (``core.slots``).  While it waits for sub-agents of its own it has none, and the last
+of their answers reaches it when it has one again.  So whoever waits keeps nobody from working, and nesting cannot
+deadlock.
 
 Never: lets a sub-agent outlive the session that waits for it, or the call that asked for it.
 
 Invariants:
-  No task begins without a free slot; no more wait than the queue takes.  Whoever goes on after its own sub-agents goes
-  on at once, so for a while there may be more at work than there are slots, by as many as waited.
+  No task begins or goes on without a free slot; no more wait than the queue takes.
   Each task that was taken is answered once, or nobody waits for its answer any more.
 
 Source: architecture 6 ("Sub-agents"); threats 3, 10, 28.
@@ -17,7 +17,6 @@ Source: architecture 6 ("Sub-agents"); threats 3, 10, 28.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -25,6 +24,7 @@ import msgspec
 
 from astrid.core.labels import Integrity
 from astrid.core.output_schema import MAX_ENDORSED_VALUES, count_values, read_output
+from astrid.core.slots import Slots
 from astrid.core.subagents import Subagent, Task, read_task
 from astrid.errors import AstridError, Effect
 from astrid.kernel import Context, KernelError, Lane, Message, Posted, Sender, Timer
@@ -46,9 +46,17 @@ class Overdue(Message, frozen=True, kw_only=True):
     id: int
 
 
+class Held(msgspec.Struct, frozen=True):
+    """The answer to the task ``id``, which is over, and who is to have it."""
+
+    id: int
+    host: Sender
+    answer: Delegated
+
+
 class Job(msgspec.Struct):
     """One task, as its host numbers it.  ``parent`` is the session that waits for it, ``child`` the one at work on it,
-    once there is one; ``waits`` how many tasks that one waits for itself.
+    once there is one; ``held`` the answer that this one gets as soon as it may go on.
     """
 
     id: int
@@ -59,8 +67,7 @@ class Job(msgspec.Struct):
     agent: Subagent
     tainted: bool
     child: bytes = b""
-    slot: bool = False
-    waits: int = 0
+    held: Held | None = None
     timer: Timer | None = None
 
 
@@ -87,8 +94,7 @@ class Agents:
         self._herald = herald
         self._jobs: dict[int, Job] = {}  # by number
         self._at_work: dict[bytes, Job] = {}  # by child
-        self._queue: deque[int] = deque()
-        self._slots = 0  # that are held
+        self._slots = Slots(limits.concurrent)
 
     # --- begin
 
@@ -100,25 +106,26 @@ class Agents:
             _settle(message.id, host, _failed("agent.no-caller", "the session that asked is over", effect="none"), ctx)
             return
         mine = self._at_work.get(parent.session)
-        free = self._limits.concurrent - self._slots + (mine is not None and mine.slot)
-        if len(self._queue) >= self._limits.queue + max(free, 0):
+        above = None if mine is None else mine.id
+        if not self._slots.has_room(above, self._limits.queue):
             full = "too many tasks wait already; do it yourself, or try again later"
             _settle(message.id, host, _failed("agent.queue-full", full, effect="none"), ctx)
             return
         agent = self._subagents[task.agent]
         self._jobs[message.id] = Job(message.id, host, parent.session, parent.stem.top, task, agent, message.tainted)
-        self._queue.append(message.id)
+        self._slots.ask(message.id, above)
         self._herald.task(parent.stem.top, agent.name, "queued", b"")
         if mine is not None:
-            mine.waits += 1
-            self._give_back(mine)
+            self._hand_over(mine, ctx)  # it has something to wait for again, and so does not go on
 
     async def fill(self, ctx: Context) -> None:
-        """Start those for whom there is a slot."""
-        while self._queue and self._slots < self._limits.concurrent:
-            job = self._jobs[self._queue.popleft()]
-            self._take_slot(job)
-            await self._start(job, ctx)
+        """Have those begin or go on for whom there is a slot."""
+        while (number := self._slots.turn()) is not None:
+            job = self._jobs[number]
+            if job.child:
+                self._hand_over(job, ctx)
+            else:
+                await self._start(job, ctx)
 
     async def _start(self, job: Job, ctx: Context) -> None:
         seconds = job.task.timeout_secs or self._limits.timeout_secs
@@ -174,6 +181,9 @@ class Agents:
 
     def take_back(self, number: int, ctx: Context) -> None:
         """Nobody waits for a task any more."""
+        for above in self._at_work.values():
+            if above.held is not None and above.held.id == number:
+                above.held = None
         job = self._jobs.get(number)
         if job is not None:
             self._finish(job, None, ctx)
@@ -194,34 +204,26 @@ class Agents:
     def _finish(self, job: Job, answer: Delegated | None, ctx: Context) -> None:
         del self._jobs[job.id]
         self._at_work.pop(job.child, None)
-        if job.id in self._queue:
-            self._queue.remove(job.id)
         if job.timer is not None:
             job.timer.cancel()
         live = self._roster.get(job.child)
         if live is not None and live.ending is None:
             self._close(live, "done", ctx)  # and by that whatever is done for it
         self._herald.task(job.top, job.agent.name, "over", job.child)
-        self._give_back(job)
         above = self._at_work.get(job.parent)
-        if above is not None:
-            above.waits -= 1
-            if not above.waits:
-                self._take_slot(above)
-        if answer is not None:
+        self._slots.over(job.id, None if above is None else above.id)
+        if answer is None:
+            return
+        if above is None or self._slots.is_waiting(above.id):
             _settle(job.id, job.host, answer, ctx)
+        else:
+            above.held = Held(job.id, job.host, answer)
 
-    # --- slots
-
-    def _take_slot(self, job: Job) -> None:
-        if not job.slot:
-            job.slot = True
-            self._slots += 1
-
-    def _give_back(self, job: Job) -> None:
-        if job.slot:
-            job.slot = False
-            self._slots -= 1
+    def _hand_over(self, job: Job, ctx: Context) -> None:
+        """What was held back from the sub-agent at ``job``."""
+        held, job.held = job.held, None
+        if held is not None:
+            _settle(held.id, held.host, held.answer, ctx)
 
 
 def _settle(number: int, host: Sender, answer: Delegated, ctx: Context) -> None:
