@@ -382,7 +382,7 @@ def test_a_summary_says_that_the_images_before_it_are_gone_and_undoing_it_brings
     session.begin("the task")
     session.round(png(10, 10), FROM_WEB)
     session.round(png(20, 20), FROM_WEB)
-    session.round(b"b" * 2600)
+    session.round(b"b" * 2300)
     session.answer(Text(text="a summary"))
     assert images_in(entry.message for entry in session.turn.conversation) == []
     [summary] = [text for text in session.texts() if "a summary" in text]

@@ -47,6 +47,7 @@ from astrid.core.turn_messages import (
     Refused,
     Restore,
     ResultRow,
+    Rewind,
     Save,
     Say,
     StreamText,
@@ -939,6 +940,7 @@ LATE: tuple[Callable[[int], AnyTurnInput], ...] = tuple(
     lambda ref, make=make: make(ref + 50) for make in (*FAILURES, *RESULTS, _said(Text(text="x")))
 )
 PROGRESS: tuple[Callable[[int], AnyTurnInput], ...] = (lambda ref: ModelProgressed(ref=ref, event=TextDelta(text="x")),)
+UNDONE: tuple[Callable[[int], AnyTurnInput], ...] = (lambda _: Restore(), lambda _: Rewind(turn=0))
 INPUT: tuple[Callable[[int], AnyTurnInput], ...] = (lambda _: UserInput(text="x", label=RUNTIME),)
 
 REACHED: dict[tuple[str, str], set[str]] = {
@@ -948,7 +950,7 @@ REACHED: dict[tuple[str, str], set[str]] = {
     },
     ("idle", "anything else"): {_now(_idle(), told) for told in (*STOPS, *LATE, *PROGRESS, WAITED)},
     ("asking", "ModelAnswered without calls"): {_now(_asking(), _said(Text(text="x"))), _now(_asking(), _said())},
-    ("idle", "Restore"): {_now(_idle(), lambda _: Restore())},
+    ("idle", "Restore, Rewind"): {_now(_idle(), told) for told in UNDONE},
     ("asking", "ModelAnswered with a summary"): {
         _now(full(), _said(Text(text="x"))),
         _now(full(), _said(Text(text="x" * 2_500))) + " (limit)",

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
-from astrid.core.context import is_full
+from astrid.core.context import can_restore, is_full
 from astrid.core.conversation import Message, Text, TextDelta, ToolDefinition, ToolResult, ToolUse, encode_request
 from astrid.core.ids import QuestionId
 from astrid.core.labels import RUNTIME, SIGNED_USER, Integrity, Label, join
 from astrid.core.risk import EffectClass
 from astrid.core.turn import context_label, step
+from astrid.core.turn_entries import Entry
 from astrid.core.turn_limits import Limits
 from astrid.core.turn_messages import (
     AnyRow,
@@ -33,6 +34,8 @@ from astrid.core.turn_messages import (
     ProposeTool,
     Refused,
     Restore,
+    Rewind,
+    RewindRow,
     Save,
     Setting,
     StreamText,
@@ -106,10 +109,12 @@ class TurnMachine(RuleBasedStateMachine):
         self.refs: set[int] = set()
         self.running = False
         self.integrity = Integrity.SIGNED_USER
+        self.ends: dict[int, list[Entry]] = {0: []}
+        self.floor: Label = self.setting.frame_label  # of what was in view before the last rewinding
 
     def tell(self, message: AnyTurnInput) -> None:
         was_running = self.running
-        if not isinstance(message, ModelProgressed | UserInput | Cancel | LimitReached | Restore | Waited):
+        if not isinstance(message, ModelProgressed | UserInput | Cancel | LimitReached | Restore | Rewind | Waited):
             del self.open[message.ref]
         effects = step(self.turn, message, 1)
         assert [place for place, effect in enumerate(effects) if isinstance(effect, Save)] in ([], [0])
@@ -136,6 +141,7 @@ class TurnMachine(RuleBasedStateMachine):
                 case Finished():
                     assert self.running, "finished twice"
                     self.running = False
+                    self.ends[self.turn.number] = list(self.turn.conversation)
                 case Refused():
                     assert effects == (effect,)
                 case StreamText():
@@ -146,7 +152,7 @@ class TurnMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def something_happens(self, data: st.DataObject) -> None:
         likely = ["say"] if not self.running else ["answer"] * 9
-        happening = data.draw(st.sampled_from([*likely, "stop", "say", "restart", "late", "undo"]))
+        happening = data.draw(st.sampled_from([*likely, "stop", "say", "restart", "late", "undo", "rewind"]))
         getattr(self, happening)(data)
 
     def say(self, data: st.DataObject) -> None:
@@ -161,10 +167,28 @@ class TurnMachine(RuleBasedStateMachine):
         """What the last compaction took away comes back, while nothing is under way."""
         there = list(self.turn.conversation[1:])
         before = self.turn.evicted
-        may = bool(before) and not self.running
+        may = bool(before) and not self.running and can_restore(self.turn)
         self.tell(Restore())
         assert may is (bool(before) and not self.turn.evicted)
         assert not may or self.turn.conversation == [*before, *there]
+
+    def rewind(self, data: st.DataObject) -> None:
+        """The conversation is what it was after some turn, while nothing is under way; all else stays counted."""
+        to = data.draw(st.integers(0, self.turn.number + 1))
+        may = to in self.ends and not self.running
+        counted = self.counted()
+        before = list(self.turn.conversation)
+        self.tell(Rewind(turn=to))
+        assert self.turn.conversation == (self.ends[to] if may else before)
+        assert self.turn.weight == sum(entry.weight for entry in self.turn.conversation)
+        assert self.counted() == counted
+        if may:
+            self.floor = self.turn.label
+            self.ends = {number: said for number, said in self.ends.items() if number <= to}
+
+    def counted(self) -> tuple[object, ...]:
+        turn = self.turn
+        return turn.number, turn.last_ref, turn.asked_in_session, frozenset(turn.ids), turn.label
 
     def restart(self, data: st.DataObject) -> None:
         self.turn = restore(self.setting, [decode_row(encode_row(row)) for row in self.rows])
@@ -263,11 +287,12 @@ class TurnMachine(RuleBasedStateMachine):
         labels: list[Label] = []
         for entry in self.turn.conversation:
             if entry.message.role == "assistant" and not self.setting.window_tokens:
-                assert set(entry.labels) == {join(self.setting.frame_label, *labels)}
+                least, most = join(self.setting.frame_label, *labels), join(self.floor, *labels)
+                assert all(join(least, label) == label and join(label, most) == most for label in entry.labels)
             labels += entry.labels
         if isinstance(self.turn.phase, Calling):
             labels += [call.label for call in self.turn.phase.calls if call.label is not None]
-        assert now == join(self.setting.frame_label, *labels)
+        assert now == join(self.floor, *labels)
 
     def teardown(self) -> None:
         """Whatever prefix of the rows survives, the session can be ended and is well-formed then."""
@@ -291,7 +316,15 @@ class CompactingMachine(TurnMachine):
 
     @invariant()
     def what_the_user_signed_is_always_in_view(self) -> None:
-        signed = [row.text for row in self.rows if isinstance(row, InputRow) and row.label == SIGNED_USER]
+        said: dict[int, InputRow] = {}
+        taken = 0
+        for row in self.rows:
+            if isinstance(row, InputRow):
+                taken += 1
+                said[taken] = row
+            elif isinstance(row, RewindRow):
+                said = {number: one for number, one in said.items() if number <= row.turn}
+        signed = [row.text for row in said.values() if row.label == SIGNED_USER]
         in_view = [
             part.text
             for entry in self.turn.conversation

@@ -53,6 +53,7 @@ def test_the_names_of_the_events_are_the_known_ones() -> None:
             "deferred",
             "usage",
             "context_compacted",
+            "conversation_rewound",
             "budget",
             "budget_warning",
             "task_progress",

@@ -16,7 +16,7 @@ import msgspec
 from astrid.core.conversation import Message, ModelRequest, Reasoning, Text, ToolResult, ToolUse
 from astrid.core.turn_entries import Entry
 from astrid.core.turn_messages import Setting
-from astrid.core.turn_state import Turn, asked_model
+from astrid.core.turn_state import Turn, asked_model, restored
 
 SUMMARISE = (
     "The conversation is about to be cut short to make room. Sum up what was said so far for yourself, so that the "
@@ -46,6 +46,12 @@ def was_of_use(turn: Turn) -> bool:
 def can_shrink(turn: Turn) -> bool:
     """Whether there is anything that a summary could stand for."""
     return any(entry.message.role == "assistant" for entry in turn.conversation[: len(turn.conversation) - tail(turn)])
+
+
+def can_restore(turn: Turn) -> bool:
+    """Whether the model would take what the last compaction took away, and could still answer."""
+    weight = turn.frame_weight + sum(entry.weight for entry in restored(turn))
+    return _at_rate(turn, weight) <= turn.setting.window_tokens - turn.setting.max_tokens
 
 
 def tail(turn: Turn) -> int:

@@ -3,7 +3,7 @@
     phase    | told                                       | next
     ---------|--------------------------------------------|----------------------------------
     idle     | UserInput                                  | asking, or idle (refused)
-    idle     | Restore                                    | idle
+    idle     | Restore, Rewind                            | idle
     idle     | anything else                              | idle
     asking   | ModelAnswered with a summary               | asking, or idle (limit)
     asking   | ModelAnswered without the summary          | idle
@@ -34,6 +34,8 @@ Invariants:
   happened, with another ref for whatever is proposed again.
   The label of the context only loses trust, and every proposal carries it.
   What a summary took away is kept until the next one, and ``Restore`` puts it back whole.
+  ``Rewind`` shortens what the model sees and nothing else: no number is used twice, no label gains trust, and what was
+  asked stays counted.
 
 Never: runs what was not proposed, guesses arguments, or changes what the model wrote.
 
@@ -74,6 +76,9 @@ from astrid.core.turn_messages import (
     Refused,
     Restore,
     RestoreRow,
+    Rewind,
+    RewindRow,
+    Rewound,
     Say,
     StreamText,
     ToolAnswered,
@@ -142,6 +147,8 @@ def _take(plan: Plan, message: AnyTurnInput) -> None:
             _stop(plan, "cancelled", "")
         case Restore():
             _restore(plan)
+        case Rewind():
+            _rewind(plan, message.turn)
         case LimitReached():
             _stop(plan, "limit", message.code)
         case ToolAnswered() | CallDenied() | CallDeferred() | CallUnknown():
@@ -304,10 +311,24 @@ def _restore(plan: Plan) -> None:
         plan.effects.append(Refused(code="turn.busy"))
     elif not turn.evicted:
         plan.effects.append(Refused(code="turn.not-compacted"))
+    elif not context.can_restore(turn):
+        plan.effects.append(Refused(code="turn.no-room"))
     else:
         before, messages = context.tokens(turn), len(turn.evicted)
         plan.write(RestoreRow(at_ns=plan.now_ns))
         plan.effects.append(_compacted(turn, -messages, before))
+
+
+def _rewind(plan: Plan, to: int) -> None:
+    turn = plan.turn
+    if not isinstance(turn.phase, Idle):
+        plan.effects.append(Refused(code="turn.busy"))
+    elif to not in turn.ends:
+        plan.effects.append(Refused(code="turn.not-there"))
+    else:
+        before = len(turn.conversation)
+        plan.write(RewindRow(at_ns=plan.now_ns, turn=to))
+        plan.effects.append(Rewound(turn=to, messages=max(before - len(turn.conversation), 0)))
 
 
 def _compacted(turn: Turn, messages: int, before: int) -> Compacted:

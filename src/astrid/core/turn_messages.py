@@ -147,29 +147,22 @@ class Restore(TurnInput, frozen=True):
     """The person wants back what the last compaction took away."""
 
 
+class Rewind(TurnInput, frozen=True):
+    """The person wants the conversation to be what it was after turn number ``turn``; 0 is before the first."""
+
+    turn: int
+
+
 class LimitReached(TurnInput, frozen=True):
     """A limit that is kept elsewhere (time, money, log bytes) was reached; ``code`` says which."""
 
     code: str
 
 
-AnyTurnInput = (
-    UserInput
-    | ModelProgressed
-    | ModelAnswered
-    | ModelFailed
-    | Waited
-    | ToolAnswered
-    | CallDenied
-    | CallDeferred
-    | CallUnknown
-    | Cancel
-    | Restore
-    | LimitReached
-)
-
 Verdict = ModelAnswered | ModelFailed | ToolAnswered | CallDenied | CallDeferred | CallUnknown
 """How something that was proposed ended."""
+
+AnyTurnInput = Verdict | UserInput | ModelProgressed | Waited | Cancel | Restore | Rewind | LimitReached
 
 
 # ---- written down --------------------------------------------------------------------------------
@@ -232,6 +225,12 @@ class RestoreRow(Row, frozen=True, tag="restore"):
     """What the last compaction took away is there again."""
 
 
+class RewindRow(Row, frozen=True, tag="rewind"):
+    """The conversation is what it was after turn ``turn``.  What was said since stays in the journal, and counts."""
+
+    turn: int
+
+
 class WaitRow(Row, frozen=True, tag="wait"):
     """The model call failed with ``code``; it is made again after a wait, of the next model if it ``switches``."""
 
@@ -273,20 +272,11 @@ class EndRow(Row, frozen=True, tag="end"):
     code: str
 
 
-AnyRow = (
-    FrameRow
-    | ForkRow
-    | InputRow
-    | AskRow
-    | WaitRow
-    | SummaryRow
-    | CompactRow
-    | RestoreRow
-    | AnswerRow
-    | CallRow
-    | ResultRow
-    | EndRow
-)
+Undone = RestoreRow | RewindRow
+"""What is written between two turns."""
+
+_Said = InputRow | AnswerRow | CallRow | ResultRow
+AnyRow = _Said | FrameRow | ForkRow | AskRow | WaitRow | SummaryRow | CompactRow | Undone | EndRow
 
 _row_encoder = msgspec.json.Encoder(order="deterministic")
 _row_decoder = msgspec.json.Decoder(AnyRow)
@@ -380,6 +370,13 @@ class Compacted(TurnEffect, frozen=True):
     tokens_after: int
 
 
+class Rewound(TurnEffect, frozen=True):
+    """The model will see nothing any more of the last ``messages`` messages: it is after turn ``turn``."""
+
+    turn: int
+    messages: int
+
+
 class Refused(TurnEffect, frozen=True):
     """The input was not taken; nothing changed."""
 
@@ -393,4 +390,6 @@ class Finished(TurnEffect, frozen=True):
     code: str
 
 
-AnyTurnEffect = Save | ProposeModel | ProposeTool | Wait | Withdraw | StreamText | Say | Compacted | Refused | Finished
+AnyTurnEffect = (
+    Save | ProposeModel | ProposeTool | Wait | Withdraw | StreamText | Say | Compacted | Rewound | Refused | Finished
+)

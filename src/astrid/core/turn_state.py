@@ -4,6 +4,7 @@ Never: decides.  Whether a row is written is the business of ``turn``; here it i
 
 Invariants:
   A row is applied in full or not at all; one that does not fit the phase is refused.
+  A list of messages only grows: what makes a conversation shorter makes another list, so that ``End`` stays true.
   In ``conversation`` each assistant message with calls is followed by one user message with their results, in order.
 
 Source: architecture 2 ("Machine and shell").
@@ -31,6 +32,7 @@ from astrid.core.turn_messages import (
     InputRow,
     RestoreRow,
     ResultRow,
+    RewindRow,
     Setting,
     SummaryRow,
     WaitRow,
@@ -99,6 +101,15 @@ MAX_CHARACTERS_PER_TOKEN = 16  # where a vendor counted fewer tokens, it has not
 LONG = 1_000_000
 
 
+class End(msgspec.Struct, frozen=True):
+    """The conversation as a turn left it: the first ``count`` of ``messages``, and what its first stands for."""
+
+    messages: list[Entry] = []
+    count: int = 0
+    evicted: tuple[Entry, ...] = ()
+    since_compaction: int = LONG
+
+
 class Turn(msgspec.Struct, kw_only=True):
     """One session's conversation and where it stands.  Owned by the machine; everything inside is frozen."""
 
@@ -117,6 +128,7 @@ class Turn(msgspec.Struct, kw_only=True):
     rate: Rate = GUESSED
     evicted: tuple[Entry, ...] = ()  # what the first entry stands for, since the last compaction
     since_compaction: int = LONG  # answers
+    ends: dict[int, End]  # by the number of the turn, of those that can be gone back to; 0 is before the first
     attempts: int = 0  # model calls for the answer that is to come
     waited_ms: int = 0  # between them
     place: int = 0  # of the model that is asked in this turn: 0 is the session's own, the others stand in for it
@@ -124,7 +136,7 @@ class Turn(msgspec.Struct, kw_only=True):
 
 def new_turn(setting: Setting) -> Turn:
     """The state of a session in which nothing was said yet."""
-    return Turn(setting=setting, label=setting.frame_label, frame_weight=_frame_weight(setting))
+    return Turn(setting=setting, label=setting.frame_label, frame_weight=_frame_weight(setting), ends={0: End()})
 
 
 def restore(setting: Setting, rows: Iterable[AnyRow]) -> Turn:
@@ -159,6 +171,11 @@ def outstanding(turn: Turn) -> tuple[int, ...]:
             return ()
 
 
+def restored(turn: Turn) -> list[Entry]:
+    """The conversation with what the last compaction took away."""
+    return [*turn.evicted, *turn.conversation[1:]]
+
+
 def apply(turn: Turn, row: AnyRow) -> None:
     """Change ``turn`` as ``row`` says.
 
@@ -173,7 +190,8 @@ def apply(turn: Turn, row: AnyRow) -> None:
                 turn.frame_weight = _frame_weight(row.setting)
             # Before anything was said, what the journal says is all that the model has seen, whatever a frame that is
             # made today would hold.
-            seen = (turn.label,) if turn.conversation else ()
+            # SAFETY: of a conversation that was rewound to its beginning nothing is there, but its label holds.
+            seen = (turn.label,) if turn.number else ()
             turn.label = join(*seen, row.setting.frame_label)
             turn.framed = True
         case ForkRow() if isinstance(phase, Idle) and turn.framed and not turn.number:
@@ -206,9 +224,13 @@ def apply(turn: Turn, row: AnyRow) -> None:
         case CompactRow() if isinstance(phase, Asking) and phase.for_summary and row.kept < len(turn.conversation):
             _compact(turn, row)
         case RestoreRow() if isinstance(phase, Idle) and turn.evicted:
-            turn.conversation[:1] = turn.evicted
-            turn.weight = sum(entry.weight for entry in turn.conversation)
+            _converse(turn, restored(turn))
             turn.evicted, turn.since_compaction = (), LONG
+        case RewindRow() if isinstance(phase, Idle) and row.turn in turn.ends:
+            end = turn.ends[row.turn]
+            _converse(turn, end.messages[: end.count])
+            turn.evicted, turn.since_compaction = end.evicted, end.since_compaction
+            turn.ends = {number: end for number, end in turn.ends.items() if number <= row.turn}
         case AnswerRow() if isinstance(phase, Asking) and not phase.for_summary:
             turn.since_compaction += 1
             if row.usage is not None:
@@ -228,8 +250,12 @@ def apply(turn: Turn, row: AnyRow) -> None:
         case ResultRow() if isinstance(phase, Calling):
             _answer(turn, phase, row)
         case EndRow() if isinstance(phase, Ready | Asking | Waiting):
+            messages = turn.conversation
+            turn.ends[turn.number] = End(messages, len(messages), turn.evicted, turn.since_compaction)
             turn.phase = Idle()
-        case FrameRow() | ForkRow() | InputRow() | AskRow() | WaitRow() | SummaryRow() | CompactRow() | RestoreRow():
+        case FrameRow() | ForkRow() | InputRow() | AskRow() | WaitRow() | SummaryRow() | CompactRow():
+            raise _misplaced(row)
+        case RestoreRow() | RewindRow():
             raise _misplaced(row)
         case AnswerRow() | CallRow() | ResultRow() | EndRow():
             raise _misplaced(row)
@@ -264,11 +290,16 @@ def _append(turn: Turn, role: Role, parts: tuple[AnyPart, ...], labels: tuple[La
     turn.label = join(turn.label, *labels)
 
 
+def _converse(turn: Turn, messages: list[Entry]) -> None:
+    """Go on with ``messages``, a list of its own."""
+    turn.conversation = messages
+    turn.weight = sum(entry.weight for entry in messages)
+
+
 def _compact(turn: Turn, row: CompactRow) -> None:
     at = len(turn.conversation) - row.kept
     turn.evicted = tuple(turn.conversation[:at])
-    turn.conversation[:at] = [compacted(turn.evicted, row.text, row.label)]
-    turn.weight = sum(entry.weight for entry in turn.conversation)
+    _converse(turn, [compacted(turn.evicted, row.text, row.label), *turn.conversation[at:]])
     turn.label = join(turn.label, row.label)
     turn.since_compaction = turn.attempts = turn.waited_ms = 0
     turn.phase = Ready()

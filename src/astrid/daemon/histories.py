@@ -14,7 +14,7 @@ from typing import TypeVar
 from astrid.core.checkpoint import verify_checkpoint
 from astrid.core.ids import parse_id, show_id
 from astrid.core.records import SubagentStarted
-from astrid.core.turn_messages import EndRow, ForkRow, InputRow, RestoreRow, decode_row
+from astrid.core.turn_messages import EndRow, ForkRow, InputRow, Undone, decode_row
 from astrid.daemon.forks import Fork, Opening, fork_of, framed_in
 from astrid.errors import InputError
 from astrid.messages.archive import Recall
@@ -193,7 +193,7 @@ def revival(past: PastSession, rows: Sequence[bytes], wanted: p.ResumeSession) -
         fleet=framed.fleet,
         agent=framed.agent,
         turns=sum(isinstance(row, InputRow) for row in said),
-        unfinished=not isinstance(said[-1], EndRow | RestoreRow | ForkRow),
+        unfinished=not isinstance(said[-1], EndRow | Undone | ForkRow),
     )
 
 

@@ -29,6 +29,7 @@ from astrid.core.turn_messages import (
     ModelProgressed,
     ProposeModel,
     ProposeTool,
+    Rewound,
     Save,
     Say,
     Setting,
@@ -248,6 +249,8 @@ class Session(Actor):
                 self._tell.say(self._tell.message(effect.text))
             case Compacted():
                 self._tell.say(self._tell.compacted(effect))
+            case Rewound():
+                self._tell.say(self._tell.rewound(effect))
             case InputRefused():
                 self._tell.say(self._tell.error(effect.code, "the input was not taken"))
             case Finished():

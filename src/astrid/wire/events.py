@@ -139,6 +139,13 @@ class ContextCompacted(Event, frozen=True, kw_only=True, tag="context_compacted"
     tokens_after: Safe
 
 
+class ConversationRewound(Event, frozen=True, kw_only=True, tag="conversation_rewound"):
+    """The conversation is what it was after turn ``turn``: the model sees nothing more of ``messages`` messages."""
+
+    turn: Safe
+    messages: Safe
+
+
 class Budget(Event, frozen=True, kw_only=True, tag="budget"):
     """A call was settled: what the session has spent, what its running calls may cost yet, and its cap."""
 
@@ -219,6 +226,7 @@ AnyEvent: TypeAlias = (
     | Deferred
     | Usage
     | ContextCompacted
+    | ConversationRewound
     | Budget
     | BudgetWarning
     | TaskProgress

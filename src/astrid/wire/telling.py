@@ -19,12 +19,13 @@ from astrid.core.gate_messages import Booked, PurseLine, Refused
 from astrid.core.gate_messages import Deferred as Waiting
 from astrid.core.ids import SessionId, show_id
 from astrid.core.images import image_of, told
-from astrid.core.turn_messages import Compacted, Finished, Wait
+from astrid.core.turn_messages import Compacted, Finished, Rewound, Wait
 from astrid.wire.events import (
     AnyEvent,
     Budget,
     BudgetWarning,
     ContextCompacted,
+    ConversationRewound,
     Deferred,
     Denied,
     ErrorRaised,
@@ -131,6 +132,10 @@ class Teller:
             tokens_before=min(what.tokens_before, MAX_SAFE_INT),
             tokens_after=min(what.tokens_after, MAX_SAFE_INT),
         )
+
+    def rewound(self, what: Rewound) -> AnyEvent:
+        """The conversation is what it was after an earlier turn."""
+        return ConversationRewound(session_id=self._id, seq=0, turn=what.turn, messages=what.messages)
 
     def booked(self, told: Booked | None) -> list[AnyEvent]:
         """What a settled call did to the purses."""

@@ -32,6 +32,7 @@ from astrid.core.turn_messages import (
     InputRow,
     RestoreRow,
     ResultRow,
+    RewindRow,
     SummaryRow,
     WaitRow,
     decode_row,
@@ -209,6 +210,8 @@ def conversation(rows: Iterable[AnyRow]) -> Iterator[Said]:
                 yield Said(f"summed up to make room ({_worth(row.label)}):", row.text)
             case RestoreRow():
                 yield Said("what was summed up was put back")
+            case RewindRow():
+                yield Said(f"rewound: what follows was said after turn {row.turn}")
             case ForkRow():
                 origin = f"{show_id('session', row.session)}, turns 1 to {row.turn}, as it was at record {row.record}"
                 yield Said(f"from here on the words of {origin} ({_worth(row.label)})")

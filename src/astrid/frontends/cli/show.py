@@ -26,6 +26,7 @@ from astrid.wire.events import (
     ApprovalSettled,
     BudgetWarning,
     ContextCompacted,
+    ConversationRewound,
     Deferred,
     Denied,
     ErrorRaised,
@@ -132,6 +133,8 @@ class ForPeople:
                 what = "put back" if event.restored else "summed up to make room"
                 room = f"about {event.tokens_before} tokens, now {event.tokens_after}"
                 self._whole(f"~ {counted(event.messages, 'message')} {what} ({room})")
+            case ConversationRewound():
+                self._whole(f"~ rewound to turn {event.turn}, without {counted(event.messages, 'message')} since")
             case BudgetWarning():
                 self._whole(budget_warning(event))
             case TaskProgress():
