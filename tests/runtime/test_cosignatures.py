@@ -133,11 +133,11 @@ async def test_a_key_that_the_user_did_not_make_a_clients_is_found(
 ) -> None:
     """A daemon that vouches for its own log: its gate records whatever it likes."""
 
-    def record(gate: Gate, message: object, **_: object) -> Entry:
+    def record(gate: Gate, message: object, **_: object) -> list[Entry]:
         assert isinstance(message, Cosign)
         held = verify_chain(issue(client_block(gate.facts.aud), USER), gate.facts.roots)
         sealed, payload = seal(message.chain, b"s" * 32)
-        return entry(record_of(message.note, held, sealed), payloads=(payload,))
+        return [entry(record_of(message.note, held, sealed), payloads=(payload,))]
 
     async with running(tmp_path) as runtime:
         chain = {
