@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from astrid.core.context import can_restore
 from astrid.core.conversation import Text
 from astrid.core.labels import Integrity
+from astrid.core.turn_fork import Origin, forked
 from astrid.core.turn_messages import (
     FrameRow,
     Refused,
@@ -149,3 +150,12 @@ def test_a_row_that_rewinds_in_the_middle_of_a_turn_is_refused() -> None:
     with pytest.raises(InputError):
         apply(session.turn, RewindRow(at_ns=0, turn=1))
     assert session.turn.conversation == before
+
+
+def test_a_fork_of_a_rewound_conversation_begins_as_that_is() -> None:
+    session = talk(3)
+    session.tell(Rewind(turn=1))
+    origin = Origin(session=b"S" * 16, turn=3, record=9)
+    lead, said = forked(session.turn.setting, session.rows, origin, now_ns=9)
+    again = restore(session.turn.setting, (*lead, *said))
+    assert (again.conversation, again.number, again.label) == (session.turn.conversation, 3, session.turn.label)

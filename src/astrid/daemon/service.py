@@ -95,6 +95,10 @@ class Service:
             case p.OfSession() if method == "endSession":
                 await self._ask_session(g.EndSession(session=parse_id("session", params.session_id), reason="asked"))
                 return r.Done()
+            case p.RewindSession():
+                return await self._turn_back(params.session_id, params.to)
+            case p.OfSession() if method == "restoreSession":
+                return await self._turn_back(params.session_id, None)
             case p.ListApprovals():
                 return await self._list_approvals(params)
             case p.GetApproval():
@@ -239,6 +243,10 @@ class Service:
                 signature=b"" if prompt is None else prompt.signature,
             )
         )
+
+    async def _turn_back(self, name: str, to: int | None) -> r.Done:
+        await self._ask_session(g.TurnConversation(session=parse_id("session", name), to=to))
+        return r.Done()
 
     async def _ask_session(self, message: Message) -> int:
         match await self._actors.ask(GATEWAY, message, ASK_SECONDS):

@@ -29,6 +29,8 @@ from astrid.core.turn_messages import (
     ModelProgressed,
     ProposeModel,
     ProposeTool,
+    Restore,
+    Rewind,
     Rewound,
     Save,
     Say,
@@ -51,7 +53,7 @@ from astrid.errors import InputError, InternalError
 from astrid.kernel import Actor, Lane, Message, Posted, Ref, Sender
 from astrid.messages.gate import Done, Failed, Prompted, StreamedText
 from astrid.messages.gate import Save as SaveRows
-from astrid.messages.session import Concluded, GoOn, Hear, NotTaken, Report, ReportText, StopTurn
+from astrid.messages.session import Concluded, GoOn, Hear, NotTaken, Report, ReportText, StopTurn, TurnBack
 from astrid.ports import Clock, Entropy, Wallet
 from astrid.wire.events import AnyEvent, encode_event
 from astrid.wire.telling import Teller
@@ -145,6 +147,9 @@ class Session(Actor):
         match message:
             case Hear() if gateway:
                 self._hear(message)
+            case TurnBack() if gateway:
+                self._step(Restore() if message.to is None else Rewind(turn=message.to))
+                self.ctx.post(self._gateway(), NotTaken())
             case GoOn() if gateway:
                 self._perform(resume(self._turn, self._verdicts, self._clock.now_ns()))
             case StopTurn() if gateway:

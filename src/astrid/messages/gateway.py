@@ -89,6 +89,16 @@ class Revive(Message, frozen=True, kw_only=True):
     unfinished: bool
 
 
+class TurnConversation(Message, frozen=True, kw_only=True):
+    """Have the conversation of ``session`` be what it was after turn number ``to``, or, where that is nothing, before
+    it was last summed up; asked, answered by ``Taken`` or ``Declined``.  What came of it is said by an event:
+    ``ConversationRewound``, ``ContextCompacted``, ``ErrorRaised``, or, if it could not be woken, ``TurnComplete``.
+    """
+
+    session: bytes
+    to: int | None
+
+
 class CancelTurn(Message, frozen=True, kw_only=True):
     """Stop the running turn of ``session``; asked."""
 

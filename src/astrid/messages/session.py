@@ -14,6 +14,14 @@ class Hear(Message, frozen=True, kw_only=True):
     integrity: int
 
 
+class TurnBack(Message, frozen=True, kw_only=True):
+    """Somebody wants the conversation to be what it was after turn number ``to``, or, where that is nothing, before it
+    was last summed up.  It is no input: ``NotTaken`` follows, and no turn begins.
+    """
+
+    to: int | None
+
+
 class GoOn(Message, frozen=True, kw_only=True):
     """To a session that was cut off in a turn: finish that."""
 

@@ -17,7 +17,7 @@ from struct import Struct as Packing
 import msgspec
 
 from astrid.messages.gateway import SessionLine
-from astrid.messages.session import GoOn, Hear
+from astrid.messages.session import GoOn, Hear, TurnBack
 from astrid.runtime.parts import Live, Options
 
 MAX_ASLEEP = 10_000
@@ -69,7 +69,7 @@ class Waking(msgspec.Struct):
     one.
     """
 
-    hear: Hear | GoOn | None
+    hear: Hear | TurnBack | GoOn | None
     live: Live | None = None
 
 
@@ -100,7 +100,7 @@ class Dormitory:
         """``session`` sleeps no more."""
         return self._asleep.pop(session, None)
 
-    def hears(self, session: bytes, hear: Hear | GoOn) -> None:
+    def hears(self, session: bytes, hear: Hear | TurnBack | GoOn) -> None:
         """``session`` is to wake and hear this."""
         if session in self.waking:
             self.waking[session].hear = hear

@@ -40,6 +40,7 @@ from astrid.messages.gateway import (
     SessionOpened,
     TakeBack,
     TakeCosignature,
+    TurnConversation,
 )
 from astrid.messages.log import Checkpointed, TakeCheckpoint
 from astrid.messages.session import Concluded, NotTaken, Report, ReportText
@@ -173,6 +174,8 @@ class Gateway(Actor):
                 await self._open(message)
             case Input():
                 return self._sessions.hear(message, self.ctx)
+            case TurnConversation():
+                return self._sessions.turn_back(message, self.ctx)
             case Revive():
                 return self._sessions.revive(message, self.ctx)
             case CancelTurn():

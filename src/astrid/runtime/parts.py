@@ -16,7 +16,7 @@ from astrid.core.ids import SessionId
 from astrid.core.turn_messages import Setting
 from astrid.kernel import Ref
 from astrid.messages.gateway import SessionLine
-from astrid.messages.session import Hear
+from astrid.messages.session import Hear, TurnBack
 from astrid.ports import ToolServer
 
 Why = Literal["asked", "idle", "failed", "done"]  # a session has ended, as people are told
@@ -137,7 +137,7 @@ class Live(msgspec.Struct):
     first: int = 0
     active: float = 0.0
     stage: Stage = Stage.RISING
-    held: Hear | None = None
+    held: Hear | TurnBack | None = None
     ending: Why | None = None
 
     def line(self) -> SessionLine:

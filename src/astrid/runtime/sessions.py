@@ -15,8 +15,17 @@ from astrid.guard.door import APPROVALS, INTERCEPTOR
 from astrid.kernel import Context, Down, KernelError, Posted, Ref
 from astrid.messages.approvals import SessionOver
 from astrid.messages.gate import Ending, Failed, Finish, Register
-from astrid.messages.gateway import Declined, EndSession, Input, OpenSession, Revive, SessionLine, Taken
-from astrid.messages.session import GoOn, Hear, StopTurn
+from astrid.messages.gateway import (
+    Declined,
+    EndSession,
+    Input,
+    OpenSession,
+    Revive,
+    SessionLine,
+    Taken,
+    TurnConversation,
+)
+from astrid.messages.session import GoOn, Hear, StopTurn, TurnBack
 from astrid.runtime.dormant import Dormitory, Numbers, dormant
 from astrid.runtime.hearing import hear
 from astrid.runtime.herald import Herald
@@ -113,7 +122,31 @@ class Sessions:
 
     def hear(self, message: Input, ctx: Context) -> Taken | Declined:
         """Somebody says something to a session."""
-        live, record = self._roster.get(message.session), self._dormitory.get(message.session)
+        turns = self._turns_of_idle(message.session)
+        if isinstance(turns, Declined):
+            return turns
+        if message.turn != turns + 1:
+            return Declined(
+                code="session.turn", reason=f"the next turn is number {turns + 1}", advice="send the input again"
+            )
+        said = hear(message, self._facts())
+        if isinstance(said, Declined):
+            return said
+        return self._say(message.session, self._roster.get(message.session), said, message.turn, ctx)
+
+    def turn_back(self, message: TurnConversation, ctx: Context) -> Taken | Declined:
+        """Somebody wants the conversation of a session to be what it was.  Until it says what came of it, it is at work
+        as if on its next turn, so that nothing is said to it meanwhile.
+        """
+        turns = self._turns_of_idle(message.session)
+        if isinstance(turns, Declined):
+            return turns
+        back = TurnBack(to=message.to)
+        return self._say(message.session, self._roster.get(message.session), back, turns + 1, ctx)
+
+    def _turns_of_idle(self, session: bytes) -> int | Declined:
+        """How many turns a session had that may be spoken to now."""
+        live, record = self._roster.get(session), self._dormitory.get(session)
         if live is not None and live.stem.parent:
             return Declined(
                 code="session.subagent", reason="a sub-agent hears only its task", advice="say it to its session"
@@ -121,19 +154,16 @@ class Sessions:
         if live is not None:
             running, turns = live.running, live.turns
         elif record is not None:
-            running, turns = self._dormitory.hears_something(message.session), record.numbers.turns
+            running, turns = self._dormitory.hears_something(session), record.numbers.turns
         else:
             return _unknown_session()
         if running:
             return Declined(code="session.busy", reason="a turn is running", advice="wait for it or cancel it")
-        if message.turn != turns + 1:
-            return Declined(
-                code="session.turn", reason=f"the next turn is number {turns + 1}", advice="send the input again"
-            )
-        said = hear(message, self._facts())
-        return said if isinstance(said, Declined) else self._say(message.session, live, said, message.turn, ctx)
+        return turns
 
-    def _say(self, session: bytes, live: Live | None, said: Hear | GoOn, turn: int, ctx: Context) -> Taken | Declined:
+    def _say(
+        self, session: bytes, live: Live | None, said: Hear | TurnBack | GoOn, turn: int, ctx: Context
+    ) -> Taken | Declined:
         """Have a session hear something, now or as soon as it can."""
         if live is None:
             if session not in self._dormitory.waking and not self._has_room:
@@ -144,7 +174,7 @@ class Sessions:
                 )
             self._sleeping.wake(session, said)
             return Taken(number=turn)
-        if live.stage in (Stage.DROWSY, Stage.LEAVING) and isinstance(said, Hear):
+        if live.stage in (Stage.DROWSY, Stage.LEAVING) and not isinstance(said, GoOn):
             live.held = said
         elif ctx.post(live.ref, said) is not Posted.ACCEPTED:
             return Declined(code="session.busy", reason="the session takes no input now", advice="try again")

@@ -34,7 +34,7 @@ from astrid.kernel import Context, KernelError, Message, Posted, Ref
 from astrid.messages.archive import Recall, Recalled
 from astrid.messages.gate import Done, Failed, Register, Release
 from astrid.messages.log import Checkpointed, TakeCheckpoint
-from astrid.messages.session import GoOn, Hear
+from astrid.messages.session import GoOn, Hear, TurnBack
 from astrid.runtime.dormant import Dormitory, Numbers, dormant
 from astrid.runtime.herald import Herald
 from astrid.runtime.hub import Hub
@@ -144,7 +144,7 @@ class Sleeping:
 
     # --- and back
 
-    def wake(self, session: bytes, hear: Hear | GoOn) -> None:
+    def wake(self, session: bytes, hear: Hear | TurnBack | GoOn) -> None:
         """Somebody says something to one that sleeps; one that is being woken already hears it then."""
         begun = session in self._dormitory.waking
         self._dormitory.hears(session, hear)
@@ -215,7 +215,7 @@ class Sleeping:
         if waking.hear is not None and record is not None:
             self._herald.turn_over(session, record.numbers.turns + 1, code=code, reason=reason, advice=advice)
 
-    def _hear(self, live: Live, hear: Hear | GoOn, ctx: Context) -> None:
+    def _hear(self, live: Live, hear: Hear | TurnBack | GoOn, ctx: Context) -> None:
         if ctx.post(live.ref, hear) is not Posted.ACCEPTED:
             live.running, live.turns = False, live.turns - 1
             self._herald.turn_over(

@@ -174,6 +174,13 @@ class ForkSession(Proven, frozen=True, kw_only=True):
     interactive: bool = True
 
 
+class RewindSession(Proven, frozen=True, kw_only=True):
+    """A session, and the turn whose end its conversation is to be at: 0 is before the first."""
+
+    session_id: SessionText
+    to: Safe
+
+
 class Nothing(Params, frozen=True, kw_only=True):
     """No parameters, no proof."""
 

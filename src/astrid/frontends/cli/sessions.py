@@ -29,6 +29,7 @@ from astrid.frontends.cli.past import (
     plain_fields,
     read_journal,
 )
+from astrid.frontends.cli.rewinding import restore_session, rewind_session
 from astrid.frontends.cli.tree import branch_of
 from astrid.frontends.client import connect, run_client
 from astrid.home import Home, home_folder, open_home, write_guarded
@@ -57,6 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fork.add_argument("--model", metavar="NAME", help="the model, or scripted:FILE")
     fork.add_argument("--budget", metavar="USD", help="at most so many dollars")
     fork.add_argument("--json", action="store_true", help="print JSON")
+    rewind = actions.add_parser("rewind", help="have a conversation be what it was after a turn")
+    rewind.add_argument("id", metavar="ID")
+    rewind.add_argument("--to", type=int, required=True, metavar="N", help="the turn; 0: before the first")
+    rewind.add_argument("--dry-run", action="store_true", help="only say what would be gone, and what would stay")
+    restore = actions.add_parser("restore", help="put back what was last summed up to make room")
+    restore.add_argument("id", metavar="ID")
+    for action in (rewind, restore):
+        action.add_argument("--model", metavar="MODEL", help="the model, where the session followed a script")
+        action.add_argument("--json", action="store_true", help="print JSON")
     tree = actions.add_parser("tree", help="a session and its sub-agents: what each does, and what it cost so far")
     tree.add_argument("id", metavar="ID")
     tree.add_argument("--json", action="store_true", help="print JSON")
@@ -86,6 +96,10 @@ def run(args: argparse.Namespace) -> int:
             return run_client(lambda: _export(home, args))
         case "fork":
             return run_client(lambda: _fork(home, args))
+        case "rewind":
+            return run_client(lambda: rewind_session(home, args))
+        case "restore":
+            return run_client(lambda: restore_session(home, args))
         case _:
             parse_id("session", args.id)
     if args.action == "tree":
