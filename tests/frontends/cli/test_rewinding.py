@@ -12,14 +12,19 @@ from typing import Any, cast
 import pytest
 import trio
 
+from astrid.core.conversation import ToolUse
+from astrid.core.labels import RUNTIME, Integrity, Label
+from astrid.core.turn_answer import DENIED, OUTCOME_UNKNOWN, STOPPED_BEFORE, STOPPED_DURING
+from astrid.core.turn_messages import AnswerRow, AnyRow, EndRow, FrameRow, InputRow, ResultRow
 from astrid.errors import AstridError
 from astrid.frontends.cli.past import read_journal
-from astrid.frontends.cli.rewinding import restore_session, rewind_session
+from astrid.frontends.cli.rewinding import Stays, restore_session, rewind_session, what_stays
 from astrid.frontends.client import Client, connect
 from astrid.wire import events as e
 from astrid.wire import params as p
 from astrid.wire import results as r
 from tests.fakes.daemons import LIMIT_SECONDS, InProcess, daemon_in
+from tests.fakes.turns import setting
 
 READ = {"id": "t1", "name": "read_file", "arguments": {"file_path": "a.txt"}}
 WRITE = {"id": "t2", "name": "write_file", "arguments": {"file_path": "b.txt", "content": "new\n"}}
@@ -115,3 +120,38 @@ async def test_for_a_session_that_has_ended_a_fork_is_named(tmp_path: Path) -> N
             await rewind_session(daemon.home, arguments(session))
         assert caught.value.code == "session.ended"
         assert "fork" in caught.value.advice
+
+
+def said(name: str, content: str, *origins: int) -> tuple[AnyRow, ...]:
+    """One call in a turn of its own, and its result, which comes from these records."""
+    label = Label(Integrity.TOOL, origins)
+    return (
+        InputRow(at_ns=1, text="go", label=RUNTIME),
+        AnswerRow(at_ns=1, parts=(ToolUse(id=name, name=name, arguments="{}"),), label=RUNTIME, usage=None),
+        ResultRow(at_ns=1, id=name, content=content, is_error=True, label=label),
+        EndRow(at_ns=1, reason="end_turn", code=""),
+    )
+
+
+def test_what_ran_and_what_perhaps_ran_is_listed_and_what_was_refused_or_only_read_is_not() -> None:
+    framed = FrameRow(at_ns=1, setting=setting())
+    rows = (
+        framed,
+        *said("edit", "before the turn", 3),
+        *said("edit", "failed, and may have changed something", 5),
+        *said("run", OUTCOME_UNKNOWN),
+        *said("run", STOPPED_DURING),
+        *said("run", STOPPED_BEFORE),
+        *said("edit", DENIED),
+        *said("look", "only read", 7),
+        *said("undeclared", "who knows", 9),
+    )
+    listed = [(one.tool, one.record) for one in what_stays(rows, 1)]
+    assert listed == [("edit", 5), ("run", 0), ("run", 0), ("undeclared", 9)]
+    assert [one.record for one in what_stays(rows, 0)] == [3, 5, 0, 0, 9]
+    assert what_stays(rows, 8) == []
+
+
+def test_a_call_whose_end_nobody_knows_is_listed_as_that() -> None:
+    assert Stays("run", "{}", 0).line() == "  run {} (how it ended is not known)"
+    assert Stays("run", "{}", 4).line() == "  run {} (record 4)"
