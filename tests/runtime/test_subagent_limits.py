@@ -25,11 +25,16 @@ Parts = Mapping[str, Sequence[Said]]
 
 @asynccontextmanager
 async def timed(
-    folder: Path, parts: Parts, *, log: FakeLog | None = None, limits: Mapping[str, int] | None = None
+    folder: Path,
+    parts: Parts,
+    *,
+    log: FakeLog | None = None,
+    limits: Mapping[str, int] | None = None,
+    broken: bool = False,
 ) -> AsyncIterator[tuple[Runtime, Minds]]:
     """A session in virtual time: no thread writes its log, and so nothing waits for real time."""
     store = FakeStore(log or FakeLog())
-    async with minded(folder, parts, limits=limits, clock=FakeClock(), store=store) as both:
+    async with minded(folder, parts, limits=limits, clock=FakeClock(), store=store, broken=broken) as both:
         yield both
 
 

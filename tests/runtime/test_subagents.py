@@ -37,9 +37,10 @@ async def minded(
     limits: Mapping[str, int] | None = None,
     clock: Clock | None = None,
     store: LogStore | None = None,
+    broken: bool = False,
 ) -> AsyncIterator[tuple[Runtime, Minds]]:
     """A runtime with a session whose model plays ``parts``, each for who is told its key."""
-    async with running(folder, clock=clock, store=store, agents=limits) as runtime:
+    async with running(folder, clock=clock, store=store, agents=limits, broken=broken) as runtime:
         minds = Minds(parts)
         runtime.model = minds  # type: ignore[assignment] - another model behind the same name
         await runtime.grant(Mode(mode))
