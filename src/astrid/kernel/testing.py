@@ -192,16 +192,16 @@ def run_seeded(
 
 
 def act_at_every_step(
-    scenario: Callable[[Callable[[Callable[[], object]], None]], Awaitable[object]], seed: int = 0
+    scenario: Callable[[Callable[[Callable[[], object]], None]], Awaitable[object]], seed: int = 0, *, stride: int = 1
 ) -> int:
-    """Run ``scenario`` again and again; what it arms is done at the first step after that, at the second, and so on.
+    """Run ``scenario`` again and again; what it arms is done at the first step after that, at the second, and so on;
+    with a ``stride``, at every so manieth.
 
     It is called with a function ``arm(action)``.  Each run begins afresh; an error of one ends everything.  How many
     steps there were in which the action could be done.
     """
-    step = 0
+    step = 1
     while True:
-        step += 1
         act = _ActAt(step)
 
         async def run(act: _ActAt = act) -> None:
@@ -212,7 +212,8 @@ def act_at_every_step(
 
         run_seeded(seed, run, instruments=(act,))
         if not act.fired:
-            return step - 1
+            return step - stride
+        step += stride
 
 
 def cancel_at_every_step(scenario: Callable[[], Awaitable[object]], seed: int = 0) -> int:

@@ -143,6 +143,9 @@ class Delegate(Message, frozen=True, kw_only=True):
     asked for.
     """
 
+    # In the lane of ``TakeBack``: that would overtake it, and nobody would end what begins behind it.
+    lane: ClassVar[Lane] = Lane.CONTROL
+
     id: int
     principal: bytes
     args: bytes

@@ -173,6 +173,12 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
             SupervisorSpec(id="tools", rank=RANKS["tools"], stop="together"),
             SupervisorSpec(id="sessions", rank=RANKS["sessions"], stop="together"),
             ChildSpec(id="archive", factory=archive, rank=RANKS["archive"]),
-            ChildSpec(id="gateway", factory=gateway, rank=RANKS["gateway"], capacity=CAPACITY),
+            ChildSpec(
+                id="gateway",
+                factory=gateway,
+                rank=RANKS["gateway"],
+                capacity=CAPACITY,
+                control_capacity=1024,
+            ),
         ),
     )
