@@ -58,6 +58,9 @@ def test_killed_under_a_command_the_turn_goes_on_with_its_end_unknown(place: Pla
         assert read(place.workspace / "marker") == "began\n"
         again = place.astrid("exec", "--resume", session, "--approve", "never", "--model", place.script(*TURNS))
         assert (again.returncode, "[session.ended]" in again.stderr) == (1, True), again
+        forked = told(place, "sessions", "fork", session, "--at", "1", "--model", place.script(*TURNS))
+        assert (forked["origin_id"], forked["turn"], forked["left_out"]) == (session, 1, False)
+        assert "and then?" not in place.astrid("sessions", "show", forked["session_id"]).stdout
         assert is_sound(place)
 
 
@@ -81,6 +84,51 @@ def test_killed_before_the_person_answered_the_call_is_asked_about_again_and_run
             again.close()
         assert "done" in again.text
         assert read(place.workspace / "marker") == "began\nended\n"
+        assert is_sound(place)
+
+
+def test_killed_in_its_first_turn_it_is_gone_on_from_before_that(place: Place) -> None:
+    with place.daemon() as daemon:
+        accept_grant(place)
+        with Watching(place, *TURNS) as terminal:
+            terminal.sees("and Enter: ")
+            kill_daemon(daemon)
+            assert terminal.ends() == 1
+    with place.daemon():
+        session = cut_off(place)
+        forked = told(place, "sessions", "fork", session, "--model", place.script(*TURNS))
+        assert (forked["origin_id"], forked["turn"], forked["left_out"]) == (session, 0, True)
+        assert cut_off(place) == session
+        assert is_sound(place)
+
+
+def exec_in(place: Place, *words: str) -> tuple[str, str, str]:
+    """What the model said, the session that did it, and the one that this went on from, if it did."""
+    script = place.script(*({"text": text} for text in ("one", "two", "three")))
+    done = place.astrid("exec", *words, "--approve", "never", "--json", "--model", script)
+    assert done.returncode == 0, done
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    [said] = [event["text"] for event in events if event["event"] == "message"]
+    origins = [event["origin_id"] for event in events if event["event"] == "session_forked"]
+    return said, events[-1]["session_id"], "".join(origins)
+
+
+def test_what_has_ended_goes_on_by_a_new_session_after_each_restart_of_the_daemon(place: Place) -> None:
+    with place.daemon():
+        accept_grant(place)
+        said, first, origin = exec_in(place, "go")
+        assert (said, origin) == ("one", "")
+    with place.daemon():
+        said, second, origin = exec_in(place, "--last", "and then?")
+        assert (said, origin) == ("two", first)
+        left_open = told(place, "sessions", "fork", second, "--model", place.script({"text": "x"}))["session_id"]
+    with place.daemon():
+        listed = {one["session_id"]: one for one in told(place, "sessions", "list", "--all")["sessions"]}
+        assert (listed[left_open]["ended"], listed[left_open]["turns"]) == ("shutdown", 2)
+        said, third, origin = exec_in(place, "--last", "and at last?")
+        assert (said, origin) == ("three", left_open)
+        shown = place.astrid("sessions", "show", third).stdout
+        assert [text in shown for text in ("go", "one", "and then?", "two", "and at last?", "three")] == [True] * 6
         assert is_sound(place)
 
 

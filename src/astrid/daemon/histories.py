@@ -177,7 +177,7 @@ def revival(past: PastSession, rows: Sequence[bytes], wanted: p.ResumeSession) -
         InputError: it has ended, or the log does not say enough of it.
     """
     if past.ended:
-        raise InputError("session.ended", f"the session has ended: {past.ended}", advice="start another one")
+        raise InputError("session.ended", f"the session has ended: {past.ended}", advice="say what is to be done next")
     said = [decode_row(row) for row in rows]
     framed = framed_in(past, said, wanted.model)
     return Revive(

@@ -40,14 +40,19 @@ def _fields() -> dict[str, Any]:
     return {name: getattr(FORKED, name) for name in FORKED.__struct_fields__}
 
 
-async def test_one_that_is_there_goes_on_by_itself_and_one_that_has_ended_by_a_new_one(tmp_path: Path) -> None:
+async def test_one_that_is_there_goes_on_by_itself_and_one_that_has_ended_by_a_new_one_if_there_is_more_to_say(
+    tmp_path: Path,
+) -> None:
     async with served(tmp_path) as (daemon, client):
         session = await talked(daemon, client, "one thing")
         model = daemon.script({"text": "x"})
-        there = await go_on(client, session, model=model, interactive=False)
+        there = await go_on(client, session, model=model, interactive=False, has_more=True)
         assert (there.session_id, there.turn, there.running, there.forked) == (session, 1, False, None)
         await ended(client, session)
-        then = await go_on(client, session, model=model, interactive=False)
+        with pytest.raises(AstridError) as caught:
+            await go_on(client, session, model=model, interactive=False, has_more=False)
+        assert caught.value.code == "session.ended"
+        then = await go_on(client, session, model=model, interactive=False, has_more=True)
         assert then.forked is not None
         assert (then.forked.origin_id, then.turn, then.session_id != session) == (session, 1, True)
         listed = {one.session_id: one for one in (await past_sessions(client)).sessions}
@@ -57,7 +62,7 @@ async def test_one_that_is_there_goes_on_by_itself_and_one_that_has_ended_by_a_n
 async def test_what_never_was_is_neither_gone_on_with_nor_gone_on_from(tmp_path: Path) -> None:
     async with served(tmp_path) as (_, client):
         with pytest.raises(AstridError) as caught:
-            await go_on(client, "session:" + "0" * 32, model=None, interactive=False)
+            await go_on(client, "session:" + "0" * 32, model=None, interactive=False, has_more=True)
         assert caught.value.code == "session.no-past"
         with pytest.raises(AstridError):
             await fork_session(client, p.ForkSession(session_id="nonsense"))

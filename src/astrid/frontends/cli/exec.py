@@ -25,6 +25,7 @@ from astrid.errors import AstridError, ConfigError, InputError
 from astrid.frontends.answering import answer_question
 from astrid.frontends.cli import DENIED, DONE, FAILED, INTERRUPTED
 from astrid.frontends.cli.given import read_text, read_tokens
+from astrid.frontends.cli.going_on import go_on
 from astrid.frontends.cli.instructions import advise_trust
 from astrid.frontends.cli.interrupts import Interrupts
 from astrid.frontends.cli.past import last_session, resumed_session
@@ -34,7 +35,6 @@ from astrid.frontends.client import Client, connect, run_client
 from astrid.frontends.signing import Signer, token_of
 from astrid.home import Home, home_folder, identify_workspace, open_home
 from astrid.wire import params as p
-from astrid.wire import past as w
 from astrid.wire import results as r
 from astrid.wire.events import AnyEvent, ApprovalNeeded, SessionEnded, TurnComplete
 from astrid.wire.params import MAX_INPUT_CHARS
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``astrid exec``."""
     parser.add_argument("task", metavar="TASK", nargs="?", default="", help="what to do, in your own words")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--resume", metavar="ID", help="have a session go on that was cut off; TASK may be left out")
+    which.add_argument("--resume", metavar="ID", help="have a session go on; TASK may be left out if one was cut off")
     which.add_argument("--last", action="store_true", help="the same, of the last one in the workspace")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="the folder to work in (the current one)")
     parser.add_argument("--model", metavar="NAME", help="the model, or scripted:FILE; default: the configured one")
@@ -223,10 +223,13 @@ class Run:
         return session
 
     async def _resume(self, client: Client, name: str, interrupts: Interrupts) -> tuple[str, int]:
-        """A session that was cut off, its open turn finished; and the number of its next turn."""
+        """A session that goes on, its open turn finished; and the number of its next turn."""
         session = name or await last_session(client, self._job.workspace)
-        asked = p.ResumeSession(session_id=session, model=self._job.model, interactive=self._job.asks)
-        there = cast("w.Resumed", await client.call("resumeSession", asked))
+        job = self._job
+        there = await go_on(client, session, model=job.model, interactive=job.asks, has_more=bool(job.task))
+        session = there.session_id
+        if there.forked is not None:
+            self._show.forked(there.forked)
         await client.subscribe(session, after=there.seq, interactive=self._job.asks)
         if self._job.asks:  # what was asked before it was cut off is not asked again
             waiting = cast("r.Approvals", await client.call("listApprovals", p.ListApprovals(session_id=session)))

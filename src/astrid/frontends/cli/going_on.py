@@ -29,8 +29,8 @@ class GoesOn(msgspec.Struct, frozen=True):
     forked: w.Forked | None = None
 
 
-async def go_on(client: Client, session: str, *, model: str | None, interactive: bool) -> GoesOn:
-    """Have ``session`` go on, or, if it has ended, a new one from its end.
+async def go_on(client: Client, session: str, *, model: str | None, interactive: bool, has_more: bool) -> GoesOn:
+    """Have ``session`` go on, or, if it has ended and there is more to be said, a new one from its end.
 
     Raises:
         AstridError: there is none, or it cannot go on.
@@ -39,7 +39,7 @@ async def go_on(client: Client, session: str, *, model: str | None, interactive:
     try:
         there = cast("w.Resumed", await client.call("resumeSession", asked))
     except AstridError as error:
-        if error.code != "session.ended":
+        if error.code != "session.ended" or not has_more:
             raise
     else:
         return GoesOn(session, there.turn, there.running, there.seq)

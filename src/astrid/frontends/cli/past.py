@@ -99,17 +99,17 @@ def resumed_session(args: argparse.Namespace, approve: str) -> str | None:
 
 
 async def last_session(client: Client, workspace: str) -> str:
-    """The session that was last active in a folder, of those that have not ended.
+    """The session that was last active in a folder, whether it has ended or not.
 
     Raises:
         InputError: there is none.
     """
     for past in (await past_sessions(client)).sessions:
-        if past.state != "ended" and past.workspace == workspace:
+        if not past.parent and past.workspace == workspace:
             return past.session_id
     raise InputError(
         "session.none-to-resume",
-        "no session of this workspace was cut off",
+        "there was no session in this workspace",
         where=workspace,
         advice="see `astrid sessions list --all`",
     )

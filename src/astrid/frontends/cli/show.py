@@ -20,6 +20,8 @@ import msgspec
 
 from astrid.core.money import Micros, format_usd
 from astrid.frontends.cli import counted, plain
+from astrid.frontends.cli.going_on import fork_fields, fork_line
+from astrid.wire import past as w
 from astrid.wire.events import (
     AnyEvent,
     ApprovalNeeded,
@@ -88,6 +90,10 @@ class Show(Protocol):
         """Something about the session that is no event."""
         ...
 
+    def forked(self, forked: w.Forked) -> None:
+        """The session is a new one, which goes on from another."""
+        ...
+
     def result(self, session_id: str, tally: Tally, exit_code: int) -> None:
         """How it ended."""
         ...
@@ -153,6 +159,10 @@ class ForPeople:
     def note(self, text: str) -> None:
         """Something about the session that is no event."""
         self._whole(text)
+
+    def forked(self, forked: w.Forked) -> None:
+        """The session is a new one, which goes on from another."""
+        self._whole(fork_line(forked))
 
     def result(self, session_id: str, tally: Tally, exit_code: int) -> None:
         """How it ended."""
@@ -225,6 +235,10 @@ class ForPrograms:
     def note(self, text: str) -> None:
         """For people only."""
         sys.stderr.write(f"{plain(text)}\n")
+
+    def forked(self, forked: w.Forked) -> None:
+        """The session is a new one, which goes on from another."""
+        self._write(json.dumps({"event": "session_forked", **fork_fields(forked)}))
 
     def result(self, session_id: str, tally: Tally, exit_code: int) -> None:
         """The last line."""
