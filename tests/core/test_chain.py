@@ -309,3 +309,11 @@ def test_a_body_is_of_its_kind_or_refused() -> None:
             decode_body(frame)
         assert caught.value.code == code
     assert Kind.STOP in BODIES
+
+
+def test_a_record_of_a_newer_version_is_said_to_be_one() -> None:
+    stop = encode(decode_frame(write([GENESIS, STOP])[1]))
+    with pytest.raises(ChainError) as caught:
+        decode_body(decode_frame(changed(stop, kind=999)))
+    assert "of kind 999, which this version does not know: a newer Astrid wrote it" in caught.value.message
+    assert "update Astrid" in caught.value.advice

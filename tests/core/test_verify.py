@@ -169,7 +169,7 @@ def test_the_first_record_names_what_the_user_signed_of_a_log_that_was_lost(name
     assert (caught.value.code, caught.value.where) == ("chain.old-tip", "record 1")
 
 
-@pytest.mark.parametrize("body", [Genesis(2, KEYS.install, KEYS.old_tip), Genesis(1, b"J" * 32, KEYS.old_tip)])
+@pytest.mark.parametrize("body", [Genesis(0, KEYS.install, KEYS.old_tip), Genesis(1, b"J" * 32, KEYS.old_tip)])
 def test_the_first_record_names_its_own_install(body: Genesis) -> None:
     assert refused(write([entry(body), BOOT]), []).code == "chain.old-tip"
 
@@ -314,3 +314,10 @@ def test_no_change_to_a_signed_log_passes(rest: list, data: st.DataObject) -> No
         assert refused(tampered, notes).code == "chain.gap"
         return
     refused(tampered, notes)
+
+
+def test_a_log_of_a_newer_version_is_said_to_be_one() -> None:
+    log = write([entry(Genesis(2, KEYS.install, KEYS.old_tip)), BOOT])
+    with pytest.raises(ChainError) as caught:
+        verify_log(KEYS, log, [])
+    assert (caught.value.code, caught.value.advice) == ("chain.newer", "update Astrid")

@@ -12,7 +12,7 @@ from astrid.core.grants import Mode
 from astrid.core.ids import show_id
 from astrid.core.labels import RUNTIME
 from astrid.core.records import JournalRecord, Kind, SessionStarted
-from astrid.core.turn_messages import ForkRow, FrameRow, InputRow, Setting, decode_row
+from astrid.core.turn_messages import ForkRow, FrameRow, InputRow, Setting, decode_row, encode_row
 from astrid.core.turn_state import Idle
 from astrid.core.verify import verify_log
 from astrid.daemon.forks import framed_in
@@ -232,3 +232,18 @@ async def test_what_goes_on_from_one_that_followed_a_definition_follows_it_too(t
         assert [event["event"] for event in ended if event["event"] == "denied"] == ["denied"]
         assert not (runtime.workspace / "made.txt").exists()
         assert {tool.name for tool in runtime.model.asked[-1].tools} == set(runtime.world.subagents["explorer"].tools)
+async def test_a_row_of_a_newer_version_is_said_to_be_one_and_nothing_goes_on_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def newer(row: Any) -> bytes:
+        return b'{"row":"dreamt","at_ns":1}' if isinstance(row, InputRow) else encode_row(row)
+
+    store = FakeStore()
+    async with running(tmp_path, store=store) as runtime:
+        with monkeypatch.context() as patched:
+            patched.setattr("astrid.hosts.session.encode_row", newer)
+            origin = await two_turns(runtime)
+        with pytest.raises(InputError) as caught:
+            await forked(runtime, origin, model=script(runtime))
+        assert (caught.value.code, caught.value.advice) == ("canon.newer-row", "update Astrid")
+        assert [kind for kind, _, _ in bodies(store.log)].count(Kind.SESSION_STARTED) == 1

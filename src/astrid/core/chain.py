@@ -81,7 +81,11 @@ def decode_body(frame: Frame) -> Signed:
     """
     shape = _SHAPES.get(frame.kind)
     if shape is None:
-        raise ChainError("chain.kind", f"record {frame.seq} is of the unknown kind {frame.kind}")
+        raise ChainError(
+            "chain.kind",
+            f"record {frame.seq} is of kind {frame.kind}, which this version does not know: a newer Astrid wrote it",
+            advice="update Astrid; if it is the newest, run `astrid audit verify`",
+        )
     try:
         return decode(frame.body, shape, max_bytes=MAX_BODY_BYTES, what="its body")
     except CanonError as error:

@@ -31,7 +31,7 @@ from astrid.core.ids import QuestionId
 from astrid.core.labels import RUNTIME, Label
 from astrid.core.risk import EffectClass
 from astrid.core.turn_limits import Limits
-from astrid.errors import CanonError
+from astrid.core.turn_unreadable import unreadable
 
 AnswerPart = Text | ToolUse | Reasoning
 EndReason = Literal["end_turn", "max_tokens", "stop_sequence", "refusal", "cancelled", "limit", "failed"]
@@ -291,12 +291,12 @@ def decode_row(data: bytes) -> AnyRow:
     """The row that ``data`` spells.
 
     Raises:
-        CanonError: not a row.
+        CanonError: not a row, or that of a newer version.
     """
     try:
         return _row_decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise CanonError("canon.turn-row", f"not a row of a session's journal: {error}") from error
+        raise unreadable(error) from error
 
 
 # ---- out -----------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from astrid.core.keys import PublicKey
 from astrid.core.records import CosignedRecord, Genesis, Kind
 from astrid.errors import ChainError
 
+VERSION = 1  # of a log
 _COSIGNED = int(Kind.COSIGNED)
 _ADVICE = "keep this copy, compare it with others, and go on only with one that verifies"
 
@@ -100,14 +101,23 @@ def verify_log(
 
 
 def _check_genesis(keys: LogKeys, frame: Frame) -> None:
+    named = Genesis(VERSION, keys.install, keys.old_tip)
     # A log that forgets, or makes up, what was lost before it: what counts is what the user signed.
-    if frame.body != encode(Genesis(1, keys.install, keys.old_tip)):
+    if frame.body == encode(named):
+        return
+    if frame.body in [encode(msgspec.structs.replace(named, version=later)) for later in range(VERSION + 1, 256)]:
         raise ChainError(
-            "chain.old-tip",
-            "the first record does not name this install, and the end of the log that the user gave up for it",
+            "chain.newer",
+            "the log is of a later version: a newer Astrid began it",
             where="record 1",
-            advice=_ADVICE,
+            advice="update Astrid",
         )
+    raise ChainError(
+        "chain.old-tip",
+        "the first record does not name this install, and the end of the log that the user gave up for it",
+        where="record 1",
+        advice=_ADVICE,
+    )
 
 
 def _check_cosigned(keys: LogKeys, frame: Frame, signed: Mapping[int, Checkpoint]) -> None:
