@@ -232,6 +232,8 @@ async def test_what_goes_on_from_one_that_followed_a_definition_follows_it_too(t
         assert [event["event"] for event in ended if event["event"] == "denied"] == ["denied"]
         assert not (runtime.workspace / "made.txt").exists()
         assert {tool.name for tool in runtime.model.asked[-1].tools} == set(runtime.world.subagents["explorer"].tools)
+
+
 async def test_a_row_of_a_newer_version_is_said_to_be_one_and_nothing_goes_on_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

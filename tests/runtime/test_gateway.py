@@ -182,12 +182,13 @@ async def test_sessions_share_the_host_of_a_workspace_and_have_a_script_each(tmp
         assert sorted(name.partition("-")[0] for name in hosts) == ["agents"] + ["model"] * 3 + [
             "results",
             "skills",
+            "todos",
             "workspace",
         ]
         for session in sessions:
             await ask(runtime, EndSession(session=session, reason="asked"))
         with trio.fail_after(10):
-            while len(children(runtime, "tools")) > 4 or children(runtime, "sessions"):
+            while len(children(runtime, "tools")) > 5 or children(runtime, "sessions"):
                 await wait_all_tasks_blocked()
 
 
