@@ -166,3 +166,19 @@ async def test_no_fleet_is_made_where_nothing_was_granted_nor_of_more_than_was(t
         fleet = await fleet_of(runtime, 2**64 - 1)
         assert fleet.leaf.purse == fleet.blocks[0].purse
         assert fleet.leaf.grants == fleet.blocks[0].grants
+
+
+async def test_a_fleet_that_was_made_and_never_named_holds_no_money_and_lends_nothing(tmp_path: Path) -> None:
+    """As one whose command line was killed before it wrote down which fleet it had made."""
+    async with running(tmp_path) as runtime:
+        await runtime.grant(Mode.GUIDED)
+        forgotten = await fleet_of(runtime, 10**9)
+        purses = runtime.world.facts.ledger.purses
+        assert not any(purse.reserved or purse.spent for purse in purses.values())
+        await runtime.open_shared(interactive=False)
+        await runtime.say("go")
+        assert codes(await runtime.until("turn_complete")) == []
+        assert forgotten.id not in [row.block for permit in permits(runtime) for row in permit.charges]
+        other = await fleet_of(runtime, 10**9)
+        assert codes(await task(runtime, other.id)) == []
+        assert [purses[one.id].spent if one.id in purses else 0 for one in (forgotten, other)] == [0, COST]
