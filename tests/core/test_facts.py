@@ -352,3 +352,12 @@ def test_the_bench_offers_its_tools_from_one_host() -> None:
     """What the tests of the gate lean on."""
     assert Bench().facts.tools["box", "read_file"].host == FILES
     assert Bench().facts.principals[PARENT].key == SESSION_KEY.public
+
+
+def test_who_is_no_principal_can_be_dismissed_and_that_changes_nothing() -> None:
+    facts = Bench().facts
+    before, keys = dict(facts.principals), set(facts.keys)
+    facts.dismiss(999)
+    assert (facts.principals, facts.keys) == (before, keys)
+    facts.dismiss(PARENT)
+    assert (PARENT in facts.principals, before[PARENT].key in facts.keys) == (False, False)
