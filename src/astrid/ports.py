@@ -14,6 +14,7 @@ import msgspec
 from astrid.core.call import Call, Preparation
 from astrid.core.conversation import AnyStreamEvent, ModelRequest
 from astrid.core.money import Price
+from astrid.core.records import Erasure
 from astrid.core.tiles import Tile
 from astrid.core.tools import ToolSpec
 from astrid.errors import Effect, JournalError
@@ -131,6 +132,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     them.
 
     ``payloads`` are (seq, slot, salt, bytes); ``rows`` are (session, number, bytes); ``checkpoint`` is (size, note).
+    ``erases`` is taken away in the same commit.
     """
 
     first: int
@@ -139,6 +141,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[tuple[bytes, int, bytes], ...] = ()
     tiles: tuple[Tile, ...] = ()
     checkpoint: tuple[int, bytes] | None = None
+    erases: tuple[Erasure, ...] = ()
 
 
 class Journal(Protocol):

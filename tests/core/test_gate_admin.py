@@ -14,7 +14,7 @@ from astrid.core.facts import LAST_BYTES_PER_SESSION, LOG_BYTES_PER_SESSION, Fac
 from astrid.core.gate_admin import Opening
 from astrid.core.ids import is_scripted, session_id
 from astrid.core.install import Revocation, sign_statement
-from astrid.core.records import Boot, Entry, Genesis, JournalRow, Kind, seal
+from astrid.core.records import Boot, Entry, Erasure, Genesis, JournalRow, Kind, seal
 from astrid.core.tokens import Scope, issue
 from astrid.core.verify import LogKeys
 from astrid.errors import AstridError, CanonError, InternalError, TokenError
@@ -388,6 +388,29 @@ def test_what_a_session_says_of_itself_has_an_end_too() -> None:
         with pytest.raises(CanonError):
             gate_admin.prompted(facts, NOBODY_YET, 3, 2, b"x" * 300, salt=SALT)
     assert facts.quota.has_room(SESSION, 20)
+
+
+def test_one_that_is_awake_is_not_erased_nor_one_whose_sub_agent_is() -> None:
+    facts = Bench().facts
+    gate_admin.register(facts, 9, SUBAGENT, OPENING)
+    for session in (SESSION, SUBAGENT.child):
+        with pytest.raises(TokenError) as caught:
+            gate_admin.erase(facts, Erasure(session, ()), 1, 0)
+        assert caught.value.code == "gate.session-awake"
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_is_erased_is_recorded_and_one_that_was_cut_off_is_over(*, ended: bool) -> None:
+    facts = Bench().facts
+    if not ended:
+        facts.quota.begin(SLEEPER)
+        facts.rows[SLEEPER] = 3
+    erasure = Erasure(SLEEPER, ((5, 1),))
+    erased, *over = gate_admin.erase(facts, erasure, 3, 1)
+    assert (erased.session, erased.erases, body(erased).rows, body(erased).texts) == (SLEEPER, erasure, 3, 1)
+    assert [one.kind for one in over] == ([] if ended else [Kind.SESSION_ENDED])
+    assert not facts.quota.knows(SLEEPER)
+    assert SLEEPER not in facts.rows
 
 
 def inherited(*batches: tuple[bytes, ...]) -> list[Entry]:

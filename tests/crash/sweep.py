@@ -51,12 +51,11 @@ COVERED = {
     Play.FAMILY: ({}, {"a.txt": "hello\nworld\n", "b.txt": "written\n"}),
 }
 # No session comes to these by itself, or none that plays this.
+_NEVER = frozenset({Record.COALESCED, Record.CLOCK, Record.SESSION_ERASED})
 RARE = {
-    Play.LIFE: frozenset({Record.COALESCED, Record.CLOCK, Record.DEFERRED, Record.SUBAGENT_STARTED}),
-    Play.SLEEP: frozenset({Record.COALESCED, Record.CLOCK, Record.DENIED, Record.REVOKED, Record.SUBAGENT_STARTED}),
-    Play.FAMILY: frozenset(
-        {Record.COALESCED, Record.CLOCK, Record.DENIED, Record.REVOKED, Record.DEFERRED, Record.ASKED, Record.SETTLED}
-    ),
+    Play.LIFE: _NEVER | {Record.DEFERRED, Record.SUBAGENT_STARTED},
+    Play.SLEEP: _NEVER | {Record.DENIED, Record.REVOKED, Record.SUBAGENT_STARTED},
+    Play.FAMILY: _NEVER | {Record.DENIED, Record.REVOKED, Record.DEFERRED, Record.ASKED, Record.SETTLED},
 }
 # It may be through before it looks, and before it has begun it is as any Python program.
 _CODES = {

@@ -16,7 +16,7 @@ from astrid.core.chain import decode_body, decode_frame
 from astrid.core.conversation import ToolResult
 from astrid.core.grants import Mode
 from astrid.core.ids import show_id
-from astrid.core.records import Kind, SubagentStarted
+from astrid.core.records import Erasure, Kind, SubagentStarted
 from astrid.core.turn_messages import InputRow, decode_row
 from astrid.core.turn_state import Idle
 from astrid.core.verify import verify_log
@@ -28,6 +28,7 @@ from astrid.messages.gateway import (
     AskCheckpoint,
     Declined,
     EndSession,
+    EraseSession,
     ListSessions,
     OpenSession,
     SessionOpened,
@@ -87,6 +88,11 @@ def histories(runtime: Runtime) -> Histories:
     async def lines() -> Any:
         return await ask(runtime, ListSessions())
 
+    async def erase(erasure: Erasure, rows: int) -> None:
+        made = await runtime.by_ticket(lambda n: EraseSession(ticket=n, erasure=erasure, rows=rows))
+        if isinstance(made, Failed):
+            raise InputError(made.code, made.reason)
+
     async def opened(make: Callable[[int], OpenSession]) -> bytes:
         made = await runtime.by_ticket(make)
         if isinstance(made, Failed):
@@ -94,7 +100,7 @@ def histories(runtime: Runtime) -> Histories:
         assert isinstance(made, SessionOpened)
         return made.session
 
-    return Histories(runtime.world, stated, lines, tell, opened)
+    return Histories(runtime.world, stated, lines, tell, opened, erase)
 
 
 def model_of(life: Life) -> str:

@@ -414,6 +414,7 @@ def test_every_method_but_the_handshakes_own_is_served(request: pytest.FixtureRe
     by_the_client_itself = {"hello", "authenticate", "auditCosign", "subscribeEvents"}
     asked |= {"listPast", "readJournal", "resumeSession"}  # tests/daemon/test_histories.py
     asked |= {"forkSession"}  # tests/daemon/test_forking.py
+    asked |= {"deleteSession"}  # tests/daemon/test_deleting.py
     asked |= {"rewindSession", "restoreSession"}  # tests/frontends/cli/test_rewinding.py
     asked |= {"listModels"}  # tests/daemon/test_offering.py
     assert set(METHODS) - asked == by_the_client_itself - asked

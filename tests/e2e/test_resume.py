@@ -130,6 +130,14 @@ def test_what_has_ended_goes_on_by_a_new_session_after_each_restart_of_the_daemo
         shown = place.astrid("sessions", "show", third).stdout
         assert [text in shown for text in ("go", "one", "and then?", "two", "and at last?", "three")] == [True] * 6
         assert is_sound(place)
+        assert told(place, "sessions", "delete", left_open, "--yes")["sessions"] == 1
+        assert told(place, "sessions", "delete", first, "--yes")["sessions"] == 1
+        tidied = told(place, "sessions", "cleanup", "--older-than", "0h", "--keep", "1", "--yes")
+        assert (tidied["sessions"][0], tidied["dry_run"], len(tidied["deleted"])) == (second, False, 2)
+        refused = place.astrid("sessions", "delete", third)
+        assert (refused.returncode, "[session.not-agreed]" in refused.stderr) == (1, True), refused
+        assert place.astrid("sessions", "show", third).stdout == shown
+        assert is_sound(place)
 
 
 def test_what_is_resumed_keeps_what_it_was_opened_with(place: Place) -> None:

@@ -83,6 +83,9 @@ class FakeLog:
         self.log += batch.frames
         self.kept |= sealed
         self.journal |= rows
+        for erasure in batch.erases:
+            self.journal = {key: row for key, row in self.journal.items() if key[0] != erasure.session}
+            self.kept = {key: kept for key, kept in self.kept.items() if key not in erasure.texts}
         self._keep_tiles(batch.tiles)
         if batch.checkpoint is not None:
             self.notes.setdefault(*batch.checkpoint)

@@ -24,6 +24,7 @@ from astrid.core.install import verify_revocation
 from astrid.core.records import (
     Boot,
     Entry,
+    Erasure,
     Genesis,
     GrantedRecord,
     JournalRecord,
@@ -32,6 +33,7 @@ from astrid.core.records import (
     Prompt,
     RevokedRecord,
     SessionEnded,
+    SessionErased,
     SessionStarted,
     SubagentStarted,
     entry,
@@ -143,6 +145,19 @@ def finish(facts: Facts, session: bytes, reason: str) -> list[Entry]:
     """As ``ended``, of a session that sleeps.  Nothing, if it is awake (its end is told by who watches it) or over."""
     awake = any(principal.own == session for principal in facts.principals.values())
     return ended(facts, session, reason) if facts.quota.knows(session) and not awake else []
+
+
+def erase(facts: Facts, erasure: Erasure, rows: int, texts: int) -> list[Entry]:
+    """What a session said and heard is to be gone, with the record that says so.  One that was cut off is over by it.
+
+    Raises:
+        TokenError: it, or a sub-agent of it, is awake.
+    """
+    session = erasure.session
+    if any(session in (principal.own, principal.session) for principal in facts.principals.values()):
+        raise TokenError("gate.session-awake", "the session is awake", advice="end it first")
+    over = finish(facts, session, "client")
+    return [entry(SessionErased(rows, texts), session=session, erases=erasure), *over]
 
 
 def take_in(facts: Facts, raw: bytes, source: str, *, now_s: int, salt: bytes) -> tuple[Token, Entry]:

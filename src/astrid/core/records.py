@@ -46,6 +46,7 @@ class Kind(enum.IntEnum):
     JOURNAL = 17
     COSIGNED = 18
     SUBAGENT_STARTED = 19
+    SESSION_ERASED = 20
 
 
 class Sealed(Signed, frozen=True, array_like=True):
@@ -280,6 +281,15 @@ class CosignedRecord(Signed, frozen=True, array_like=True):
     chain: Sealed
 
 
+class SessionErased(Signed, frozen=True, array_like=True):
+    """What a session said and heard was erased, in the commit of this record: so many rows of its journal, and so many
+    texts (what was said to it, and what its calls came to) beside the log.
+    """
+
+    rows: U64
+    texts: U64
+
+
 BODIES: dict[Kind, type[Signed]] = {
     Kind.GENESIS: Genesis,
     Kind.BOOT: Boot,
@@ -300,6 +310,7 @@ BODIES: dict[Kind, type[Signed]] = {
     Kind.JOURNAL: JournalRecord,
     Kind.COSIGNED: CosignedRecord,
     Kind.SUBAGENT_STARTED: SubagentStarted,
+    Kind.SESSION_ERASED: SessionErased,
 }
 _KINDS = {shape: kind for kind, shape in BODIES.items()}
 
@@ -321,6 +332,13 @@ class JournalRow(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class Erasure(msgspec.Struct, frozen=True):
+    """The journal of ``session``, and what lies beside the log at these (seq, slot)."""
+
+    session: bytes
+    texts: tuple[tuple[int, int], ...]
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One record on its way to the log: its encoded body, what goes beside it, and who wants to know when it is
     durable.
@@ -337,6 +355,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     ref: int = 0
     urgent: bool = True
     checkpoint: bool = False  # whether a signed checkpoint must follow
+    erases: Erasure | None = None  # what is gone when it is durable
 
 
 def entry(
@@ -348,6 +367,7 @@ def entry(
     ref: int = 0,
     urgent: bool = True,
     checkpoint: bool = False,
+    erases: Erasure | None = None,
 ) -> Entry:
     """``body`` encoded and checked, ready for the audit actor.
 
@@ -366,4 +386,5 @@ def entry(
         ref=ref,
         urgent=urgent,
         checkpoint=checkpoint or isinstance(body, Genesis | Stop),  # so that no cut behind either goes unseen
+        erases=erases,
     )

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from astrid.core.checkpoint import verify_checkpoint
 from astrid.core.ids import parse_id, show_id
-from astrid.core.records import SubagentStarted
+from astrid.core.records import Erasure, SubagentStarted
 from astrid.core.turn_messages import EndRow, ForkRow, InputRow, Undone, decode_row
 from astrid.daemon.forks import Fork, Opening, fork_of, framed_in
 from astrid.errors import InputError
@@ -23,6 +23,7 @@ from astrid.ports import LogReader
 from astrid.runtime.archive import recall_session
 from astrid.runtime.boot import World
 from astrid.runtime.chronicle import PastSession, first_words, lead_of
+from astrid.runtime.erasing import branch_of, erasure_of
 from astrid.wire import params as p
 from astrid.wire import past as w
 from astrid.wire import results as r
@@ -32,26 +33,30 @@ WORDS = 200  # characters of what was first said
 MAX_LIST_BYTES = 512 * 1024
 MAX_PART_BYTES = 256 * 1024
 _T = TypeVar("_T")
+Wanted = p.ListPast | p.JournalOf | p.ResumeSession | p.ForkSession | p.DeleteSession
 Stated = Callable[[], Awaitable[tuple[int, bytes]]]
 Ask = Callable[[Revive], Awaitable[int]]
 Open = Callable[[Opening], Awaitable[bytes]]
+Erase = Callable[[Erasure, int], Awaitable[None]]
 Lines = Callable[[], Awaitable[tuple[SessionLine, ...]]]
 
 
 class Histories:
     """See the module.  On behalf of one connection: ``stated`` makes a checkpoint over everything up to now, ``lines``
-    tells who is there, ``ask`` asks the gateway, ``opened`` gives the id of a session once that is there.
+    tells who is there, ``ask`` asks the gateway, ``opened`` gives the id of a session once that is there,
+    ``erase`` has things be gone.
     """
 
-    def __init__(self, world: World, stated: Stated, lines: Lines, ask: Ask, opened: Open) -> None:
+    def __init__(self, world: World, stated: Stated, lines: Lines, ask: Ask, opened: Open, erase: Erase) -> None:
         self._world = world
         self._stated = stated
         self._lines = lines
         self._ask = ask
         self._open = opened
+        self._erase = erase
         self._read: tuple[w.PastSession, bytes] | None = None  # the journal that is being handed out
 
-    async def answer(self, wanted: p.ListPast | p.JournalOf | p.ResumeSession | p.ForkSession) -> r.Answer:
+    async def answer(self, wanted: Wanted) -> r.Answer:
         """What is asked.
 
         Raises:
@@ -66,6 +71,8 @@ class Histories:
                 return await self.resume(wanted)
             case p.ForkSession():
                 return await self.fork(wanted)
+            case p.DeleteSession():
+                return await self.delete(wanted)
 
     async def list(self, wanted: p.ListPast) -> w.PastSessions:
         """The sessions that the log tells of, the last active one first.
@@ -163,6 +170,30 @@ class Histories:
             left_out=fork.left_out,
         )
 
+    async def delete(self, wanted: p.DeleteSession) -> w.Deleted:
+        """Have what a session said and heard be gone, and what its sub-agents did, each with a record that says so.
+
+        Raises:
+            AstridError: there is none, it is open, or the log is not what was written.
+        """
+        session = parse_id("session", wanted.session_id)
+        keys = self._world.keys
+
+        def look(reader: LogReader, known: dict[bytes, PastSession], note: bytes) -> list[tuple[Erasure, int]]:
+            _past(known, session)
+            found = [erasure_of(reader, past, note, keys) for past in branch_of(known, session)]
+            return [(erasure, rows) for erasure, rows in found if rows or erasure.texts]
+
+        found = await self._consult(look)
+        for erasure, rows in found:
+            await self._erase(erasure, rows)
+        return w.Deleted(
+            session_id=wanted.session_id,
+            sessions=len(found),
+            rows=sum(rows for _, rows in found),
+            texts=sum(len(erasure.texts) for erasure, _ in found),
+        )
+
     async def _consult(self, look: Callable[[LogReader, dict[bytes, PastSession], bytes], _T]) -> _T:
         chronicle = self._world.chronicle
         async with chronicle.lock:
@@ -234,5 +265,6 @@ def _told(reader: LogReader, past: PastSession, there: set[bytes]) -> w.PastSess
         rows=past.rows,
         prompt=prompt,
         trouble=trouble[:4096],
+        erased=past.erased,
         parent=show_id("session", started.parent) if isinstance(started, SubagentStarted) else None,
     )

@@ -19,6 +19,7 @@ from astrid.core.answers import SignedAnswer
 from astrid.core.canon import encode
 from astrid.core.ids import parse_id, show_id
 from astrid.core.question import decode_question
+from astrid.core.records import Erasure
 from astrid.core.tokens import SignedBlock, Token, verify_chain
 from astrid.daemon.checkup import check_up
 from astrid.daemon.describing import describe_token, list_keys
@@ -58,7 +59,9 @@ class Service:
         self._books = shared.books
         self._actors = actors
         self._greeting = Greeting(shared.world, shared.books, self._checkpoint)
-        self._histories = Histories(shared.world, self._fresh_checkpoint, self._lines, self._ask_session, self._open)
+        self._histories = Histories(
+            shared.world, self._fresh_checkpoint, self._lines, self._ask_session, self._open, self._erase
+        )
 
     async def answer(self, method: str, params: p.Params) -> r.Answer:
         """What ``method`` answers.
@@ -85,7 +88,7 @@ class Service:
                 return await self._list_sessions(params.workspace)
             case p.OfSession() if method == "sessionCost":
                 return await self._cost(parse_id("session", params.session_id))
-            case p.ListPast() | p.JournalOf() | p.ResumeSession() | p.ForkSession():
+            case p.ListPast() | p.JournalOf() | p.ResumeSession() | p.ForkSession() | p.DeleteSession():
                 return await self._histories.answer(params)
             case p.SendInput():
                 return r.TurnStarted(turn=await self._send_input(params))
@@ -205,6 +208,9 @@ class Service:
 
     async def _open(self, opening: Callable[[int], g.OpenSession]) -> bytes:
         return (await self._request(opening, g.SessionOpened)).session
+
+    async def _erase(self, erasure: Erasure, rows: int) -> None:
+        await self._request(lambda ticket: g.EraseSession(ticket=ticket, erasure=erasure, rows=rows), Done)
 
     async def _list_sessions(self, workspace: str | None) -> r.Sessions:
         asked = Counter(question.session for question in await self._open_questions())

@@ -71,6 +71,8 @@ def _say(body: Signed) -> str:
             return f"mode {body.mode}, model {body.model}, {show_id('workspace', body.workspace)}{works_for}"
         case r.SessionEnded():
             return f"ended: {body.reason}"
+        case r.SessionErased():
+            return f"erased: {body.rows} rows, {body.texts} texts"
         case r.Prompt():
             return f"turn {body.turn}: {body.text.length} bytes, {_integrity(body.integrity)}"
         case r.JournalRecord():

@@ -234,6 +234,7 @@ class Audit(Actor):
             rows=tuple([(item.session, row.number, row.data) for _, item in taken for row in item.rows]),
             tiles=tuple(self._tiles),
             checkpoint=self._checkpoint,
+            erases=tuple([item.erases for _, item in taken if item.erases is not None]),
         )
         self._tiles.clear()
         self._submit(self._flight)

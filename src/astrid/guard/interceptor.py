@@ -54,6 +54,7 @@ from astrid.messages.gate import (
     Cosign,
     Done,
     Ending,
+    Erase,
     Failed,
     Finish,
     Offer,
@@ -176,7 +177,7 @@ class Interceptor(Actor):
             case Flush() if sender.id == self.ctx.ref.id:
                 self._flushes = False
                 self._flush()
-            case Register() | Release() | TakeIn() | Cosign() | Revoke() if sender.path == GATEWAY:
+            case Register() | Release() | TakeIn() | Erase() | Cosign() | Revoke() if sender.path == GATEWAY:
                 self._administer(message, sender)
             case Finish() if sender.path == GATEWAY:
                 self._append(gate_admin.finish(self._facts, message.session, message.reason))

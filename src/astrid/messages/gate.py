@@ -1,7 +1,7 @@
 """To and from the interceptor, beside what the gate's own machine defines (``core.gate_messages``).
 
-``Register``, ``Release``, ``Ending``, ``Finish``, ``TakeIn``, ``Cosign`` and ``Revoke`` are obeyed from the gateway
-alone, ``Offer`` from tool hosts alone; the kernel's stamp says who it is.
+``Register``, ``Release``, ``Ending``, ``Finish``, ``TakeIn``, ``Erase``, ``Cosign`` and ``Revoke`` are obeyed from the
+gateway alone, ``Offer`` from tool hosts alone; the kernel's stamp says who it is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from astrid.core.decide import Limits
-from astrid.core.records import JournalRow
+from astrid.core.records import Erasure, JournalRow
 from astrid.core.tools import ToolSpec
 from astrid.kernel import Lane, Message, Overflow
 
@@ -80,6 +80,14 @@ class TakeIn(Message, frozen=True, kw_only=True):
     id: int
     token: bytes
     source: str
+
+
+class Erase(Message, frozen=True, kw_only=True):
+    """Have a session's ``rows`` rows and these texts be gone.  Answered by ``Done`` when they are, or ``Failed``."""
+
+    id: int
+    erasure: Erasure
+    rows: int
 
 
 class Cosign(Message, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from astrid.core.records import Erasure
 from astrid.core.turn_fork import Origin
 from astrid.core.turn_messages import AnyRow
 from astrid.errors import Effect
@@ -110,6 +111,16 @@ class EndSession(Message, frozen=True, kw_only=True):
 
     session: bytes
     reason: Literal["asked", "idle"]
+
+
+class EraseSession(Message, frozen=True, kw_only=True):
+    """Have what a session said and heard be gone: ``rows`` rows, and these texts.  The ticket gets ``Done`` or
+    ``Failed``.
+    """
+
+    ticket: int
+    erasure: Erasure
+    rows: int
 
 
 class ListSessions(Message, frozen=True, kw_only=True):

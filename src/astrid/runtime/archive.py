@@ -106,7 +106,7 @@ def recall_session(reader: LogReader, wanted: Recall, keys: LogKeys, roots: Root
     rows: list[bytes] = []
     made_by: list[int] = []  # the record of each row
     answers: list[bytes] = []
-    for frame, body in _records(reader, wanted, checkpoint, SessionStarted | JournalRecord | SettledRecord):
+    for frame, body in records_of(reader, wanted, checkpoint, SessionStarted | JournalRecord | SettledRecord):
         match body:
             case SessionStarted() if frame.seq == wanted.first:
                 started = body
@@ -141,13 +141,13 @@ def _verdicts(
     if not proposals:
         return ()
     since = msgspec.structs.replace(wanted, first=min(one.since for one in proposals))
-    records = _records(reader, since, checkpoint, PermitRecord | DeniedRecord | OutcomeRecord)
+    records = records_of(reader, since, checkpoint, PermitRecord | DeniedRecord | OutcomeRecord)
     # SAFETY: not what its sub-agents did, which is recorded as its own session's and may be the same bytes.
     own = [(frame.seq, body) for frame, body in records if getattr(body, "principal", key) == key]
     return find_verdicts(proposals, heard, own, reader.payload)
 
 
-def _records(
+def records_of(
     reader: LogReader, wanted: Recall, checkpoint: Checkpoint, shapes: UnionType
 ) -> Iterator[tuple[Frame, Signed]]:
     """The session's records that matter here, in order, each shown to be under ``checkpoint``."""

@@ -20,7 +20,7 @@ from astrid.core.canon import Signed
 from astrid.core.chain import Frame, decode_body, decode_frame, frame_digest, genesis_tip
 from astrid.core.checkpoint import verify_checkpoint
 from astrid.core.past import Kept, recalled
-from astrid.core.records import JournalRecord, Prompt, SessionEnded, SessionStarted
+from astrid.core.records import JournalRecord, Prompt, SessionEnded, SessionErased, SessionStarted
 from astrid.core.turn_messages import ForkRow, FrameRow, decode_row
 from astrid.core.verify import LogKeys
 from astrid.errors import ChainError
@@ -43,6 +43,7 @@ class PastSession(msgspec.Struct):
     rows: int = 0
     turns: int = 0
     ended: str = ""
+    erased: bool = False
     frame: tuple[int, JournalRecord] | None = None  # the record of its first rows
     prompt: Kept | None = None  # what was first said to it
 
@@ -108,6 +109,8 @@ class Chronicle:
                 past.prompt = past.prompt or Kept(frame.seq, body.text)
             case SessionEnded():
                 past.ended = body.reason
+            case SessionErased():
+                past.erased = True
             case _:
                 pass
 

@@ -23,7 +23,7 @@ from astrid.guard.door import APPROVALS, ARCHIVE, AUDIT, INTERCEPTOR, is_ours, s
 from astrid.kernel import Actor, Down, Lane, Message, Posted, Ref, Sender
 from astrid.messages.approvals import Attend, OpenQuestion, QuestionEnded, Respond
 from astrid.messages.archive import Recalled
-from astrid.messages.gate import Cosign, Done, Failed, Register, Revoke, TakeIn
+from astrid.messages.gate import Cosign, Done, Erase, Failed, Register, Revoke, TakeIn
 from astrid.messages.gateway import (
     AddToken,
     AskCheckpoint,
@@ -31,6 +31,7 @@ from astrid.messages.gateway import (
     CancelTurn,
     Delegate,
     EndSession,
+    EraseSession,
     GiveAnswer,
     Input,
     ListSessions,
@@ -64,7 +65,7 @@ SESSIONS = "root/sessions/"
 SUBAGENTS = f"root/tools/{HOST_ID}/front"
 BELOW = (*GUARD, ARCHIVE, SESSIONS, "root/tools/")  # no client sits there
 Answer = Done | Failed | SessionOpened | Checkpointed
-Request = Respond | TakeIn | Cosign | Revoke | TakeCheckpoint | Register | OfSleep
+Request = Respond | TakeIn | Erase | Cosign | Revoke | TakeCheckpoint | Register | OfSleep
 
 
 class Look(Message, frozen=True, kw_only=True):
@@ -194,6 +195,8 @@ class Gateway(Actor):
                 self._request(
                     message.ticket, INTERCEPTOR, lambda number: Revoke(id=number, statement=message.statement)
                 )
+            case EraseSession():
+                self._erase(message)
             case TakeCosignature():
                 self._request(message.ticket, INTERCEPTOR, partial(_cosign, message))
             case AskCheckpoint():
@@ -251,6 +254,16 @@ class Gateway(Actor):
             self._desk.settle(message.ticket, begun)
         else:
             self._post(INTERCEPTOR, begun, Waiting(message.ticket, session=begun.session))
+
+    def _erase(self, message: EraseSession) -> None:
+        """Of one that is neither awake nor asleep."""
+        if self._sessions.lines(message.erasure.session):
+            open_ = Failed(id=message.ticket, code="session.open", reason="the session is open", advice="end it first")
+            self._desk.settle(message.ticket, open_)
+            return
+        self._request(
+            message.ticket, INTERCEPTOR, lambda number: Erase(id=number, erasure=message.erasure, rows=message.rows)
+        )
 
     def _admit(self, register: Register) -> None:
         register = msgspec.structs.replace(register, id=self._number())

@@ -84,6 +84,7 @@ _METHODS = (
     _proven("forkSession", p.ForkSession, w.Forked, "Start a session that goes on from another one's turn."),
     _proven("rewindSession", p.RewindSession, r.Done, "Have a conversation be what it was after a turn; events tell."),
     _proven("restoreSession", p.OfSession, r.Done, "Have a conversation be as before it was summed up; events tell."),
+    _proven("deleteSession", p.DeleteSession, w.Deleted, "Erase what a session that is not open said and heard."),
     _proven("listModels", p.ProvenNothing, r.Models, "The models: what each costs, and whether it can be used now."),
     _proven("sendInput", p.SendInput, r.TurnStarted, "Start a turn; its output comes as events."),
     _proven("cancelTurn", p.OfSession, r.Done, "Stop the running turn of a session."),

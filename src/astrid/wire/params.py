@@ -181,6 +181,12 @@ class RewindSession(Proven, frozen=True, kw_only=True):
     to: Safe
 
 
+class DeleteSession(Proven, frozen=True, kw_only=True):
+    """A session that is not open, and all that worked for it, whose words are to be erased."""
+
+    session_id: SessionText
+
+
 class Nothing(Params, frozen=True, kw_only=True):
     """No parameters, no proof."""
 

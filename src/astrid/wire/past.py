@@ -33,6 +33,7 @@ class PastSession(Wire, frozen=True, kw_only=True):
     prompt: Line
     trouble: Line
     parent: SessionText | None = None
+    erased: bool = False
 
 
 class PastSessions(Answer, frozen=True, kw_only=True):
@@ -60,6 +61,15 @@ class Forked(Answer, frozen=True, kw_only=True):
     workspace: PathText
     turn: Safe
     left_out: bool
+
+
+class Deleted(Answer, frozen=True, kw_only=True):
+    """What was erased: of how many sessions how many rows, and texts beside the log; all 0 if nothing was left."""
+
+    session_id: SessionText
+    sessions: Safe
+    rows: Safe
+    texts: Safe
 
 
 class Resumed(Answer, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from astrid.adapters.store.journal import SqliteJournal, SqliteReader
+from astrid.core.records import Erasure
 from astrid.core.tiles import Tile
 from astrid.errors import ConfigError, JournalError
 from astrid.ports import Batch, Journal
@@ -194,6 +195,33 @@ async def test_payloads_rows_tiles_and_checkpoints_are_read_back(bench: Bench) -
     assert (reader.tile(0, 0), reader.tile(1, 0), reader.tile(0, 1)) == (b"h" * 64, b"g" * 32, b"")
     assert reader.checkpoint() == b"note two"
     assert reader.checkpoints() == [(1, b"note one"), (2, b"note two")]
+    await journal.aclose()
+
+
+async def test_what_is_erased_is_gone_with_the_record_and_nothing_else(bench: Bench) -> None:
+    journal = bench.open()
+    mine, other = b"A" * 16, b"B" * 16
+    rows = tuple((whose, number, b"row") for whose in (mine, other) for number in (1, 2))
+    payloads = tuple((seq, slot, SALT, b"text") for seq in (1, 2) for slot in (0, 1))
+    erasure = Erasure(mine, ((1, 0), (2, 1), (9, 0)))
+    assert await write(journal, batch(1, b"one", b"two", rows=rows, payloads=payloads)) == [None]
+    assert await write(journal, batch(3, b"three", erases=(erasure, Erasure(b"C" * 16, ())))) == [None]
+    reader = bench.reader()
+    assert (reader.rows(mine, 1, 9), reader.rows(other, 1, 9)) == ([], [b"row", b"row"])
+    kept = [(seq, slot) for seq in (1, 2) for slot in (0, 1) if reader.payload(seq, slot) is not None]
+    assert kept == [(1, 1), (2, 0)]
+    assert reader.size() == 3
+    await journal.aclose()
+
+
+async def test_what_is_not_recorded_is_not_erased(bench: Bench) -> None:
+    journal = bench.open()
+    mine = b"A" * 16
+    await write(journal, batch(1, b"one", rows=((mine, 1, b"row"),), payloads=((1, 0, SALT, b"text"),)))
+    twice = batch(2, b"two", payloads=((1, 0, SALT, b"again"),), erases=(Erasure(mine, ((1, 0),)),))
+    assert (await write(journal, twice))[0] is not None
+    reader = bench.reader()
+    assert (reader.rows(mine, 1, 9), reader.payload(1, 0)) == ([b"row"], (SALT, b"text"))
     await journal.aclose()
 
 

@@ -83,6 +83,7 @@ def open_writer(path: Path) -> apsw.Connection:
                     retry=False,
                 )
             connection.pragma("synchronous", "FULL")
+            connection.pragma("secure_delete", 1)  # what is erased is overwritten
             connection.pragma("journal_size_limit", 64 * _MIB)
             if _version(connection, path) < len(MIGRATIONS):
                 _migrate(connection)
@@ -206,7 +207,7 @@ def _migrate(connection: apsw.Connection) -> None:
 
 def _authorize(operation: int, table: str | None, _two: str | None, _database: str | None, _trigger: str | None) -> int:
     # What lies beside the log may be erased; nothing else is ever taken away or changed.
-    erases = operation == apsw.SQLITE_DELETE and table == "payload"
+    erases = operation == apsw.SQLITE_DELETE and table in ("payload", "journal")
     return apsw.SQLITE_OK if erases or operation in _ALLOWED_WHEN_RUNNING else apsw.SQLITE_DENY
 
 

@@ -26,6 +26,8 @@ from astrid.ports import Batch
 _LOG = "INSERT INTO log SELECT ?1 + rowid, value FROM carray(?2)"
 _PAYLOAD = "INSERT INTO payload SELECT substr(value, 1, 9), substr(value, 10) FROM carray(?1)"
 _ROWS = "INSERT INTO journal SELECT substr(value, 1, 24), substr(value, 25) FROM carray(?1)"
+_ERASE_ROWS = "DELETE FROM journal WHERE key BETWEEN ?1 AND ?2"
+_ERASE_TEXTS = "DELETE FROM payload WHERE key IN (SELECT value FROM carray(?1))"
 _TILES = (
     "INSERT INTO tile SELECT substr(value, 1, 9), substr(value, 10) FROM carray(?1) WHERE true ON CONFLICT DO NOTHING"
 )
@@ -57,6 +59,11 @@ def commit(connection: apsw.Connection, batch: Batch) -> None:
         if batch.rows:
             packed = tuple(row_key(session, number) + data for session, number, data in batch.rows)
             connection.execute(_ROWS, (apsw.carray(packed),))
+        for erasure in batch.erases:
+            keys = tuple(payload_key(*text) for text in erasure.texts)
+            connection.execute(_ERASE_ROWS, (row_key(erasure.session, 0), row_key(erasure.session, 2**64 - 1)))
+            if keys:
+                connection.execute(_ERASE_TEXTS, (apsw.carray(keys),))
         if batch.tiles:
             packed = tuple(bytes([tile.level]) + tile.index.to_bytes(8, "big") + tile.hashes for tile in batch.tiles)
             connection.execute(_TILES, (apsw.carray(packed),))

@@ -17,7 +17,7 @@ import msgspec
 from astrid.core.grants import Mode
 from astrid.core.ids import parse_id
 from astrid.core.money import Micros, format_usd, parse_usd
-from astrid.frontends.cli import DONE, counted, plain
+from astrid.frontends.cli import DONE, counted, erase, plain
 from astrid.frontends.cli.exec import model_name
 from astrid.frontends.cli.going_on import fork_fields, fork_line, fork_session
 from astrid.frontends.cli.past import (
@@ -67,6 +67,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in (rewind, restore):
         action.add_argument("--model", metavar="MODEL", help="the model, where the session followed a script")
         action.add_argument("--json", action="store_true", help="print JSON")
+    delete = actions.add_parser("delete", help="erase what a session that is not open said and heard")
+    delete.add_argument("id", metavar="ID")
+    delete.add_argument("--yes", action="store_true", help="do not ask at the terminal")
+    delete.add_argument("--json", action="store_true", help="print JSON")
+    cleanup = actions.add_parser("cleanup", help="the same of all that ended long ago")
+    cleanup.add_argument("--older-than", type=erase.age, default="30d", metavar="AGE", help="such as 12h (%(default)s)")
+    cleanup.add_argument("--keep", type=_number, default=0, metavar="N", help="leave the N newest that have ended")
+    cleanup.add_argument("--dry-run", action="store_true", help="say which, and erase nothing")
+    cleanup.add_argument("--yes", action="store_true", help="do not ask at the terminal")
+    cleanup.add_argument("--json", action="store_true", help="print JSON")
     tree = actions.add_parser("tree", help="a session and its sub-agents: what each does, and what it cost so far")
     tree.add_argument("id", metavar="ID")
     tree.add_argument("--json", action="store_true", help="print JSON")
@@ -76,6 +86,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     end = actions.add_parser("end", help="save a session and end it")
     end.add_argument("id", metavar="ID")
     end.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 6:
+        raise argparse.ArgumentTypeError(f"`{text}` is not a number from 0 to 999999")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,6 +110,10 @@ def run(args: argparse.Namespace) -> int:
             return run_client(lambda: _show(home, args.id, as_json=args.json))
         case "export":
             return run_client(lambda: _export(home, args))
+        case "delete":
+            return run_client(lambda: erase.delete(home, args))
+        case "cleanup":
+            return run_client(lambda: erase.cleanup(home, args))
         case "fork":
             return run_client(lambda: _fork(home, args))
         case "rewind":
