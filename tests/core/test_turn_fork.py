@@ -78,6 +78,15 @@ def test_what_its_origin_was_told_to_be_taints_it_though_it_is_not_told_that() -
     assert [row.setting for row in rows if isinstance(row, FrameRow)] == [OWN]
 
 
+def test_what_its_origin_had_seen_taints_it_also_where_nobody_answered() -> None:
+    session = Session()
+    session.turn = new_turn(replace(session.turn.setting, frame_label=FROM_WEB))
+    session.begin()
+    (ref,) = outstanding(session.turn)
+    session.tell(ModelFailed(ref=ref, code="model.auth"))
+    assert gone_on(session.rows, replace(ORIGIN, turn=1))[0].label == session.turn.label == FROM_WEB
+
+
 def test_a_wait_for_a_model_that_it_does_not_have_is_not_taken_over() -> None:
     session = talked()
     assert any(isinstance(row, WaitRow) and row.switches for row in session.rows)
