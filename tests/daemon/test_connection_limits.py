@@ -14,7 +14,7 @@ from astrid.core.tokens import verify_chain
 from astrid.daemon import connection as c
 from astrid.errors import AstridError, EdgeError, InternalError
 from astrid.frontends.client import Client
-from astrid.messages.gateway import ListSessions
+from astrid.messages.gateway import Attended, ListSessions
 from astrid.runtime import hub as hubs
 from astrid.wire import params as p
 from astrid.wire.events import MAX_EVENT_BYTES, SessionSaved, TextDelta, encode_event
@@ -192,8 +192,41 @@ async def test_only_the_first_who_comes_and_the_last_who_goes_change_whether_a_s
         await client.subscribe(NAME, interactive=True)
         await client.call("unsubscribeEvents", p.OfSession(session_id=NAME))
         await trio.testing.wait_all_tasks_blocked()
-        assert made.attended in ([True, False], [True, False, True, False])
-        assert made.attended[-1] is False
+        assert made.attended == [True, False]
+
+
+async def test_who_has_a_session_go_on_is_there_for_what_it_asks_at_once_and_until_the_client_goes(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    resume = p.ResumeSession(session_id=NAME, interactive=True)
+    async with bench(tmp_path) as (made, stream):
+        async with client_on(made, stream) as client:
+            await client.call("resumeSession", resume)
+            heard = [type(one) for one in made.gateway.got if isinstance(one, Attended | ListSessions)]
+            assert heard == [Attended, ListSessions]  # before the session can be there
+            await client.subscribe(NAME, interactive=True)
+            await trio.testing.wait_all_tasks_blocked()
+            assert made.attended == [True]
+        await stream.aclose()
+        await settled(lambda: bool(made.left), every=1)
+        assert made.attended == [True, False]
+
+
+async def test_nobody_is_there_for_a_session_that_does_not_go_on(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
+        with pytest.raises(AstridError):
+            await client.call("resumeSession", p.ResumeSession(session_id="session:" + "0" * 32, interactive=True))
+        await trio.testing.wait_all_tasks_blocked()
+        assert made.attended == [True, False]
+
+
+async def test_who_can_answer_nothing_has_a_session_go_on_without_being_there(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as (made, stream), client_on(made, stream) as client:
+        await client.call("resumeSession", p.ResumeSession(session_id=NAME, interactive=False))
+        await trio.testing.wait_all_tasks_blocked()
+        assert made.attended == []
 
 
 async def test_a_goodbye_lets_what_is_owed_be_answered(autojump_clock: MockClock, tmp_path: Path) -> None:

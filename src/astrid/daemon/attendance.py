@@ -1,4 +1,4 @@
-"""Which sessions have somebody there who can answer questions, over all connections.  Pure.
+"""Which sessions have somebody there who can answer questions.  Pure.
 
 Source: architecture 5 (nobody there: the question is queued); threats 39.
 """
@@ -6,10 +6,18 @@ Source: architecture 5 (nobody there: the question is queued); threats 39.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Protocol
+
+
+class Tell(Protocol):
+    """Told when the first comes to a session, and when the last has gone."""
+
+    def __call__(self, session: bytes, *, present: bool) -> None:
+        """Whether somebody is there now."""
 
 
 class Attendance:
-    """Counts the listeners of each session."""
+    """Counts who is there, over all connections."""
 
     def __init__(self) -> None:
         self._present: Counter[bytes] = Counter()
@@ -26,3 +34,33 @@ class Attendance:
             return False
         del self._present[session]
         return True
+
+
+class Attending:
+    """The sessions that one connection counts for, each once."""
+
+    def __init__(self, attendance: Attendance, tell: Tell) -> None:
+        self._attendance = attendance
+        self._tell = tell
+        self._sessions: set[bytes] = set()
+
+    def begin(self, session: bytes) -> bool:
+        """Count for it from now on; whether that is new."""
+        if session in self._sessions:
+            return False
+        self._sessions.add(session)
+        if self._attendance.came(session):
+            self._tell(session, present=True)
+        return True
+
+    def end(self, session: bytes) -> None:
+        """Count for it no more, if so until now."""
+        if session in self._sessions:
+            self._sessions.discard(session)
+            if self._attendance.went(session):
+                self._tell(session, present=False)
+
+    def end_all(self) -> None:
+        """Count for none any more."""
+        for session in list(self._sessions):
+            self.end(session)

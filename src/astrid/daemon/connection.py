@@ -22,7 +22,7 @@ from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 from astrid.core.ids import parse_id
 from astrid.core.tokens import Token
 from astrid.daemon.admission import check_client, check_method, verify_client
-from astrid.daemon.attendance import Attendance
+from astrid.daemon.attendance import Attendance, Attending
 from astrid.daemon.report import Report
 from astrid.daemon.service import Service
 from astrid.daemon.shared import Shared
@@ -41,6 +41,7 @@ from astrid.wire.params import (
     ByeNotice,
     NonceNotice,
     OfSession,
+    ResumeSession,
     SubscribeEvents,
 )
 from astrid.wire.peer import Peer
@@ -81,7 +82,6 @@ class Connection(Actor):
     ) -> None:
         self._stream = stream
         self._world = shared.world
-        self._attendance = attendance
         self._refs = refs
         self._report = report
         self._proven = proven
@@ -92,7 +92,7 @@ class Connection(Actor):
         self._presented: Token | None = None  # good in itself, and not yet shown to be this client's
         self._token: Token | None = None
         self._subscriptions: dict[bytes, Subscription] = {}
-        self._attended: set[bytes] = set()
+        self._attending = Attending(attendance, self._service.attend)
         self._all = trio.CancelScope()  # around everything of this connection
         self._opening = trio.CancelScope()  # around the handshake
         self._reading = trio.CancelScope()  # around waiting for the client
@@ -117,6 +117,7 @@ class Connection(Actor):
         """Let go of everything."""
         for session in list(self._subscriptions):
             self._unsubscribe(session)
+        self._attending.end_all()
         await self.close_stream()
         self._left(self)
 
@@ -259,11 +260,27 @@ class Connection(Actor):
                 return await self._service.cosign(note, self._token)
             case OfSession() as named if asked.method == "unsubscribeEvents":
                 self._check(asked.method)
-                self._unsubscribe(parse_id("session", named.session_id))
+                session = parse_id("session", named.session_id)
+                self._unsubscribe(session)
+                self._attending.end(session)
                 return Done()
+            case ResumeSession(interactive=True) as wanted:
+                self._check(asked.method)
+                return await self._resume(wanted)
             case _:
                 self._check(asked.method)
                 return await self._service.answer(asked.method, asked.params)
+
+    async def _resume(self, wanted: ResumeSession) -> Answer:
+        # A turn that was cut off goes on at once, and may ask before its client can have subscribed.
+        session = parse_id("session", wanted.session_id)
+        began = self._attending.begin(session)
+        try:
+            return await self._service.answer("resumeSession", wanted)
+        except BaseException:
+            if began:
+                self._attending.end(session)
+            raise
 
     def _finish(self, asked: Requested, answer: Answer) -> bytes:
         """The good end of a request, or nothing if nobody can be told any more."""
@@ -315,9 +332,9 @@ class Connection(Actor):
         subscription, after = self._world.hub.subscribe(session, params.after)
         self._subscriptions[session] = subscription
         if params.interactive:
-            self._attended.add(session)
-            if self._attendance.came(session):
-                self._service.attend(session, present=True)
+            self._attending.begin(session)
+        else:
+            self._attending.end(session)
         return subscription, after
 
     async def _feed(self, subscription: Subscription, last: int) -> None:
@@ -340,6 +357,7 @@ class Connection(Actor):
                 self._subscriptions[session] = subscription
         if self._subscriptions.get(session) is subscription:
             self._unsubscribe(session)
+            self._attending.end(session)
 
     def _event(self, event: AnyEvent) -> bytes:
         try:
@@ -366,7 +384,3 @@ class Connection(Actor):
         subscription = self._subscriptions.pop(session, None)
         if subscription is not None:
             self._world.hub.unsubscribe(subscription)
-        if session in self._attended:
-            self._attended.discard(session)
-            if self._attendance.went(session):
-                self._service.attend(session, present=False)
