@@ -15,7 +15,12 @@ from tests.architecture.source import Module, dotted, modules
 
 MAX_LINES = 400
 
-PROCESS_LAUNCHERS = ("adapters/workspace/process.py", "adapters/workspace/watchman.py", "frontends/launch.py")
+PROCESS_LAUNCHERS = (
+    *("adapters/workspace/process.py", "adapters/workspace/watchman.py", "frontends/launch.py"),
+    *("adapters/sandbox/starting.py", "adapters/sandbox/cage/supervisor.py"),
+)
+# Around a contained program, which the zygote starts.
+CHILD_NURSERIES = ("adapters/sandbox/launcher.py", "adapters/sandbox/attending.py")
 # An interrupt from the keyboard ends the system in order, child by child, and is raised again after the last of them.
 KERNEL_ENDS = ("kernel/life.py", "kernel/system.py")
 _PROCESS_CALLS = {
@@ -78,6 +83,8 @@ def _starts_process(node: ast.AST) -> bool:
             return node.attr in _PROCESS_CALLS and dotted(node.value) in {"os", "trio", "trio.lowlevel"}
         case ast.ImportFrom(module="os" | "trio" | "trio.lowlevel"):
             return any(alias.name in _PROCESS_CALLS for alias in node.names)
+        case ast.Call(args=[ast.Constant(value="clone" | "clone3" | "fork" | "vfork" | "execve"), *_]):
+            return _last(node.func) in {"call", "syscall"}  # by its name among the system calls
         case _:
             return _imports(node, {"subprocess", "multiprocessing", "pty"})
 
@@ -86,7 +93,10 @@ RULES = (
     Rule(
         "a nursery is opened in the kernel, in a connection and around a child process",
         _opens_nursery,
-        ("kernel/", "daemon/connection.py", "frontends/client.py", "frontends/fleet/run.py", *PROCESS_LAUNCHERS),
+        (
+            *("kernel/", "daemon/connection.py", "frontends/client.py", "frontends/fleet/run.py"),
+            *(*PROCESS_LAUNCHERS, *CHILD_NURSERIES),
+        ),
         "async with trio.open_nursery() as nursery: pass",
     ),
     Rule(
@@ -112,6 +122,12 @@ RULES = (
         _starts_process,
         PROCESS_LAUNCHERS,
         "async def run(): await trio.lowlevel.open_process(['ls'])",
+    ),
+    Rule(
+        "a process is started by the system call only in a launcher",
+        _starts_process,
+        PROCESS_LAUNCHERS,
+        "kernel.call('clone', 17, 0, 0, 0, 0)",
     ),
     Rule(
         "a module of processes is imported by a launcher",

@@ -1,0 +1,99 @@
+"""Opening what a request names, and checking on what was opened that it is what the floor permits.
+
+Never: trusts a path: what it led to is asked for, and only that is shown to a child.
+
+Source: threat 45; architecture 6.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from errno import EACCES, ESTALE
+from typing import NamedTuple
+
+from astrid.adapters.sandbox.cage.requests import Floor, Request, RequestError, exposes, forbidden_workspace
+
+_TERMINAL_MAJORS = (4, 5, *range(136, 144))
+_NULL = os.makedev(1, 3)
+
+
+class Opened(NamedTuple):
+    """A path of a request, and what it led to.  A link is not followed but said: ``/bin`` is one to ``usr/bin``."""
+
+    path: str
+    descriptor: int
+    rights: int
+    link: str = ""
+
+
+def check_descriptors(descriptors: Sequence[int], *, tty: bool) -> None:
+    """Standard input, output and error are pipes, nothing or a terminal, and the last is the workspace: a folder
+    opened for its path alone.
+
+    Raises:
+        RequestError: one is something else.
+    """
+    if len(descriptors) != 4:
+        raise RequestError("four descriptors are expected")
+    for one in descriptors[:3]:
+        status = os.fstat(one)
+        terminal = stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) in _TERMINAL_MAJORS
+        nothing = stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL
+        if not (terminal if tty else terminal or nothing or stat.S_ISFIFO(status.st_mode)):
+            raise RequestError("a standard stream is no pipe, no terminal and not nothing")
+    if not stat.S_ISDIR(os.fstat(descriptors[3]).st_mode) or not _is_path_only(descriptors[3]):
+        raise RequestError("the workspace is no folder opened for its path alone")
+
+
+def _is_path_only(descriptor: int) -> bool:
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
+        flags = next(line for line in lines if line.startswith("flags:"))
+    return bool(int(flags.split()[1], 8) & os.O_PATH)
+
+
+def open_listed(paths: Sequence[str], rights: int, floor: Floor) -> list[Opened]:
+    """Each of ``paths`` that exists.
+
+    Raises:
+        OSError: one leads to what is never exposed.
+    """
+    found: list[Opened] = []
+    for path in paths:
+        try:
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        link = ""
+        if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            link = os.readlink("", dir_fd=descriptor)
+            os.close(descriptor)
+            try:
+                descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+        if exposes(led_to(descriptor), floor):
+            raise OSError(EACCES, "this is never exposed", path)
+        found.append(Opened(path, descriptor, rights, link))
+    return found
+
+
+def open_workspace(request: Request, given: int, floor: Floor) -> int:
+    """The workspace at its path as we see it now, if it still is the folder that was ``given``.
+
+    Raises:
+        OSError: it is another one, or never exposed.
+    """
+    descriptor = os.open(request.workspace, os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
+    ours, theirs = os.fstat(descriptor), os.fstat(given)
+    if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino) or led_to(descriptor) != request.workspace:
+        raise OSError(ESTALE, "the workspace is another folder by now", request.workspace)
+    if forbidden_workspace(led_to(descriptor), floor, request.tier):
+        raise OSError(EACCES, "this is never exposed", request.workspace)
+    return descriptor
+
+
+def led_to(descriptor: int) -> str:
+    """The path of what is open, by its real name."""
+    return os.readlink(f"/proc/self/fd/{descriptor}")
