@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrid.core.protected import SECRET_READS, Protection, classify_write, fold
+from astrid.core.protected import OCCUPIED, SECRET_READS, Protection, classify_write, fold
 from astrid.core.resources import file_pattern_tree, file_resource, matches
 
 MODEST = settings(max_examples=150)
@@ -15,6 +15,11 @@ FREE, ASK, NEVER = Protection.FREE, Protection.ASK, Protection.NEVER
 
 def classify(path: str) -> Protection:
     return classify_write(tuple(path.split("/")))
+
+
+@pytest.mark.parametrize("path", OCCUPIED)
+def test_whatever_is_occupied_is_protected_by_the_table(path: str) -> None:
+    assert classify(path) is not FREE
 
 
 NEVER_WRITTEN = """

@@ -1,0 +1,199 @@
+"""The one way to start a program for an agent: through the zygote, in a box, watched.
+
+Never: starts anything below the least tier, starts a program itself, or goes on with a zygote that has died: a new one
+is started, and what ran is told to be lost.
+
+Source: architecture 3 ("No orphan, ever"), 4.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from astrid.adapters.sandbox.attending import attend
+from astrid.adapters.sandbox.cage import newroot
+from astrid.adapters.sandbox.cage.requests import TIERS
+from astrid.adapters.sandbox.child import Child
+from astrid.adapters.sandbox.line import Line, Tiers
+from astrid.adapters.sandbox.scratch import make_scratch
+from astrid.adapters.sandbox.starting import start_zygote
+from astrid.errors import LaunchError
+from astrid.ports import Box, Finished
+
+GREET_SECONDS = 30.0
+PAUSE_SECONDS = 0.05  # before another zygote; twice as long each time, until one has lived for a while
+LONGEST_PAUSE_SECONDS = 10.0
+
+
+class ZygoteLauncher:
+    """See the module; ``ports.Launcher``.  ``never`` are the paths that no child ever sees, ``least`` the least tier;
+    below ``temporary`` lie the temporary files of programs that have no root of their own.
+    """
+
+    def __init__(self, *, least: str, never: Sequence[str], temporary: Path) -> None:
+        self._floor: dict[str, object] = {"least": least, "never": list(never)}
+        self._temporary = temporary
+        self._line: Line | None = None
+        self._tiers = Tiers(works=(), why={}, landlock=0)
+        self._ready = trio.Event()
+
+    @property
+    def tiers(self) -> Tiers:
+        """What works here."""
+        return self._tiers
+
+    @property
+    def zygote_pid(self) -> int:
+        """The number of the zygote, 0 while there is none."""
+        return 0 if self._line is None else self._line.process.pid
+
+    async def keep(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep a zygote alive, for good.  Started as soon as the first has said what works.
+
+        Raises:
+            LaunchError: none can be started.
+        """
+        pause = PAUSE_SECONDS
+        first = True
+        while True:
+            began = trio.current_time()
+            line = Line(*start_zygote())
+            try:
+                with trio.move_on_after(GREET_SECONDS):
+                    self._tiers = await line.greet(self._floor)
+                    self._line = line
+                    self._ready.set()
+                if self._line is line:
+                    if first:
+                        task_status.started()
+                        first = False
+                    await line.listen()
+            finally:
+                self._line, self._ready = None, trio.Event()
+                await line.end()
+            pause = PAUSE_SECONDS if trio.current_time() - began > LONGEST_PAUSE_SECONDS else pause * 2
+            await trio.sleep(min(pause, LONGEST_PAUSE_SECONDS))
+
+    async def start(self, box: Box, argv: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> Child:
+        """Start ``argv`` in ``box``."""
+        return await self._start(box, argv, cwd, env, with_input=True)
+
+    async def run(
+        self, box: Box, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], seconds: float, max_bytes: int
+    ) -> Finished:
+        """Run ``argv`` in ``box`` to its end, or to a limit."""
+        child = await self._start(box, argv, cwd, env, with_input=False)
+        try:
+            return await attend(child, box, seconds=seconds, max_bytes=max_bytes)
+        finally:
+            await child.aclose()
+
+    async def _start(
+        self, box: Box, argv: Sequence[str], cwd: str, env: Mapping[str, str], *, with_input: bool
+    ) -> Child:
+        line = await self._alive()
+        self._check_tier(box.tier)
+        with ExitStack() as theirs:
+            child, streams = _with_pipes(theirs, with_input=with_input)
+            try:
+                if box.tier == "l0":
+                    child.scratch = make_scratch(self._temporary)
+                request = _request(box, argv, cwd, env, child.scratch)
+                await line.ask(request, [*streams, box.folder], child)
+                theirs.close()
+                await child.wait_started()
+            except LaunchError as error:
+                child.has_failed(error)  # where it never was asked for, nobody else says so
+                await child.aclose()
+                raise
+            except trio.Cancelled:
+                await child.aclose()
+                raise
+        return child
+
+    async def _alive(self) -> Line:
+        while self._line is None:
+            await self._ready.wait()
+        return self._line
+
+    def _check_tier(self, tier: str) -> None:
+        least = str(self._floor["least"])
+        if TIERS.index(tier) < TIERS.index(least) or tier not in self._tiers.works:
+            why = self._tiers.why.get(tier, f"the least tier is `{least}`")
+            raise LaunchError(
+                "sandbox.tier",
+                f"nothing is started in a box of tier `{tier}`: {why}",
+                effect="none",
+                advice="run `astrid doctor` to see what this machine offers",
+            )
+
+
+def _with_pipes(theirs: ExitStack, *, with_input: bool) -> tuple[Child, list[int]]:
+    """A child that has our ends of its pipes, and the other ends, which ``theirs`` closes."""
+
+    def lent(descriptor: int) -> int:
+        theirs.callback(os.close, descriptor)
+        return descriptor
+
+    with ExitStack() as undo:
+
+        def pipe() -> tuple[int, int]:
+            reads, writes = os.pipe2(os.O_CLOEXEC)
+            undo.callback(os.close, reads)
+            undo.callback(os.close, writes)
+            return reads, writes
+
+        try:
+            stdin = pipe() if with_input else None
+            (out_r, out_w), (err_r, err_w) = pipe(), pipe()
+            null = None if with_input else os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise LaunchError(
+                "sandbox.no-pipe",
+                f"there is no pipe to a contained program: {error.strerror}",
+                effect="none",
+                advice="let other programs end first",
+            ) from error
+        undo.pop_all()
+    reads = lent(stdin[0]) if stdin else lent(null if null is not None else -1)
+    child = Child(stdin[1] if stdin else None, out_r, err_r)
+    return child, [reads, lent(out_w), lent(err_w)]
+
+
+def _request(
+    box: Box, argv: Sequence[str], cwd: str, env: Mapping[str, str], scratch: Path | None
+) -> dict[str, object]:
+    """What the zygote is asked for.  Home and temporary files are the program's own, whatever ``env`` says."""
+    home, temporary = (newroot.HOME, newroot.TEMPORARY) if scratch is None else (str(scratch), str(scratch))
+    return {
+        "tier": box.tier,
+        "argv": list(argv),
+        "env": {**env, "HOME": home, "TMPDIR": temporary},
+        "workspace": box.workspace,
+        "cwd": cwd,
+        "rx": list(box.run),
+        "ro": list(box.read),
+        "rw": [*box.write, *([] if scratch is None else [str(scratch)])],
+        "protect": list(box.protect),
+        "limits": dict(box.limits),
+        "tmp_bytes": box.tmp_bytes,
+    }
+
+
+@asynccontextmanager
+async def open_launcher(*, least: str, never: Sequence[str], temporary: Path) -> AsyncGenerator[ZygoteLauncher, None]:
+    """A launcher while the context lasts; at its end nothing that it started is left.
+
+    Raises:
+        LaunchError: in a group; no zygote can be started.
+    """
+    launcher = ZygoteLauncher(least=least, never=never, temporary=temporary)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(launcher.keep)
+        yield launcher
+        nursery.cancel_scope.cancel()
