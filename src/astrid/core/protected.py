@@ -96,10 +96,10 @@ _SHORT_NAME = re.compile(r"([^.]{1,6})~[0-9]{1,6}(?:\.([^.]{1,3}))?\Z")  # 8.3: 
 _HASHED_SHORT_NAME = re.compile(r"[^.]{2}[0-9a-f]{4}~[0-9](?:\.[^.]{1,3})?\Z")
 
 # Occupied by a sandbox while a command runs, also where they are not there yet: the names of the table by which a
-# workspace is taken over most often.  Each takes a mount for each command, so not all of them; what is made under
-# another name of the table is found by the check after the command.
+# workspace is taken over most often.  Each takes a mount for each command, so not all of them; and none that keeps a
+# tool from working while it is an empty folder (`.git/commondir`).
 OCCUPIED: tuple[str, ...] = (
-    *(".astrid", ".git/hooks", ".git/config", ".git/config.worktree", ".git/info", ".git/modules", ".git/commondir"),
+    *(".astrid", ".git/hooks", ".git/config", ".git/info", ".git/modules"),
     *(".gitmodules", ".gitattributes", ".husky", ".mcp.json", ".claude", ".cursor", ".codex", ".gemini"),
     *(".vscode", ".idea", ".envrc", ".env", ".devcontainer", ".github/workflows", ".gitlab-ci.yml", ".npmrc"),
 )

@@ -111,6 +111,17 @@ async def test_a_file_outside_is_neither_read_nor_written(launcher: ZygoteLaunch
     assert not (tmp_path / "new").exists()
 
 
+async def test_a_program_has_no_capabilities_whoever_starts_it(
+    launcher: ZygoteLauncher, box: Box, tier: Tier, workspace: Path
+) -> None:
+    script = "touch f; chown 1234 f; chgrp 1234 f; grep -hE '^Cap(Eff|Prm|Bnd|Amb)' /proc/self/status"
+    done = await shell(launcher, box, script)
+    status = os.stat(workspace / "f")
+    assert (status.st_uid, status.st_gid) == (os.geteuid(), os.getegid())
+    masks = [line.split()[1] for line in done.stdout.splitlines()]
+    assert masks == ([b"0" * 16] * 4 if tier == "l1" else [])
+
+
 async def test_a_program_that_is_not_there_is_told(launcher: ZygoteLauncher, box: Box) -> None:
     with pytest.raises(LaunchError, match="No such file") as caught:
         await launcher.run(box, ["/usr/bin/no-such"], cwd="", env=ENV, seconds=PLENTY, max_bytes=1000)

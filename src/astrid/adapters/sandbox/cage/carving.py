@@ -122,16 +122,17 @@ def protect(folder: str, paths: Iterable[str]) -> None:
             break
 
 
-def hide(path: str) -> None:
-    """Let nothing be seen at ``path``, if there is anything, and nothing be made there."""
+def hide(path: str) -> bool:
+    """Let nothing be seen at ``path``; whether there was anything."""
     try:
         mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     if stat.S_ISDIR(mode):
         kernel.mount("tmpfs", path, READ_ONLY | kernel.MS_NOEXEC, "size=4k,mode=555")
     else:
         _cover(path, os.devnull, READ_ONLY)
+    return True
 
 
 def _target(link: str, folder: str) -> str:

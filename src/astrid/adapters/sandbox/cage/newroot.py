@@ -43,9 +43,9 @@ def build(request: Request, floor: Floor, listed: Sequence[Opened], writable: Se
     for path, tree, link in sorted((*shown, *devices), key=lambda one: one[0].split("/")):
         _show(path, tree, link)
         os.close(tree)
-    for never in hidden_in(request.workspace, floor):
-        carving.hide(BASE + never)
-    carving.protect(BASE + request.workspace, request.protect)
+    hidden = [never for never in hidden_in(request.workspace, floor) if carving.hide(BASE + never)]
+    pinned = [never.removeprefix(f"{request.workspace}/") for never in hidden]
+    carving.protect(BASE + request.workspace, (*pinned, *request.protect))
     _mount_proc()
     _seal(BASE + "/dev")
     os.chdir(BASE)
