@@ -219,7 +219,7 @@ async def test_nothing_is_left_after_many_at_once(launcher: ZygoteLauncher, box:
     before = descriptors_of(zygote)
     with no_new_descriptors(), nothing_left():
         async with trio.open_nursery() as nursery:
-            for number in range(60):
+            for number in range(200):
                 nursery.start_soon(one, number)
     assert descriptors_of(zygote) == before
     assert list((tmp_path / "temporary").iterdir()) == []
