@@ -14,6 +14,7 @@ from astrid.daemon import offering
 from astrid.daemon.offering import list_models
 from astrid.errors import AstridError
 from astrid.frontends.client import connect
+from astrid.hosts.model import ModelServer
 from astrid.runtime.catalogue import Catalogue
 from astrid.runtime.config import load_config
 from astrid.runtime.vendor_keys import VendorKeys
@@ -38,6 +39,7 @@ context_window = 4000
 
 [models."ollama/small"]
 free = true
+images = "yes"
 
 [aliases]
 best = "{OPUS}"
@@ -81,6 +83,7 @@ def test_a_model_is_told_with_its_names_price_window_and_key(tmp_path: Path) -> 
         input_micros=str(price.input_micros_per_million),
         output_micros=str(price.output_micros_per_million),
         context_tokens=200_000,
+        images=True,
         key="there",
         trouble=None,
     )
@@ -88,6 +91,17 @@ def test_a_model_is_told_with_its_names_price_window_and_key(tmp_path: Path) -> 
     assert (small.input_micros, small.output_micros, small.key, small.trouble) == ("0", "0", "not-needed", None)
     big = known["openai/gpt-big"]
     assert (big.input_micros, big.output_micros, big.context_tokens, big.key) == ("1500000", "6000000", 4000, "missing")
+
+
+def test_a_model_is_told_to_take_images_exactly_if_it_is_shown_them(tmp_path: Path) -> None:
+    made, listed = catalogue(tmp_path, CONFIG, anthropic=KEY, openai=KEY)
+    known = by_name(listed)
+    assert [known[name].images for name in (OPUS, "ollama/small", "openai/gpt-big")] == [True, True, False]
+    for info in listed.models:
+        if info.trouble is None:
+            server = made.brain(info.model).server
+            assert isinstance(server, ModelServer)
+            assert server.sees is info.images
 
 
 @pytest.mark.parametrize(

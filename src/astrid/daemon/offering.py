@@ -63,6 +63,7 @@ def _model(catalogue: Catalogue, name: str, aliases: list[str]) -> r.ModelInfo:
             input_micros=None,
             output_micros=None,
             context_tokens=None,
+            images=False,
             key="not-needed" if scripted else "unknown",
             trouble=_trouble(catalogue, name) if scripted else error_data(error),
         )
@@ -75,6 +76,7 @@ def _model(catalogue: Catalogue, name: str, aliases: list[str]) -> r.ModelInfo:
         input_micros=None if price is None else str(price.input_micros_per_million),
         output_micros=None if price is None else str(price.output_micros_per_million),
         context_tokens=catalogue.window(known.name),
+        images=catalogue.shows_images(known.name),
         key=key,
         trouble=_trouble(catalogue, known.name),
     )

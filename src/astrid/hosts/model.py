@@ -60,6 +60,11 @@ class ModelServer:
         self._sight = sight
         self._tool = model_tool(place)
 
+    @property
+    def sees(self) -> bool:
+        """Whether the model is shown images."""
+        return self._sight is not None
+
     def specs(self) -> tuple[ToolSpec, ...]:
         """One tool, which no model sees."""
         return (

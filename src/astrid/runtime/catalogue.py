@@ -162,14 +162,18 @@ class Catalogue:
 
     def _sight(self, model: Model) -> Sight | None:
         """How a model is shown images; none if it takes none.  A script sees nothing."""
-        table = self._config.models.get(model.name)
-        if model.scripted or not takes_images(model.name, "auto" if table is None else table.images):
+        if model.scripted or not self.shows_images(model.name):
             return None
 
         async def find(session: bytes, record: int) -> bytes:
             return await self._consult(lambda reader: find_result(reader, session, record))
 
         return Sight(partial(image_tokens, model.name), find)
+
+    def shows_images(self, name: str) -> bool:
+        """Whether a vendor's model is shown images, by its name with the provider's."""
+        table = self._config.models.get(name)
+        return takes_images(name, "auto" if table is None else table.images)
 
     def identify(self, name: str) -> KnownModel:
         """What the name of a vendor's model stands for, whether or not a session could use it.

@@ -138,6 +138,7 @@ class ModelInfo(Wire, frozen=True, kw_only=True):
     input_micros: U64Text | None
     output_micros: U64Text | None
     context_tokens: Safe | None
+    images: bool  # whether it is shown images
     key: Literal["there", "missing", "not-needed", "unknown"]  # never more of it than that
     trouble: ErrorData | None
 

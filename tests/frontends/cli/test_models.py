@@ -24,11 +24,19 @@ USABLE = r.ModelInfo(
     input_micros="5000000",
     output_micros="25000000",
     context_tokens=200_000,
+    images=True,
     key="there",
     trouble=None,
 )
 FREE = msgspec.structs.replace(
-    USABLE, model="ollama/m", short_names=(), provider="ollama", input_micros="0", output_micros="0", key="not-needed"
+    USABLE,
+    model="ollama/m",
+    short_names=(),
+    provider="ollama",
+    input_micros="0",
+    output_micros="0",
+    images=False,
+    key="not-needed",
 )
 UNPRICED = msgspec.structs.replace(
     FREE,
@@ -49,6 +57,7 @@ LOST = r.ModelInfo(
     input_micros=None,
     output_micros=None,
     context_tokens=None,
+    images=False,
     key="unknown",
     trouble=ErrorData(code="model.unknown", message="there is no such model"),
 )
@@ -79,7 +88,10 @@ def test_people_are_told_price_window_key_and_what_to_do(
     listed(tmp_path, answer, monkeypatch, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "anthropic/claude-x (claude-x, best): usable",
-        "  anthropic, $5.00 in and $25.00 out per million tokens, a window of 200000 tokens, its key is there",
+        (
+            "  anthropic, $5.00 in and $25.00 out per million tokens, a window of 200000 tokens, takes images, "
+            "its key is there"
+        ),
         "ollama/m: usable",
         "  ollama, free, a window of 200000 tokens, it needs no key",
         "zai/m: not usable [model.price-unknown]",
@@ -110,5 +122,6 @@ def test_programs_get_numbers_and_the_code(
     usable, unpriced = said["models"]
     assert said["left_out"] == 3
     assert (usable["input_micros"], usable["output_micros"], usable["usable"]) == (5_000_000, 25_000_000, True)
+    assert (usable["images"], unpriced["images"]) == (True, False)
     assert (unpriced["input_micros"], unpriced["usable"]) == (None, False)
     assert unpriced["trouble"]["code"] == "model.price-unknown"

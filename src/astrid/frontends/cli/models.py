@@ -71,7 +71,8 @@ def _lines(info: r.ModelInfo) -> Iterator[str]:
     yield f"{info.model}{short}: {'usable' if info.trouble is None else f'not usable [{info.trouble.code}]'}"
     if info.provider:
         window = "" if info.context_tokens is None else f", a window of {info.context_tokens} tokens"
-        yield f"  {info.provider}, {_price(info)}{window}, {_KEYS[info.key]}"
+        images = ", takes images" if info.images else ""
+        yield f"  {info.provider}, {_price(info)}{window}{images}, {_KEYS[info.key]}"
     if info.trouble is not None and not info.trouble.advice:
         yield f"  {info.trouble.message}"
 
