@@ -6,7 +6,7 @@ import pytest
 
 from astrid.core import context
 from astrid.core.conversation import Message, Reasoning, Text, TextDelta, ToolResult, ToolUse, Usage
-from astrid.core.images import images_in
+from astrid.core.images import image_of, images_in
 from astrid.core.labels import RUNTIME, SIGNED_USER, Integrity, Label
 from astrid.core.turn import step
 from astrid.core.turn_entries import Entry, compacted
@@ -404,6 +404,39 @@ def test_an_image_weighs_what_its_pixels_take_in() -> None:
         session.begin("the task")
         session.round(png(side, side), FROM_WEB)
     assert 300 < context.tokens(large.turn) - context.tokens(small.turn) < 400
+
+
+def given(width: int, height: int) -> UserInput:
+    image = image_of(png(width, height), 5)
+    assert image is not None
+    return UserInput(text=f"look at {image.digest}", label=SIGNED_USER, images=(image,))
+
+
+def test_an_image_that_was_given_weighs_what_its_pixels_take_in() -> None:
+    small, large = Long(), Long()
+    for session, side in ((small, 10), (large, 500)):
+        session.tell(given(side, side))
+    assert 300 < context.tokens(large.turn) - context.tokens(small.turn) < 400
+
+
+def test_a_summary_leaves_an_image_that_was_given_behind_and_keeps_the_words_that_name_it() -> None:
+    session = Long()
+    session.tell(given(20, 20))
+    session.round(b"b" * 500)
+    session.round(b"b" * 2300)
+    session.answer(Text(text="a summary"))
+    assert images_in(entry.message for entry in session.turn.conversation) == []
+    assert [text for text in session.texts() if "look at" in text]
+    assert [text for text in session.texts() if "a summary" in text and "not any more: 1." in text]
+
+
+def test_where_not_even_the_summary_fits_it_is_asked_for_without_images_that_were_given() -> None:
+    session = Long()
+    session.tell(given(600, 700))  # a little over half of the window
+    assert images_in(session.asked().messages)
+    session.round(b"b" * 1300)
+    assert images_in(session.asked().messages) == []
+    assert [part for part in session.asked().messages[0].parts if isinstance(part, Text)]
 
 
 def test_where_not_even_the_summary_fits_it_is_asked_for_without_images() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astrid.core import images
-from astrid.core.conversation import Image, Message, Text, ToolResult
+from astrid.core.conversation import Image, Message, Picture, Text, ToolResult
 from tests.fakes.pictures import jpeg, png
 
 
@@ -91,6 +91,11 @@ def test_an_image_is_told_in_words() -> None:
 def test_the_images_of_a_conversation_are_found_in_their_order() -> None:
     assert images.images_in(results(image(1), None, image(2))) == [image(1), image(2)]
     assert images.shown(results(image(1), None, image(2))) == {1, 2}
+
+
+def test_an_image_that_was_given_is_one_of_the_conversation() -> None:
+    given = Message(role="user", parts=(Text(text="look"), Picture(image=image(1))))
+    assert images.images_in([given, *results(image(2))]) == [image(1), image(2)]
 
 
 def test_the_latest_images_are_shown_as_many_as_a_vendor_takes() -> None:

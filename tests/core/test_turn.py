@@ -11,6 +11,7 @@ from astrid.core import turn as turn_module
 from astrid.core import turn_answer as texts
 from astrid.core.conversation import (
     ModelRequest,
+    Picture,
     ReasoningDelta,
     Text,
     TextDelta,
@@ -20,7 +21,7 @@ from astrid.core.conversation import (
 )
 from astrid.core.ids import QuestionId
 from astrid.core.images import image_of, told
-from astrid.core.labels import RUNTIME, SIGNED_USER, UNTRUSTED, Integrity, Label, join
+from astrid.core.labels import RUNTIME, SIGNED_USER, UNTRUSTED, VOUCHED, Integrity, Label, join
 from astrid.core.risk import EffectClass
 from astrid.core.turn import context_label, step
 from astrid.core.turn_messages import (
@@ -1018,6 +1019,34 @@ def test_an_image_in_a_result_is_kept_as_what_it_is_and_where_it_is_found() -> N
     assert context_label(session.turn) == join(SIGNED_USER, FROM_WEB), "an image is believed as its file is"
     rows = [decode_row(encode_row(row)) for row in session.rows]
     assert restore(session.turn.setting, rows).conversation == session.turn.conversation
+
+
+def test_an_image_that_somebody_gives_is_a_part_of_what_they_say() -> None:
+    session = Session()
+    image = image_of(png(640, 480, size=100_000), 7)
+    assert image is not None
+    effects = session.tell(UserInput(text="look", label=SIGNED_USER, images=(image,)))
+    [proposal] = [effect for effect in effects if isinstance(effect, ProposeModel)]
+    assert proposal.request.messages[-1].parts == (Text(text="look"), Picture(image=image))
+    rows = [decode_row(encode_row(row)) for row in session.rows]
+    assert restore(session.turn.setting, rows).conversation == session.turn.conversation
+    assert max(len(encode_row(row)) for row in rows if isinstance(row, InputRow)) < 500
+
+
+@pytest.mark.parametrize(("said", "worth"), [(SIGNED_USER, VOUCHED), (UNTRUSTED, UNTRUSTED)])
+def test_an_image_is_believed_as_a_file_that_its_giver_vouches_for(said: Label, worth: Label) -> None:
+    session = Session()
+    image = image_of(png(), 7)
+    assert image is not None
+    session.tell(UserInput(text="look", label=said, images=(image,)))
+    assert session.turn.conversation[0].labels == (said, worth)
+    assert context_label(session.turn) == join(RUNTIME, worth)
+
+
+def test_an_input_without_images_is_written_down_as_it_always_was() -> None:
+    row = InputRow(at_ns=1, text="look", label=SIGNED_USER)
+    assert b"image" not in encode_row(row)
+    assert decode_row(encode_row(row)) == row
 
 
 def test_a_result_that_is_no_image_is_written_down_as_it_always_was() -> None:

@@ -17,6 +17,7 @@ from astrid.core.conversation import (
     Done,
     Message,
     ModelRequest,
+    Picture,
     ReasoningDelta,
     Text,
     TextDelta,
@@ -303,3 +304,28 @@ def test_the_worst_case_counts_the_images_that_are_shown() -> None:
 
 def test_a_request_names_its_images_and_does_not_hold_them() -> None:
     assert len(encode_request(looking(seen(7)))) < len(encode_request(looking())) + 400
+
+
+def given(at: int) -> ModelRequest:
+    """A request with an image that somebody gave."""
+    image = seen(at).image
+    assert image is not None
+    return replace(REQUEST, messages=(Message(role="user", parts=(Text(text="look"), Picture(image=image))),))
+
+
+async def test_a_model_is_shown_the_image_that_somebody_gave() -> None:
+    [_, picture] = (await show(given(7))).asked.messages[0].parts
+    assert isinstance(picture, Picture)
+    assert picture.image.data == SEEN[7]
+
+
+@pytest.mark.parametrize(
+    ("sight", "session", "why"), [(False, b"", images.NOT_TAKEN), (True, b"another session", images.GONE)]
+)
+async def test_an_image_that_somebody_gave_is_told_in_words_where_it_is_not_shown(
+    *, sight: bool, session: bytes, why: str
+) -> None:
+    [_, told] = (await show(given(7), sight=sight, session=session)).asked.messages[0].parts
+    image = image_of(SEEN[7], 7)
+    assert image is not None
+    assert told == Text(text=f"{images.told(image)}\n{why}")

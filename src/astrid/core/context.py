@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
-from astrid.core.conversation import Message, ModelRequest, Reasoning, Text, ToolResult, ToolUse
+from astrid.core.conversation import Message, ModelRequest, Picture, Reasoning, Text, ToolResult, ToolUse
 from astrid.core.turn_entries import Entry
 from astrid.core.turn_messages import Setting
 from astrid.core.turn_state import Turn, asked_model, restored
@@ -137,6 +137,6 @@ def _with_results_cut(message: Message) -> Message:
             if isinstance(part, ToolResult)
             else part
             for part in message.parts
-            if not isinstance(part, Reasoning)
+            if not isinstance(part, Reasoning | Picture)
         ),
     )

@@ -42,8 +42,9 @@ class ToolUse(Part, frozen=True, tag="tool_use"):
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An image that a model is shown.  ``record`` is that of the permit by whose outcome the bytes are found again,
-    which are those of ``digest`` (SHA-256).  ``data`` is empty but on the way to a vendor.
+    """An image that a model is shown.  ``record`` is that of the permit by whose outcome the bytes are found again, or,
+    of an image that a person gave, the one that has it; they are those of ``digest`` (SHA-256).  ``data`` is empty but
+    on the way to a vendor.
     """
 
     media_type: Literal["image/png", "image/jpeg"]
@@ -64,6 +65,12 @@ class ToolResult(Part, frozen=True, tag="tool_result", omit_defaults=True):
     image: Image | None = None
 
 
+class Picture(Part, frozen=True, tag="image"):
+    """An image that somebody gave with the text before it, which names it."""
+
+    image: Image
+
+
 class Reasoning(Part, frozen=True, tag="reasoning"):
     """What a model thought before it went on, to be given back to it as it came.
 
@@ -77,7 +84,7 @@ class Reasoning(Part, frozen=True, tag="reasoning"):
     withheld: bool
 
 
-AnyPart = Text | ToolUse | ToolResult | Reasoning
+AnyPart = Text | ToolUse | ToolResult | Picture | Reasoning
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ import enum
 
 import msgspec
 
-from astrid.core.labels import RUNTIME, UNTRUSTED, Integrity, Label, join
+from astrid.core.labels import RUNTIME, UNTRUSTED, VOUCHED, Label, join
 from astrid.core.quoting import quote
 from astrid.core.visible import visible
 
@@ -73,12 +73,10 @@ class Standing(enum.Enum):
     UNTRUSTED = "untrusted"
 
 
-# Vouched for by the person, but not their own words: as far as what a first-party tool says, and no further.
-_VOUCHED = Label(Integrity.TOOL)
 _WORTH = {
     Standing.BUILT_IN: RUNTIME,
-    Standing.OWN: _VOUCHED,
-    Standing.TRUSTED: _VOUCHED,
+    Standing.OWN: VOUCHED,
+    Standing.TRUSTED: VOUCHED,
     Standing.UNTRUSTED: UNTRUSTED,
 }
 

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Literal
 
-from astrid.core.conversation import Image, Message, ToolResult
+from astrid.core.conversation import Image, Message, Picture, ToolResult
 
 # The vendors take 5 MiB of an image as it is sent, and base64 makes four bytes of three.
 MAX_IMAGE_BYTES = 5 * 1024 * 1024 // 4 * 3
@@ -25,8 +25,8 @@ PIXELS_PER_TOKEN = 750  # about
 
 TOLD = "[{media_type}, {width} x {height} pixels, {size_bytes} bytes, sha256 {digest}]"
 NOT_TAKEN = "[This model takes no images, so it is not shown.]"
-LEFT_OUT = "[There are too many images, so it is not shown any more. Read the file again to see it.]"
-GONE = "[It is not kept for this session any more, so it is not shown. Read the file again to see it.]"
+LEFT_OUT = "[There are too many images, so it is not shown any more. Read the file again, or ask for it, to see it.]"
+GONE = "[It is not kept for this session any more, so it is not shown. Read the file again, or ask for it, to see it.]"
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -78,7 +78,7 @@ def told(image: Image) -> str:
 
 def images_in(messages: Iterable[Message]) -> list[Image]:
     """All of them, in their order."""
-    parts = [part for message in messages for part in message.parts if isinstance(part, ToolResult)]
+    parts = [part for message in messages for part in message.parts if isinstance(part, ToolResult | Picture)]
     return [part.image for part in parts if part.image is not None]
 
 

@@ -45,6 +45,8 @@ class Label(msgspec.Struct, frozen=True):
 
 SIGNED_USER = Label(Integrity.SIGNED_USER)
 UNTRUSTED = Label(Integrity.UNTRUSTED)
+# What a person stands behind, but did not say: as far as what a first-party tool says, and no further.
+VOUCHED = Label(Integrity.TOOL)
 RUNTIME = Label(Integrity.SIGNED_USER)  # constant templates of the runtime itself
 
 

@@ -180,7 +180,7 @@ def _take_input(plan: Plan, message: UserInput) -> None:
     else:
         if not turn.framed:
             plan.write(FrameRow(at_ns=plan.now_ns, setting=turn.setting))
-        plan.write(InputRow(at_ns=plan.now_ns, text=message.text, label=message.label))
+        plan.write(InputRow(at_ns=plan.now_ns, text=message.text, label=message.label, images=message.images))
         _ask(plan)
 
 

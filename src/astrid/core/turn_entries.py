@@ -13,7 +13,7 @@ from typing import assert_never
 import msgspec
 
 from astrid.core import images
-from astrid.core.conversation import AnyPart, Message, Reasoning, Text, ToolResult, ToolUse
+from astrid.core.conversation import AnyPart, Image, Message, Picture, Reasoning, Text, ToolResult, ToolUse
 from astrid.core.labels import Integrity, Label
 from astrid.core.todos import TODO_TOOL, Todo, as_text, open_todos, read_todos
 from astrid.errors import CanonError, InputError
@@ -91,10 +91,15 @@ def _weight(part: AnyPart) -> int:
         case ToolUse():
             return len(part.name) + len(part.arguments)
         case ToolResult():
-            # Vendors count pixels, and the conversation is weighed in characters.
-            pixels = 0 if part.image is None else part.image.width * part.image.height
-            return len(part.content) + pixels * CHARACTERS_PER_TOKEN // images.PIXELS_PER_TOKEN
+            return len(part.content) + (0 if part.image is None else _weight_of(part.image))
+        case Picture():
+            return _weight_of(part.image)
         case Reasoning():
             return len(part.text) + len(part.proof)
         case _:
             assert_never(part)
+
+
+def _weight_of(image: Image) -> int:
+    # Vendors count pixels, and the conversation is weighed in characters.
+    return image.width * image.height * CHARACTERS_PER_TOKEN // images.PIXELS_PER_TOKEN

@@ -69,10 +69,11 @@ class TurnInput(msgspec.Struct, frozen=True, tag=True, kw_only=True, forbid_unkn
 
 
 class UserInput(TurnInput, frozen=True):
-    """Somebody said something; ``label`` says how much it may be believed."""
+    """Somebody said something; ``label`` says how much it may be believed.  ``images`` are those that it names."""
 
     text: str
     label: Label
+    images: tuple[Image, ...] = ()
 
 
 class ModelProgressed(TurnInput, frozen=True):
@@ -180,11 +181,12 @@ class FrameRow(Row, frozen=True, tag="frame"):
     setting: Setting
 
 
-class InputRow(Row, frozen=True, tag="input"):
+class InputRow(Row, frozen=True, tag="input", omit_defaults=True):
     """A turn began."""
 
     text: str
     label: Label
+    images: tuple[Image, ...] = ()
 
 
 class AskRow(Row, frozen=True, tag="ask"):

@@ -17,8 +17,8 @@ from typing import assert_never
 
 import msgspec
 
-from astrid.core.conversation import AnyPart, Message, Role, Text, ToolResult, ToolUse, Usage
-from astrid.core.labels import Label, join
+from astrid.core.conversation import AnyPart, Message, Picture, Role, Text, ToolResult, ToolUse, Usage
+from astrid.core.labels import VOUCHED, Label, join
 from astrid.core.turn_entries import Entry, compacted
 from astrid.core.turn_messages import (
     AnswerRow,
@@ -198,7 +198,10 @@ def apply(turn: Turn, row: AnyRow) -> None:
             turn.label = join(turn.label, row.label)
             turn.asked_in_session -= row.asks
         case InputRow() if isinstance(phase, Idle):
-            _append(turn, "user", (Text(text=row.text),), (row.label,), inputs=1)
+            # SAFETY: who signs the name of an image vouches for it as for a file, and does not speak in it.
+            seen = tuple((Picture(image=image), join(row.label, VOUCHED)) for image in row.images)
+            parts, labels = zip((Text(text=row.text), row.label), *seen, strict=True)
+            _append(turn, "user", parts, labels, inputs=1)
             turn.number += 1
             turn.asked = turn.attempts = turn.waited_ms = turn.place = 0
             turn.phase = Ready()

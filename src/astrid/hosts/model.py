@@ -19,8 +19,11 @@ from astrid.core.conversation import (
     AnyPart,
     AnyStreamEvent,
     Done,
+    Image,
     ModelRequest,
+    Picture,
     ReasoningDelta,
+    Text,
     TextDelta,
     ToolResult,
     Usage,
@@ -133,21 +136,32 @@ class ModelServer:
         return msgspec.structs.replace(request, messages=tuple(messages))
 
     async def _with_image(self, part: AnyPart, session: bytes, shown: frozenset[int]) -> AnyPart:
-        if not isinstance(part, ToolResult) or part.image is None:
-            return part
+        match part:
+            case Picture(image=image) | ToolResult(image=Image() as image):
+                seen = await self._look(image, session, shown)
+            case _:
+                return part
+        if isinstance(seen, Image):
+            return msgspec.structs.replace(part, image=seen)
+        if isinstance(part, Picture):
+            return Text(text=f"{images.told(image)}\n{seen}")
+        return msgspec.structs.replace(part, content=f"{part.content}\n{seen}", image=None)
+
+    async def _look(self, image: Image, session: bytes, shown: frozenset[int]) -> Image | str:
+        """``image`` with its bytes, or in words why it is not shown."""
         if self._sight is None:
-            return _in_words(part, images.NOT_TAKEN)
-        if part.image.record not in shown:
-            return _in_words(part, images.LEFT_OUT)
+            return images.NOT_TAKEN
+        if image.record not in shown:
+            return images.LEFT_OUT
         try:
             # SAFETY: the session is that of the call, which the gate made, and not what anybody wrote.
-            data = await self._sight.find(session, part.image.record)
+            data = await self._sight.find(session, image.record)
         except InputError:
-            return _in_words(part, images.GONE)
+            return images.GONE
         # SAFETY: what was authorised is the image of this digest; no other bytes leave.
-        if images.fingerprint(data) != part.image.digest:
-            return _in_words(part, images.GONE)
-        return msgspec.structs.replace(part, image=msgspec.structs.replace(part.image, data=data))
+        if images.fingerprint(data) != image.digest:
+            return images.GONE
+        return msgspec.structs.replace(image, data=data)
 
     async def _ask(
         self, request: ModelRequest, report: Callable[[bytes], None]
@@ -179,10 +193,6 @@ class ModelServer:
             cache_write_tokens=usage.cache_write_tokens,
             cache_read_tokens=usage.cache_read_tokens,
         )
-
-
-def _in_words(part: ToolResult, why: str) -> ToolResult:
-    return msgspec.structs.replace(part, content=f"{part.content}\n{why}", image=None)
 
 
 def _counts(usage: Usage) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from astrid.core.conversation import (
     AnyPart,
     Message,
     ModelRequest,
+    Picture,
     Reasoning,
     Role,
     Text,
@@ -182,3 +183,12 @@ def test_the_image_in_a_result_is_a_block_of_its_own() -> None:
             "content": [{"type": "text", "text": "[an image]"}, {"type": "image", "source": source}],
         }
     ]
+
+
+def test_an_image_that_somebody_gave_is_a_block_beside_their_words() -> None:
+    image = image_of(png(), 7)
+    assert image is not None
+    body, _ = request_body(request(("user", (Text(text="look"), Picture(image=replace(image, data=png()))))))
+    [message] = cast("list[dict[str, Any]]", body["messages"])
+    source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(png()).decode()}
+    assert message["content"] == [{"type": "text", "text": "look"}, {"type": "image", "source": source}]

@@ -15,6 +15,7 @@ from astrid.core.conversation import (
     AnyPart,
     Message,
     ModelRequest,
+    Picture,
     Reasoning,
     Role,
     Text,
@@ -145,4 +146,16 @@ def test_the_image_in_a_result_comes_behind_all_results_under_the_name_of_its_ca
                 {"type": "text", "text": "and now?"},
             ],
         },
+    ]
+
+
+def test_an_image_that_somebody_gave_is_sent_with_their_words() -> None:
+    image = image_of(jpeg(), 7)
+    assert image is not None
+    url = f"data:image/jpeg;base64,{base64.b64encode(jpeg()).decode()}"
+    assert said(("user", (Text(text="look"), Picture(image=replace(image, data=jpeg()))))) == [
+        {
+            "role": "user",
+            "content": [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "look"}],
+        }
     ]

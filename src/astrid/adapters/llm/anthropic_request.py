@@ -15,7 +15,17 @@ import base64
 from typing import assert_never
 
 from astrid.adapters.llm.names import NO_OUTPUT, legal_name, offered_names, schema_object, unsayable, written_arguments
-from astrid.core.conversation import AnyPart, Image, Message, ModelRequest, Reasoning, Text, ToolResult, ToolUse
+from astrid.core.conversation import (
+    AnyPart,
+    Image,
+    Message,
+    ModelRequest,
+    Picture,
+    Reasoning,
+    Text,
+    ToolResult,
+    ToolUse,
+)
 
 _CACHED = {"type": "ephemeral"}
 
@@ -77,6 +87,8 @@ def _block(part: AnyPart, model: str) -> dict[str, object] | None:
             return {"type": "thinking", "thinking": part.text, "signature": part.proof}
         case Text():
             return {"type": "text", "text": part.text} if part.text.strip() else None
+        case Picture():
+            return _image(part.image)
         case ToolUse():
             name = legal_name(part.name)
             return {

@@ -18,7 +18,7 @@ from typing import assert_never
 import msgspec
 
 from astrid.adapters.llm.names import NO_OUTPUT, legal_name, offered_names, schema_object, unsayable, written_arguments
-from astrid.core.conversation import Image, Message, ModelRequest, Reasoning, Text, ToolResult, ToolUse
+from astrid.core.conversation import Image, Message, ModelRequest, Picture, Reasoning, Text, ToolResult, ToolUse
 
 FAILED = "(failed) "
 IMAGE_OF = "(the image that call {call} gave)"
@@ -86,7 +86,9 @@ def _messages(message: Message, model: str, dialect: Dialect) -> list[dict[str, 
             case ToolResult():
                 results.append(_result(part))
                 if part.image is not None:
-                    seen += _image(part.id, part.image)
+                    seen += [_text(IMAGE_OF.format(call=legal_name(part.id))), _image(part.image)]
+            case Picture():
+                seen.append(_image(part.image))
             case Reasoning():
                 if dialect.wants_reasoning and part.model == model:
                     thoughts.append(part.text)
@@ -95,8 +97,7 @@ def _messages(message: Message, model: str, dialect: Dialect) -> list[dict[str, 
     if not (texts or calls or results):
         raise unsayable("a message holds no text and no call")
     if seen:
-        words: list[dict[str, object]] = [{"type": "text", "text": text} for text in texts]
-        return [*results, {"role": "user", "content": [*seen, *words]}]
+        return [*results, {"role": "user", "content": [*seen, *map(_text, texts)]}]
     if not (texts or calls):
         return results
     said: dict[str, object] = {"role": message.role, "content": "\n\n".join(texts) if texts else None}
@@ -107,12 +108,13 @@ def _messages(message: Message, model: str, dialect: Dialect) -> list[dict[str, 
     return [*results, said]  # results come right after the calls that they answer
 
 
-def _image(call: str, image: Image) -> list[dict[str, object]]:
+def _text(text: str) -> dict[str, object]:
+    return {"type": "text", "text": text}
+
+
+def _image(image: Image) -> dict[str, object]:
     url = f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
-    return [
-        {"type": "text", "text": IMAGE_OF.format(call=legal_name(call))},
-        {"type": "image_url", "image_url": {"url": url}},
-    ]
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _call(use: ToolUse) -> dict[str, object]:
