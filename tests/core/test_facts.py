@@ -301,6 +301,7 @@ def busy() -> Bench:
     bench.defer()
     me = bench.facts.principals[PARENT]
     bench.log.append(gate_admin.prompted(bench.facts, me, 1, 3, b"do it", salt=SALT))
+    bench.log.append(gate_admin.attach(bench.facts, SESSION, b"an image", salt=SALT))
     bench.log.append(gate_admin.save(bench.facts, me, (JournalRow(1, b""), JournalRow(2, b"")), salt=SALT))
     return bench
 

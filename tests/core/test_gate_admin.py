@@ -390,6 +390,23 @@ def test_what_a_session_says_of_itself_has_an_end_too() -> None:
     assert facts.quota.has_room(SESSION, 20)
 
 
+def test_an_image_is_kept_beside_the_record_that_says_so_and_counts_against_the_sessions_share() -> None:
+    facts = Bench().facts
+    facts.quota.begin(SLEEPER)
+    made = gate_admin.attach(facts, SLEEPER, b"an image", salt=SALT)
+    assert (made.kind, made.session, [one.data for one in made.payloads]) == (Kind.ATTACHED, SLEEPER, [b"an image"])
+    facts.quota.wrote(SLEEPER, LOG_BYTES_PER_SESSION + LAST_BYTES_PER_SESSION - 300)
+    with pytest.raises(CanonError) as caught:
+        gate_admin.attach(facts, SLEEPER, b"x" * 300, salt=SALT)
+    assert caught.value.code == "record.share"
+
+
+def test_no_image_is_kept_for_a_session_that_is_over() -> None:
+    with pytest.raises(TokenError) as caught:
+        gate_admin.attach(Bench().facts, SLEEPER, b"an image", salt=SALT)
+    assert caught.value.code == "gate.session-over"
+
+
 def test_one_that_is_awake_is_not_erased_nor_one_whose_sub_agent_is() -> None:
     facts = Bench().facts
     gate_admin.register(facts, 9, SUBAGENT, OPENING)

@@ -14,7 +14,7 @@ from astrid.core.verify import verify_log
 from astrid.errors import AstridError, InputError
 from astrid.frontends.cli.past import past_sessions, read_journal
 from astrid.frontends.client import connect
-from astrid.messages.gateway import EndSession
+from astrid.messages.gateway import AttachImage, EndSession
 from astrid.wire import params as p
 from astrid.wire import past as w
 from tests.daemon.test_forking import two_turns
@@ -23,6 +23,7 @@ from tests.daemon.test_resuming import histories, model_of, resumed, session_of,
 from tests.daemon.test_resuming import life as life
 from tests.fakes.daemons import LIMIT_SECONDS, daemon_of
 from tests.fakes.journal import FakeStore
+from tests.fakes.pictures import png
 from tests.fakes.runtime import Runtime, running
 from tests.fakes.sleepers import ask
 from tests.runtime.test_crash import Life, bodies
@@ -92,3 +93,15 @@ async def test_one_that_was_cut_off_is_over_when_it_is_deleted(life: Life) -> No
         with pytest.raises(InputError) as caught:
             await resumed(runtime, session, model_of(life))
         assert caught.value.code == "session.erased"
+
+
+async def test_an_image_that_was_given_goes_with_its_session(tmp_path: Path) -> None:
+    store = FakeStore()
+    async with running(tmp_path, store=store) as runtime:
+        session = await two_turns(runtime)
+        kept = await runtime.by_ticket(lambda n: AttachImage(ticket=n, session=session, image=png()))
+        assert (kept.seq, 0) in store.log.kept
+        await ask(runtime, EndSession(session=session, reason="asked"))
+        await runtime.until("session_ended")
+        await deleted(runtime, session)
+        assert (kept.seq, 0) not in store.log.kept

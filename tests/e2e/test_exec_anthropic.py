@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.util
 import json
 from functools import partial
@@ -12,6 +14,7 @@ import pytest
 import trio
 
 from tests.fakes.anthropic_server import AnthropicServer, Reply, message_events, sse
+from tests.fakes.pictures import png
 from tests.fakes.processes import READ, Place
 from tests.fakes.terminal import installed
 
@@ -39,6 +42,11 @@ def reply(content: dict[str, Any], stop_reason: str) -> Reply:
     return Reply((sse(message_events(message)),))
 
 
+async def permitted(place: Place) -> list[str]:
+    listed = await trio.to_thread.run_sync(partial(place.astrid, "audit", "list", "--kind", "permit", "--json"))
+    return [json.loads(line)["summary"].partition(":")[0] for line in listed.stdout.splitlines()]
+
+
 async def test_a_task_is_done_with_a_model_that_calls_a_tool_and_hears_what_came_of_it(
     tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,10 +69,51 @@ async def test_a_task_is_done_with_a_model_that_calls_a_tool_and_hears_what_came
         assert KEY in keys  # whichever of the two the library chooses
         [result] = [block for block in told.body["messages"][-1]["content"] if block["type"] == "tool_result"]
         assert (result["tool_use_id"], "hello" in json.dumps(result["content"])) == ("toolu_1", True)
-        listed = await trio.to_thread.run_sync(partial(place.astrid, "audit", "list", "--kind", "permit", "--json"))
-        did = [json.loads(line)["summary"].partition(":")[0] for line in listed.stdout.splitlines()]
-        assert did == ["model", "read_file", "model"]  # each call has a permit of its own
+        assert await permitted(place) == ["model", "read_file", "model"]  # each call has a permit of its own
         assert all(KEY.encode() not in file.read_bytes() for file in place.home.root.rglob("*") if file.is_file())
     finally:
         await trio.to_thread.run_sync(place.stop)
         nursery.cancel_scope.cancel()
+
+
+async def test_the_model_is_shown_an_image_that_lies_outside_of_the_workspace_and_nobody_is_asked(
+    tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    server = AnthropicServer()
+    server.replies.append(reply({"type": "text", "text": "A cat."}, "end_turn"))
+    await nursery.start(server.run)
+    place = Place(tmp_path)
+    place.home.config.write_text(f'[model]\napi_url = "{server.url}"\n')
+    picture = tmp_path / "shot.png"
+    picture.write_bytes(png(640, 480, size=1_200_000))  # more than one message takes
+    try:
+        exec_it = partial(
+            place.exec, "what is on it?", "--model", f"anthropic/{MODEL}", "--image", str(picture), "--json"
+        )
+        done = await trio.to_thread.run_sync(exec_it)
+        assert done.returncode == 0, done.stderr
+        [asked] = server.seen
+        text, image = asked.body["messages"][-1]["content"]
+        assert image["source"]["data"] == base64.b64encode(picture.read_bytes()).decode()
+        assert hashlib.sha256(picture.read_bytes()).hexdigest() in text["text"]
+        assert await permitted(place) == ["model"]
+    finally:
+        await trio.to_thread.run_sync(place.stop)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_model_that_takes_no_images_is_not_asked(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    picture = tmp_path / "shot.png"
+    picture.write_bytes(png())
+    script = place.script({"text": "I saw nothing"})
+    try:
+        exec_it = partial(place.exec, "what is on it?", "--model", script, "--image", str(picture))
+        done = await trio.to_thread.run_sync(exec_it)
+        assert "model.no-images" in done.stderr
+        assert (done.returncode, await permitted(place)) == (1, [])
+        listed = await trio.to_thread.run_sync(partial(place.astrid, "sessions", "list", "--json"))
+        assert json.loads(listed.stdout)["sessions"] == []
+    finally:
+        await trio.to_thread.run_sync(place.stop)

@@ -18,10 +18,12 @@ from astrid.adapters.system import SystemEntropy
 from astrid.core.approval import Answer, SignedAnswer, Verdict
 from astrid.core.canon import Domain, encode
 from astrid.core.chain import decode_body, decode_frame
+from astrid.core.conversation import Image
 from astrid.core.display import display_digest, render_question
 from astrid.core.grants import Mode
 from astrid.core.ids import parse_id
 from astrid.core.install import install_id, verify_install
+from astrid.core.prompt import PromptStatement, sign_prompt
 from astrid.core.question import answer_block, question_digest
 from astrid.core.records import Kind
 from astrid.core.tokens import Assurance, Scope, issue
@@ -136,9 +138,12 @@ class Runtime:
             self._behind = []
         return answer
 
-    async def say(self, text: str) -> Taken | Declined:
+    async def say(self, text: str, *images: Image, signed: bool = False) -> Taken | Declined:
         self._turn += 1
-        message = Input(session=self.session, turn=self._turn, text=text, signer=b"", signature=b"")
+        said = Input(session=self.session, turn=self._turn, text=text, signer=b"", signature=b"", images=images)
+        statement = PromptStatement(self.aud, self.session, self._turn, text.encode())
+        signature = sign_prompt(statement, USER) if signed else b""
+        message = msgspec.structs.replace(said, signer=USER.public, signature=signature) if signed else said
         return cast("Taken | Declined", await self.system.ask(self.gateway, message, within=LIMIT_SECONDS))
 
     async def until(self, *names: str, within: float = LIMIT_SECONDS) -> list[Json]:

@@ -200,7 +200,7 @@ def seen(folder: Path) -> dict[str, str]:
 
 def test_the_life_that_is_cut_has_every_kind_of_record(life: Life) -> None:
     kinds = {kind for kind, _, _ in bodies(life.moments[-1])}
-    assert set(Kind) - kinds <= {Kind.COALESCED, Kind.CLOCK, Kind.SUBAGENT_STARTED, Kind.SESSION_ERASED}
+    assert set(Kind) - kinds <= {Kind.COALESCED, Kind.CLOCK, Kind.SUBAGENT_STARTED, Kind.SESSION_ERASED, Kind.ATTACHED}
     sizes = [moment.size() for moment in life.moments]
     assert all(after - before <= 1 for before, after in pairwise(sizes))
     assert seen(life.folder / "workspace") == {"a.txt": "hello\n", "b.txt": "kept", "made.txt": "once\n"}

@@ -23,6 +23,7 @@ from astrid.core.question import DEFERRED_SECONDS
 from astrid.core.records import (
     NO_SESSION,
     AskedRecord,
+    AttachedRecord,
     CoalescedRecord,
     CosignedRecord,
     DeferredRecord,
@@ -154,7 +155,15 @@ class Quota:
     def replay(self, frame: Frame, body: Signed) -> None:
         """Count a record of the log as it was counted when it was written."""
         match body:
-            case PermitRecord() | OutcomeRecord() | DeniedRecord() | DeferredRecord() | Prompt() | JournalRecord():
+            case (
+                PermitRecord()
+                | OutcomeRecord()
+                | DeniedRecord()
+                | DeferredRecord()
+                | Prompt()
+                | AttachedRecord()
+                | JournalRecord()
+            ):
                 # What comes after a session's end (an outcome) is counted to nobody.
                 if frame.session in self._bytes or frame.session == NO_SESSION:
                     self.wrote(frame.session, _size_of(frame, body), denial=isinstance(body, DeniedRecord))

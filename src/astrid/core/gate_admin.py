@@ -22,6 +22,7 @@ from astrid.core.gate_records import size_of
 from astrid.core.ids import is_scripted
 from astrid.core.install import verify_revocation
 from astrid.core.records import (
+    AttachedRecord,
     Boot,
     Entry,
     Erasure,
@@ -297,6 +298,21 @@ def prompted(facts: Facts, principal: Principal, turn: int, integrity: int, text
     """
     sealed, payload = seal(text, salt)
     made = entry(Prompt(turn, integrity, sealed), session=principal.own, payloads=(payload,))
+    _take_share(facts, made)
+    return made
+
+
+def attach(facts: Facts, session: bytes, image: bytes, *, salt: bytes) -> Entry:
+    """An image for what somebody says to ``session`` next.
+
+    Raises:
+        TokenError: the session is over.
+        CanonError: it has had its share of the log.
+    """
+    if not facts.quota.knows(session):
+        raise TokenError("gate.session-over", "the session is over", advice="start another one")
+    sealed, payload = seal(image, salt)
+    made = entry(AttachedRecord(sealed), session=session, payloads=(payload,))
     _take_share(facts, made)
     return made
 

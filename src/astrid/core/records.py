@@ -47,6 +47,7 @@ class Kind(enum.IntEnum):
     COSIGNED = 18
     SUBAGENT_STARTED = 19
     SESSION_ERASED = 20
+    ATTACHED = 21
 
 
 class Sealed(Signed, frozen=True, array_like=True):
@@ -130,6 +131,12 @@ class Prompt(Signed, frozen=True, array_like=True):
     turn: U32
     integrity: U8
     text: Sealed
+
+
+class AttachedRecord(Signed, frozen=True, array_like=True):
+    """An image that somebody gave, for what they say to the session next."""
+
+    image: Sealed
 
 
 class ChargeRow(Signed, frozen=True, array_like=True):
@@ -311,6 +318,7 @@ BODIES: dict[Kind, type[Signed]] = {
     Kind.COSIGNED: CosignedRecord,
     Kind.SUBAGENT_STARTED: SubagentStarted,
     Kind.SESSION_ERASED: SessionErased,
+    Kind.ATTACHED: AttachedRecord,
 }
 _KINDS = {shape: kind for kind, shape in BODIES.items()}
 

@@ -28,6 +28,7 @@ from astrid.daemon.greeting import Greeting
 from astrid.daemon.histories import Histories
 from astrid.daemon.listing import session_info
 from astrid.daemon.offering import list_models
+from astrid.daemon.pictures import Pictures
 from astrid.daemon.shared import Actors, Shared
 from astrid.errors import AstridError, EdgeError, InternalError, TokenError
 from astrid.kernel import KernelError, Message, Posted
@@ -40,6 +41,7 @@ from astrid.runtime.shelf import Shelved
 from astrid.wire import params as p
 from astrid.wire import results as r
 from astrid.wire.errors import ErrorData, ErrorObject, from_wire, number_of
+from astrid.wire.pictures import AttachImage
 from astrid.wire.typed import encode as encode_answer
 
 GATEWAY = "root/gateway"
@@ -62,6 +64,8 @@ class Service:
         self._histories = Histories(
             shared.world, self._fresh_checkpoint, self._lines, self._ask_session, self._open, self._erase
         )
+
+        self._pictures = Pictures(self._lines, shared.world.catalogue.shows_images, self._keep_image)
 
     async def answer(self, method: str, params: p.Params) -> r.Answer:
         """What ``method`` answers.
@@ -90,6 +94,8 @@ class Service:
                 return await self._cost(parse_id("session", params.session_id))
             case p.ListPast() | p.JournalOf() | p.ResumeSession() | p.ForkSession() | p.DeleteSession():
                 return await self._histories.answer(params)
+            case AttachImage():
+                return await self._pictures.take(params)
             case p.SendInput():
                 return r.TurnStarted(turn=await self._send_input(params))
             case p.OfSession() if method == "cancelTurn":
@@ -212,6 +218,10 @@ class Service:
     async def _erase(self, erasure: Erasure, rows: int) -> None:
         await self._request(lambda ticket: g.EraseSession(ticket=ticket, erasure=erasure, rows=rows), Done)
 
+    async def _keep_image(self, session: bytes, image: bytes) -> int:
+        kept = await self._request(lambda ticket: g.AttachImage(ticket=ticket, session=session, image=image), Done)
+        return kept.seq
+
     async def _list_sessions(self, workspace: str | None) -> r.Sessions:
         asked = Counter(question.session for question in await self._open_questions())
         lines = [line for line in await self._lines() if workspace in (None, line.workspace)]
@@ -239,14 +249,15 @@ class Service:
         return bool(await self._lines(session))
 
     async def _send_input(self, params: p.SendInput) -> int:
-        prompt = params.prompt
+        prompt, session = params.prompt, parse_id("session", params.session_id)
         return await self._ask_session(
             g.Input(
-                session=parse_id("session", params.session_id),
+                session=session,
                 turn=params.turn,
                 text=params.input,
                 signer=b"" if prompt is None else prompt.signer,
                 signature=b"" if prompt is None else prompt.signature,
+                images=self._pictures.given(session, params.images),
             )
         )
 

@@ -75,6 +75,8 @@ def _say(body: Signed) -> str:
             return f"erased: {body.rows} rows, {body.texts} texts"
         case r.Prompt():
             return f"turn {body.turn}: {body.text.length} bytes, {_integrity(body.integrity)}"
+        case r.AttachedRecord():
+            return f"an image was given: {body.image.length} bytes"
         case r.JournalRecord():
             return f"{body.count} rows from row {body.first} on"
         case r.CoalescedRecord():

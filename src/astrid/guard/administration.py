@@ -14,9 +14,9 @@ from astrid.core.facts import Principal
 from astrid.core.gate import Gate
 from astrid.core.records import Entry
 from astrid.errors import InternalError
-from astrid.messages.gate import Cosign, Erase, Register, Release, Revoke, TakeIn
+from astrid.messages.gate import Attach, Cosign, Erase, Register, Release, Revoke, TakeIn
 
-Change = Register | Release | TakeIn | Erase | Cosign | Revoke
+Change = Register | Release | TakeIn | Attach | Erase | Cosign | Revoke
 
 
 def change(gate: Gate, message: Change, *, there: bool, owed: int, now_s: int, salt: bytes) -> list[Entry]:
@@ -36,6 +36,8 @@ def change(gate: Gate, message: Change, *, there: bool, owed: int, now_s: int, s
             return [made]
         case Cosign(key=key, note=note, chain=chain):
             return [gate_admin.cosign(facts, key, note, chain, trouble=gate.suspended, salt=salt)]
+        case Attach(session=session, image=image):
+            return [gate_admin.attach(facts, session, image, salt=salt)]
         case Erase(erasure=erasure, rows=rows):
             return gate_admin.erase(facts, erasure, rows, len(erasure.texts))
         case Release(ref=ref):

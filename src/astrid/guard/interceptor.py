@@ -51,6 +51,7 @@ from astrid.guard.door import APPROVALS, AUDIT, GATEWAY, is_host, is_ours, stray
 from astrid.guard.interceptor_outbox import Flush, Outbox
 from astrid.kernel import Actor, Down, Exit, Message, Posted, Reason, Ref, Sender, Timer
 from astrid.messages.gate import (
+    Attach,
     Cosign,
     Done,
     Ending,
@@ -177,7 +178,7 @@ class Interceptor(Actor):
             case Flush() if sender.id == self.ctx.ref.id:
                 self._flushes = False
                 self._flush()
-            case Register() | Release() | TakeIn() | Erase() | Cosign() | Revoke() if sender.path == GATEWAY:
+            case Register() | Release() | TakeIn() | Attach() | Erase() | Cosign() | Revoke() if sender.path == GATEWAY:
                 self._administer(message, sender)
             case Finish() if sender.path == GATEWAY:
                 self._append(gate_admin.finish(self._facts, message.session, message.reason))

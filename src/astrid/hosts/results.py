@@ -21,7 +21,7 @@ from astrid.core.call import Call, Need, Preparation
 from astrid.core.chain import decode_body, decode_frame
 from astrid.core.own_tools import own_tool, read_arguments
 from astrid.core.past import Kept, recalled
-from astrid.core.records import OutcomeRecord, PermitRecord
+from astrid.core.records import AttachedRecord, OutcomeRecord, PermitRecord
 from astrid.core.resources import file_resource
 from astrid.core.risk import EffectClass
 from astrid.core.tokens import Permission
@@ -112,9 +112,24 @@ def find_result(reader: LogReader, session: bytes, permit: int) -> bytes:
             ):
                 raise _unknown()
             if isinstance(body, OutcomeRecord) and body.permit_seq == permit:
-                return _kept(reader, frame.seq, body)
+                return _kept(reader, Kept(frame.seq, body.result, slot=1))
             at = frame.seq + 1
     raise _unknown()
+
+
+def find_image(reader: LogReader, session: bytes, record: int) -> bytes:
+    """The image that somebody gave ``session``, as record ``record`` has it, or that a call of it came to, by the
+    record that permitted it.
+
+    Raises:
+        InputError: as ``find_result``.
+    """
+    for raw in reader.frames_of(session, record, 1):
+        frame = decode_frame(raw)
+        body = decode_body(frame) if (frame.session, frame.seq) == (session, record) else None
+        if isinstance(body, AttachedRecord):
+            return _kept(reader, Kept(record, body.image))
+    return find_result(reader, session, record)
 
 
 def _unknown() -> InputError:
@@ -123,8 +138,8 @@ def _unknown() -> InputError:
     )
 
 
-def _kept(reader: LogReader, seq: int, body: OutcomeRecord) -> bytes:
-    found = recalled(reader.payload, Kept(seq, body.result, slot=1))
+def _kept(reader: LogReader, kept: Kept) -> bytes:
+    found = recalled(reader.payload, kept)
     if found is None:
         raise InputError("result.erased", "this result was erased from the log", advice="make the call again if needed")
     return found

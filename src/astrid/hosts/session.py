@@ -189,7 +189,7 @@ class Session(Actor):
     def _hear(self, message: Hear) -> None:
         effects = step(
             self._turn,
-            UserInput(text=message.text, label=Label(Integrity(message.integrity))),
+            UserInput(text=message.text, label=Label(Integrity(message.integrity)), images=message.images),
             self._clock.now_ns(),
         )
         if any(isinstance(effect, InputRefused) for effect in effects):

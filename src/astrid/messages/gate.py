@@ -1,7 +1,7 @@
 """To and from the interceptor, beside what the gate's own machine defines (``core.gate_messages``).
 
-``Register``, ``Release``, ``Ending``, ``Finish``, ``TakeIn``, ``Erase``, ``Cosign`` and ``Revoke`` are obeyed from the
-gateway alone, ``Offer`` from tool hosts alone; the kernel's stamp says who it is.
+``Register``, ``Release``, ``Ending``, ``Finish``, ``TakeIn``, ``Attach``, ``Erase``, ``Cosign`` and ``Revoke`` are
+obeyed from the gateway alone, ``Offer`` from tool hosts alone; the kernel's stamp says who it is.
 """
 
 from __future__ import annotations
@@ -80,6 +80,14 @@ class TakeIn(Message, frozen=True, kw_only=True):
     id: int
     token: bytes
     source: str
+
+
+class Attach(Message, frozen=True, kw_only=True):
+    """Somebody gave ``session`` this image.  Answered by ``Done`` with the record that has it, or ``Failed``."""
+
+    id: int
+    session: bytes
+    image: bytes
 
 
 class Erase(Message, frozen=True, kw_only=True):

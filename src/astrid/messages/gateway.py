@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from astrid.core.conversation import Image
 from astrid.core.records import Erasure
 from astrid.core.turn_fork import Origin
 from astrid.core.turn_messages import AnyRow
@@ -52,7 +53,7 @@ class Declined(Message, frozen=True, kw_only=True):
 
 
 class Input(Message, frozen=True, kw_only=True):
-    """Somebody says ``text`` to ``session``; asked, answered by ``Taken`` or ``Declined``.
+    """Somebody says ``text`` to ``session``, and gives ``images``; asked, answered by ``Taken`` or ``Declined``.
 
     ``statement`` is the signed prompt (bytes of a ``SignedStatement``), or empty: then the text is untrusted.
     """
@@ -62,6 +63,7 @@ class Input(Message, frozen=True, kw_only=True):
     text: str
     signer: bytes
     signature: bytes
+    images: tuple[Image, ...] = ()
 
 
 class Taken(Message, frozen=True, kw_only=True):
@@ -111,6 +113,16 @@ class EndSession(Message, frozen=True, kw_only=True):
 
     session: bytes
     reason: Literal["asked", "idle"]
+
+
+class AttachImage(Message, frozen=True, kw_only=True):
+    """Keep an image for what somebody says to ``session`` next.  The ticket gets ``Done`` with its record, or
+    ``Failed``.
+    """
+
+    ticket: int
+    session: bytes
+    image: bytes
 
 
 class EraseSession(Message, frozen=True, kw_only=True):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from astrid.core.conversation import Image
 from astrid.kernel import Lane, Message, Overflow
 
 
 class Hear(Message, frozen=True, kw_only=True):
-    """Somebody said ``text`` to the session; ``integrity`` is the label it has earned."""
+    """Somebody said ``text`` to the session; ``integrity`` is the label it has earned.  ``images`` are those that it
+    names.
+    """
 
     text: str
     integrity: int
+    images: tuple[Image, ...] = ()
 
 
 class TurnBack(Message, frozen=True, kw_only=True):

@@ -29,7 +29,7 @@ from astrid.core.turn_retry import model_tool
 from astrid.errors import ConfigError, InputError, WorkspaceError
 from astrid.home import Home, KeptFiles, actors_folder, identify_workspace, workspace_id
 from astrid.hosts.model import ModelServer, Sight
-from astrid.hosts.results import Consult, ResultServer, find_result
+from astrid.hosts.results import Consult, ResultServer, find_image
 from astrid.hosts.skills import SkillServer
 from astrid.hosts.todos import TodoServer
 from astrid.ports import Entropy, Model
@@ -166,7 +166,7 @@ class Catalogue:
             return None
 
         async def find(session: bytes, record: int) -> bytes:
-            return await self._consult(lambda reader: find_result(reader, session, record))
+            return await self._consult(lambda reader: find_image(reader, session, record))
 
         return Sight(partial(image_tokens, model.name), find)
 

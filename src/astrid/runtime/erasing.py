@@ -8,7 +8,7 @@ Source: architecture 7; protocol N9; threats 25, 35.
 from __future__ import annotations
 
 from astrid.core.checkpoint import verify_checkpoint
-from astrid.core.records import Erasure, OutcomeRecord, Prompt, SubagentStarted
+from astrid.core.records import AttachedRecord, Erasure, OutcomeRecord, Prompt, SubagentStarted
 from astrid.core.verify import LogKeys
 from astrid.messages.archive import Recall
 from astrid.ports import LogReader
@@ -35,7 +35,7 @@ def erasure_of(reader: LogReader, past: PastSession, note: bytes, keys: LogKeys)
     wanted = Recall(id=0, session=past.session, first=past.first, rows=past.rows, note=note)
     texts = tuple(
         (frame.seq, slot)
-        for frame, body in records_of(reader, wanted, checkpoint, Prompt | OutcomeRecord)
+        for frame, body in records_of(reader, wanted, checkpoint, Prompt | AttachedRecord | OutcomeRecord)
         for slot in (1 if isinstance(body, OutcomeRecord) else 0,)
         if reader.payload(frame.seq, slot) is not None
     )

@@ -23,10 +23,11 @@ from astrid.guard.door import APPROVALS, ARCHIVE, AUDIT, INTERCEPTOR, is_ours, s
 from astrid.kernel import Actor, Down, Lane, Message, Posted, Ref, Sender
 from astrid.messages.approvals import Attend, OpenQuestion, QuestionEnded, Respond
 from astrid.messages.archive import Recalled
-from astrid.messages.gate import Cosign, Done, Erase, Failed, Register, Revoke, TakeIn
+from astrid.messages.gate import Attach, Cosign, Done, Erase, Failed, Register, Revoke, TakeIn
 from astrid.messages.gateway import (
     AddToken,
     AskCheckpoint,
+    AttachImage,
     Attended,
     CancelTurn,
     Delegate,
@@ -65,7 +66,7 @@ SESSIONS = "root/sessions/"
 SUBAGENTS = f"root/tools/{HOST_ID}/front"
 BELOW = (*GUARD, ARCHIVE, SESSIONS, "root/tools/")  # no client sits there
 Answer = Done | Failed | SessionOpened | Checkpointed
-Request = Respond | TakeIn | Erase | Cosign | Revoke | TakeCheckpoint | Register | OfSleep
+Request = Respond | TakeIn | Attach | Erase | Cosign | Revoke | TakeCheckpoint | Register | OfSleep
 
 
 class Look(Message, frozen=True, kw_only=True):
@@ -194,6 +195,12 @@ class Gateway(Actor):
             case RevokeToken():
                 self._request(
                     message.ticket, INTERCEPTOR, lambda number: Revoke(id=number, statement=message.statement)
+                )
+            case AttachImage():
+                self._request(
+                    message.ticket,
+                    INTERCEPTOR,
+                    lambda number: Attach(id=number, session=message.session, image=message.image),
                 )
             case EraseSession():
                 self._erase(message)

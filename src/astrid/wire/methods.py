@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from astrid.wire import params as p
 from astrid.wire import past as w
+from astrid.wire import pictures as i
 from astrid.wire import results as r
 from astrid.wire.events import ANY_EVENT
 from astrid.wire.fields import Wire
@@ -86,6 +87,7 @@ _METHODS = (
     _proven("restoreSession", p.OfSession, r.Done, "Have a conversation be as before it was summed up; events tell."),
     _proven("deleteSession", p.DeleteSession, w.Deleted, "Erase what a session that is not open said and heard."),
     _proven("listModels", p.ProvenNothing, r.Models, "The models: what each costs, and whether it can be used now."),
+    _proven("attachImage", i.AttachImage, i.Attached, "Give an image, in pieces, for what is said next."),
     _proven("sendInput", p.SendInput, r.TurnStarted, "Start a turn; its output comes as events."),
     _proven("cancelTurn", p.OfSession, r.Done, "Stop the running turn of a session."),
     _proven("endSession", p.OfSession, r.Done, "Save a session and end it."),

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from astrid.core.images import MAX_SHOWN
 from astrid.wire.fields import (
     AnyIdText,
     Bytes32,
@@ -116,12 +117,16 @@ class PromptSignature(Wire, frozen=True, kw_only=True):
 
 
 class SendInput(Proven, frozen=True, kw_only=True):
-    """What the person says; ``turn`` is the number of the turn that this starts, so that nothing is sent twice."""
+    """What the person says; ``turn`` is the number of the turn that this starts, so that nothing is sent twice.
+    ``images`` are those that go with it, by the records that ``attachImage`` answered; ``input`` names the SHA-256 of
+    each, in hex, so that whoever signs the one signs the others.
+    """
 
     session_id: SessionText
     turn: Safe
     input: Annotated[str, Meta(max_length=MAX_INPUT_CHARS)]
     prompt: PromptSignature | None = None
+    images: Annotated[tuple[Safe, ...], Meta(max_length=MAX_SHOWN)] = ()
 
 
 class OfSession(Proven, frozen=True, kw_only=True):

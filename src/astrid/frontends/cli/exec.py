@@ -29,7 +29,7 @@ from astrid.frontends.cli.going_on import go_on
 from astrid.frontends.cli.instructions import advise_trust
 from astrid.frontends.cli.interrupts import Interrupts
 from astrid.frontends.cli.past import last_session, resumed_session
-from astrid.frontends.cli.pictures import with_images
+from astrid.frontends.cli.pictures import Given, attach, read_images, with_images
 from astrid.frontends.cli.show import ForPeople, ForPrograms, Show, Tally
 from astrid.frontends.client import Client, connect, run_client
 from astrid.frontends.signing import Signer, token_of
@@ -50,6 +50,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for, read and checked before anything is started."""
 
     task: str
+    images: tuple[Given, ...]  # which the task names
     resumes: str | None  # a session; empty for the last one of the workspace
     attached: str | None
     workspace: str
@@ -125,7 +126,8 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
     attached = None if args.input is None else read_text(args.input)
     resumes = resumed_session(args, approve)
     may_be_empty = resumes is not None and attached is None
-    task = with_images(args.task, args.image or ())
+    images = read_images(args.image or ())
+    task = with_images(args.task, images)
     length = len(task) + len(attached or "") + 200
     if not (task.strip() or may_be_empty) or length > MAX_INPUT_CHARS:
         raise InputError(
@@ -135,6 +137,7 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
         )
     return Job(
         task=task,
+        images=images,
         resumes=resumes,
         attached=attached,
         workspace=workspace,
@@ -205,7 +208,9 @@ class Run:
         else:
             session, turn = await self._resume(client, self._job.resumes, interrupts)
         if self._job.task and self._tally.stop_reason not in ("cancelled", "ended"):
-            await client.call("sendInput", await self._input(client, session, turn))
+            images = await self._attach(client, session)
+            said = await self._input(client, session, turn)
+            await client.call("sendInput", msgspec.structs.replace(said, images=images))
             await self._follow(client, session, interrupts)
         self._tally.spent_micros = await self._spent(client, session)
         if self._tally.stop_reason != "ended":
@@ -272,6 +277,14 @@ class Run:
         reply = await signer.grant_workspace(Path(job.workspace), mode, days=GRANT_DAYS, purse_micros=UNLIMITED_MICROS)
         await client.call("tokensAdd", p.TokensAdd(token=token_of(reply)))
         return cast("r.SessionInfo", await client.call("createSession", asked))
+
+    async def _attach(self, client: Client, session: str) -> tuple[int, ...]:
+        try:
+            return await attach(client, session, self._job.images)
+        except AstridError:
+            if self._job.resumes is None:  # nothing was said in it
+                await client.call("endSession", p.OfSession(session_id=session))
+            raise
 
     async def _input(self, client: Client, session: str, turn: int) -> p.SendInput:
         """The turn's input: signed where it is all the person's own words, else for the daemon to mistrust."""
