@@ -11,9 +11,12 @@ from typing import Literal, Protocol
 
 import msgspec
 import trio
+from trio.abc import HalfCloseableStream
 
 from astrid.core.call import Call, Preparation
 from astrid.core.conversation import AnyStreamEvent, ModelRequest
+from astrid.core.egress_connection import Attempt, Traffic
+from astrid.core.hosts import Address
 from astrid.core.money import Price
 from astrid.core.records import Erasure
 from astrid.core.tiles import Tile
@@ -347,4 +350,36 @@ class LogStore(Protocol):
         Raises:
             JournalError: what is there is no log, or cannot be written.
         """
+        ...
+
+
+class Network(Protocol):
+    """Names and connections.  Whoever asks judges each address between the two, so neither does both."""
+
+    async def resolve(self, name: str) -> tuple[Address, ...]:
+        """Every address of ``name``, the one to try first at the front; none if it has none."""
+        ...
+
+    async def dial(self, address: Address, port: int) -> HalfCloseableStream:
+        """A connection to this very address.
+
+        Raises:
+            EdgeError: there is none.
+        """
+        ...
+
+
+class EgressLog(Protocol):
+    """Where the connections of one command are recorded, under its permit."""
+
+    async def begin(self, attempt: Attempt) -> int:
+        """Record ``attempt``; its number, once that is durable.
+
+        Raises:
+            EdgeError: it cannot be recorded, so nothing may be dialled.
+        """
+        ...
+
+    def end(self, number: int, traffic: Traffic) -> None:
+        """Record how the connection with this number ended."""
         ...

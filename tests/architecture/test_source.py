@@ -96,6 +96,8 @@ RULES = (
         (
             *("kernel/", "daemon/connection.py", "frontends/client.py", "frontends/fleet/run.py"),
             *(*PROCESS_LAUNCHERS, *CHILD_NURSERIES),
+            # What a child process opens beyond its sandbox lasts as long as it does, and each is two ways at once.
+            *("adapters/egress/proxy.py", "adapters/egress/carrying.py"),
         ),
         "async with trio.open_nursery() as nursery: pass",
     ),
