@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from astrid.errors import ConfigError
-from astrid.home import clear_drafts, read_guarded, write_guarded
+from astrid.home import clear_drafts, files, read_guarded, write_guarded
 from tests.fakes.power import Power
 
 ROOT = os.geteuid() == 0
@@ -100,6 +100,79 @@ def test_a_file_of_root_counts_as_one_of_the_system_and_not_as_ours(key: Path, m
 def test_a_file_that_is_too_long_is_refused_and_one_that_just_fits_is_not(key: Path) -> None:
     assert read_guarded(key, what="the key", max_bytes=6) == b"secret"
     assert refused(key, max_bytes=5) == "file.too-long"
+
+
+@pytest.mark.parametrize(
+    ("mode", "accepted"),
+    [(0o700, True), (0o755, True), (0o711, True), (0o775, False), (0o757, False), (0o777, False), (0o1777, True)],
+)
+@pytest.mark.parametrize("private", [True, False])
+def test_a_folder_in_which_others_may_swap_the_file_is_refused(
+    key: Path, mode: int, accepted: bool, private: bool
+) -> None:
+    key.parent.chmod(mode)
+    try:
+        if accepted:
+            assert read_guarded(key, what="the key", private=private) == b"secret"
+        else:
+            with pytest.raises(ConfigError) as caught:
+                read_guarded(key, what="the key", private=private)
+            assert (caught.value.code, caught.value.where) == ("file.folder", str(key.parent))
+    finally:
+        key.parent.chmod(0o700)
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can give a folder away")
+def test_a_folder_of_another_user_is_refused(key: Path) -> None:
+    folder = key.parent / "folder"
+    folder.mkdir(0o700)
+    inside = key.rename(folder / "key")
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(ConfigError) as caught:
+        read_guarded(inside, what="the key")
+    assert caught.value.code == "file.folder"
+
+
+def test_a_folder_that_is_swapped_after_it_was_judged_is_not_read_from(
+    key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = key.parent / "folder"
+    folder.mkdir(0o700)
+    inside = key.rename(folder / "key")
+    judged = files._judge_folder
+
+    def swap(found: os.stat_result, where: Path, what: str) -> None:
+        judged(found, where, what)
+        folder.rename(folder.with_name("moved"))
+        folder.mkdir(0o777)
+        inside.write_bytes(b"another")
+
+    monkeypatch.setattr(files, "_judge_folder", swap)
+    assert read_guarded(inside, what="the key") == b"secret"
+
+
+def test_a_secret_with_a_second_name_is_refused_and_another_file_is_not(key: Path) -> None:
+    os.link(key, key.with_name("workspace-file"))
+    assert refused(key, secret=True) == "file.linked"
+    assert read_guarded(key, what="the key") == b"secret"
+
+
+@pytest.mark.parametrize(
+    ("name", "accepted"),
+    [(".key.0123456789abcdef", True), (".key.0123456789abcdeX", False), (".other.0123456789abcdef", False)],
+)
+def test_the_draft_of_a_writer_that_was_killed_is_no_second_name(key: Path, name: str, accepted: bool) -> None:
+    os.link(key, key.with_name(name))
+    if accepted:
+        assert read_guarded(key, what="the key", secret=True) == b"secret"
+    else:
+        assert refused(key, secret=True) == "file.linked"
+
+
+def test_a_draft_of_another_file_does_not_hide_a_second_name(key: Path) -> None:
+    key.with_name(".key.0123456789abcdef").write_bytes(b"")
+    os.link(key, key.with_name("workspace-file"))
+    assert refused(key, secret=True) == "file.linked"
 
 
 # ---- writing

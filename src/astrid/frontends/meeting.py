@@ -51,7 +51,7 @@ def load_credentials(home: Home) -> Credentials:
     Raises:
         ConfigError, KeyFormatError, CanonError, TokenError: one is missing, or the two do not belong together.
     """
-    seed = read_guarded(home.client_key, what="the client key")
+    seed = read_guarded(home.client_key, what="the client key", secret=True)
     if len(seed) != KEY_BYTES:
         raise KeyFormatError(
             "key.length",

@@ -119,7 +119,7 @@ def log_keys(install: Install) -> LogKeys:
 
 def load_key(path: Path, *, what: str) -> SigningKey:
     """A plain private key file: 32 bytes, for nobody else to read."""
-    seed = read_guarded(path, what=what)
+    seed = read_guarded(path, what=what, secret=True)
     if len(seed) != KEY_BYTES:
         raise KeyFormatError(
             "key.length",

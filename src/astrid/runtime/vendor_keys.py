@@ -87,7 +87,7 @@ def _read(name: str, table: ProviderTable) -> str:
         path = _path(table)
         if not path.is_absolute():
             raise _unusable(name, "is in a file without an absolute path", "begin it with / or ~/")
-        data = read_guarded(path, what=f"the key of `{name}`", max_bytes=MAX_KEY_BYTES, made_by=_MADE_BY)
+        data = read_guarded(path, what=f"the key of `{name}`", max_bytes=MAX_KEY_BYTES, secret=True, made_by=_MADE_BY)
     else:
         data = _read_descriptor(name, table.key_fd)
     try:

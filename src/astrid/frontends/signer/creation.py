@@ -129,7 +129,7 @@ def _key(path: Path, what: str, entropy: _Entropy, *, may_make: bool) -> Signing
         if not may_make:
             raise _lost(path, what)
         write_guarded(path, entropy(KEY_BYTES), what=what)
-    return SigningKey.from_seed(read_guarded(path, what=what, max_bytes=KEY_BYTES))
+    return SigningKey.from_seed(read_guarded(path, what=what, max_bytes=KEY_BYTES, secret=True))
 
 
 def _public(path: Path, expected: PublicKey) -> None:

@@ -108,7 +108,7 @@ class Vault:
         return key
 
     def _read(self) -> bytes:
-        return read_guarded(self._home.user_key, what=WHAT, max_bytes=MOST_FILE_BYTES)
+        return read_guarded(self._home.user_key, what=WHAT, max_bytes=MOST_FILE_BYTES, secret=True)
 
     def _write(self, file: bytes, *, replace: bool) -> None:
         write_guarded(self._home.user_key, file, what=WHAT, replace=replace)
