@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from astrid.core.redact import LEAST_BYTES, Redactor, mark
 from astrid.errors import InputError
 
-VALUE = b"s3cr+t/value?~\xc3\xa9!"
+VALUE = b's3cr+t/va"ue?~\xc3\xa9!'
 MARK = mark("KEY")
 ONE = Redactor({"KEY": VALUE})
 VALUES = st.binary(min_size=LEAST_BYTES, max_size=24)
@@ -31,6 +32,8 @@ FORMS = {
     .replace(b"%C3", b"%c3")
     .replace(b"%A9", b"%a9"),
     "as of a form": quote_plus(VALUE).encode(),
+    "in JSON": json.dumps(VALUE.decode())[1:-1].encode(),
+    "in JSON as it is read": json.dumps(VALUE.decode(), ensure_ascii=False)[1:-1].encode(),
     "in Base64": base64.b64encode(VALUE),
     "in Base64 for URLs": base64.urlsafe_b64encode(VALUE),
     **{f"in Base64 behind {n} bytes": base64.b64encode(b"userpass"[:n] + VALUE + b"end") for n in range(8)},

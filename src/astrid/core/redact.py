@@ -1,7 +1,8 @@
 """Takes the values of secrets out of text, in the forms in which programs print them.  Pure.
 
 Looked for are the value itself and what comes of it in Base64 (wherever it begins in what was encoded), in hexadecimal,
-percent-encoded and backwards.  What is found becomes the secret's name, so that a reader knows what stood there.
+percent-encoded, as a JSON string and backwards.  What is found becomes the secret's name, so that a reader knows what
+stood there.
 
 This is a net and no wall: whoever has a value can write it in a form that nobody looks for.  Secrets are kept from
 tools in the first place; this catches what a tool prints of one by accident.
@@ -15,6 +16,7 @@ Source: threats 26, 36.
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64encode
 from bisect import bisect_left
@@ -115,6 +117,9 @@ def _forms(value: bytes) -> Iterator[bytes]:
         )
     yield value
     yield value[::-1]
+    text = value.decode("utf-8", "replace")
+    yield json.dumps(text, ensure_ascii=False)[1:-1].encode()
+    yield json.dumps(text)[1:-1].encode()
     yield value.hex().encode()
     yield value.hex().upper().encode()
     plain = quote(value, safe="").encode()

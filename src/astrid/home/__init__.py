@@ -11,12 +11,14 @@ from astrid.home.files import clear_drafts, read_guarded, write_guarded
 from astrid.home.kept import KeptFiles
 from astrid.home.layout import Home, actors_folder, home_folder, open_home
 from astrid.home.lock import HomeLock
+from astrid.home.secrets import Secrets
 from astrid.home.workspaces import WorkspaceIdentity, identify_workspace, workspace_id
 
 __all__ = [
     "Home",
     "HomeLock",
     "KeptFiles",
+    "Secrets",
     "WorkspaceIdentity",
     "actors_folder",
     "clear_drafts",

@@ -126,6 +126,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "kept"
 
     @property
+    def secrets(self) -> Path:
+        """The values of secrets, a file each."""
+        return self.root / "secrets"
+
+    @property
     def actors(self) -> Path:
         """The user's own definitions."""
         return self.root / "actors"
