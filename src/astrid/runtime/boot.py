@@ -35,7 +35,7 @@ from astrid.core.subagents import HOST_ID
 from astrid.core.tokens import Roots
 from astrid.core.verify import LogKeys
 from astrid.errors import InternalError, KeyFormatError, TokenError
-from astrid.home import Home, read_guarded, write_guarded
+from astrid.home import Home, Secrets, read_guarded, write_guarded
 from astrid.hosts.subagent import SubagentServer
 from astrid.ports import Clock, Entropy, Journal, LogReader, LogStore
 from astrid.runtime.catalogue import Catalogue, actors_folder
@@ -162,6 +162,7 @@ class World:
         self.runtime_key = self.identity.runtime_key
         self.holder: bytes = self.identity.holder_key.public
         self.wallet = HolderWallet(self.identity.holder_key, self.identity.roots, entropy)
+        self.secrets = Secrets(home)
         self.dormitory = Dormitory()
         self.hub = Hub(self.dormitory.events)
         self.desk: Desk[Answer] = Desk()

@@ -17,12 +17,14 @@ from astrid.core.facts import Facts
 from astrid.core.frame import compose
 from astrid.core.grants import Mode, mode_grants
 from astrid.core.ids import SessionId, session_id
+from astrid.core.redact import Redactor
 from astrid.core.subagents import Subagent
 from astrid.core.tokens import Grant, Token
 from astrid.core.turn_fork import forked
 from astrid.core.turn_messages import Setting, decode_row, encode_row
 from astrid.core.turn_state import Idle, restore
 from astrid.errors import InputError, TokenError
+from astrid.hosts.redacting import Redacting
 from astrid.hosts.session import RANK as SESSION_RANK
 from astrid.hosts.session import Past, Session
 from astrid.hosts.subagent import SubagentHost, SubagentServer
@@ -66,7 +68,9 @@ class Opener:
         clock: Clock,
         entropy: Entropy,
         subagents: Mapping[str, Subagent],
+        redactor: Callable[[], Redactor],
     ) -> None:
+        self._redactor = redactor
         self._facts = facts
         self._catalogue = catalogue
         self._wallet = wallet
@@ -381,7 +385,8 @@ class Opener:
         front = self._fronts.get(name) or self._refs.get(f"{TOOLS}/{name}/front")
         if front is None or not front.alive:
             kind = self._host_of_tasks if isinstance(server, SubagentServer) else None
-            spec = tool_host(name, toolbox, lambda: server, self._refs["root/interceptor"], self._made, kind)
+            quiet = Redacting(server, self._redactor)
+            spec = tool_host(name, toolbox, lambda: quiet, self._refs["root/interceptor"], self._made, kind)
             self._supervisor(TOOLS).start_child(spec)
             front = self._fronts[name] = self._find(f"{TOOLS}/{name}/front")
         await ctx.ask(front, Ping(), within=HOST_SECONDS)

@@ -138,6 +138,7 @@ def tree(world: World, directory: Directory) -> SupervisorSpec:
             clock=world.clock,
             entropy=world.entropy,
             subagents=world.subagents,
+            redactor=world.secrets.redactor,
         )
         return Gateway(
             facts=lambda: world.facts,

@@ -1,0 +1,91 @@
+"""What a tool server says has no secret in it; what it is told to do stays as it was approved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from astrid.core.call import Call, Preparation
+from astrid.core.redact import Redactor
+from astrid.core.tools import ToolSpec
+from astrid.errors import AstridError, ConfigError, EdgeError, InputError
+from astrid.hosts.redacting import Redacting
+from astrid.ports import ToolOutcome
+
+VALUE = "correct horse battery"
+SAYS = f"it is {VALUE}".encode()
+QUIET = b"it is [secret key]"
+
+
+class Talkative:
+    """A server that says the secret wherever it can; ``fails`` is what it raises instead."""
+
+    def __init__(self, fails: AstridError | None = None) -> None:
+        self.fails = fails
+        self.given: list[object] = []
+
+    def specs(self) -> tuple[ToolSpec, ...]:
+        return ()
+
+    def glance(self, tool: str, args: bytes) -> Preparation | None:
+        self.given.append(args)
+        return None
+
+    async def prepare(self, tool: str, args: bytes) -> Preparation:
+        self.given.append(args)
+        if self.fails is not None:
+            raise self.fails
+        return Preparation(needs=())
+
+    async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
+        self.given.append(call)
+        if self.fails is not None:
+            raise self.fails
+        report(SAYS)
+        return ToolOutcome(content=SAYS, is_error=False, effect="done", spent_micros=7, untrusted=True)
+
+
+def redactor() -> Redactor:
+    return Redactor({"key": VALUE.encode()})
+
+
+async def test_results_and_pieces_come_without_it_and_all_else_as_it_was() -> None:
+    pieces: list[bytes] = []
+    outcome = await Redacting(Talkative(), redactor).execute(object(), pieces.append)  # type: ignore[arg-type]
+    assert (outcome.content, pieces) == (QUIET, [QUIET])
+    assert (outcome.effect, outcome.spent_micros, outcome.untrusted) == ("done", 7, True)
+
+
+async def test_the_call_is_handed_on_untouched() -> None:
+    server, call = Talkative(), object()
+    quiet = Redacting(server, redactor)
+    assert quiet.specs() == ()
+    assert quiet.glance("t", SAYS) is None
+    await quiet.prepare("t", SAYS)
+    await quiet.execute(call, lambda _piece: None)  # type: ignore[arg-type]
+    assert server.given == [SAYS, SAYS, call]
+
+
+@pytest.mark.parametrize(
+    "error", [InputError("x.y", SAYS.decode(), advice="z"), EdgeError("x.y", SAYS.decode(), effect="maybe", advice="z")]
+)
+async def test_an_error_says_its_code_and_not_the_secret(error: AstridError) -> None:
+    quiet = Redacting(Talkative(error), redactor)
+    for act in (quiet.prepare("t", b""), quiet.execute(object(), lambda _piece: None)):  # type: ignore[arg-type]
+        with pytest.raises(type(error)) as caught:
+            await act
+        assert (caught.value.code, caught.value.message, caught.value.advice) == ("x.y", QUIET.decode(), "z")
+        assert VALUE not in str(caught.value) + repr(caught.value)
+        assert getattr(caught.value, "effect", "maybe") == "maybe"
+
+
+async def test_a_call_whose_secrets_cannot_be_read_is_not_begun() -> None:
+    def unreadable() -> Redactor:
+        raise ConfigError("file.open-to-others", "a secret has mode 0644", advice="chmod")
+
+    server = Talkative()
+    for act in (Redacting(server, unreadable).prepare("t", b""), Redacting(server, unreadable).execute(None, print)):  # type: ignore[arg-type]
+        with pytest.raises(ConfigError):
+            await act
+    assert server.given == []
