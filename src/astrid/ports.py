@@ -353,6 +353,18 @@ class LogStore(Protocol):
         ...
 
 
+class SecretValues(Protocol):
+    """The values of the user's secrets, for the edge alone: whoever sends one off asks for it by its name, then."""
+
+    def value(self, name: str) -> bytes:
+        """The value behind ``name``.
+
+        Raises:
+            InputError: this is no name, there is none of it, or others can read its value.
+        """
+        ...
+
+
 class Network(Protocol):
     """Names and connections.  Whoever asks judges each address between the two, so neither does both."""
 

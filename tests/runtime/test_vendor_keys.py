@@ -15,13 +15,22 @@ from astrid.runtime.vendor_keys import configured_providers, key_files, take_key
 KEY = "sk-never-to-be-seen"
 
 
+class Kept:
+    """The ``SecretValues`` port."""
+
+    def value(self, name: str) -> bytes:
+        if name != "vendor":
+            raise ConfigError("file.missing", f"the secret `{name}` is missing", advice="set it")
+        return KEY.encode()
+
+
 def config(**tables: ProviderTable) -> Config:
     return Config(providers=tables)
 
 
 def refused(table: ProviderTable) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
-        take_keys(config(mine=table), {})
+        take_keys(config(mine=table), {}, Kept())
     assert KEY not in str(caught.value)
     return caught.value
 
@@ -36,7 +45,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_key_in_a_variable_is_read_and_is_in_no_variable_any_more() -> None:
     environment = {"ANTHROPIC_API_KEY": KEY, "MINE": "other", "PATH": "/bin"}
-    keys = take_keys(config(mine=ProviderTable(base_url="https://m/v1", key_variable="MINE")), environment)
+    keys = take_keys(config(mine=ProviderTable(base_url="https://m/v1", key_variable="MINE")), environment, Kept())
     assert (keys.of("anthropic"), keys.of("mine"), keys.of("openai"), keys.of("?")) == (KEY, "other", "", "")
     assert environment == {"PATH": "/bin"}
 
@@ -44,20 +53,20 @@ def test_a_key_in_a_variable_is_read_and_is_in_no_variable_any_more() -> None:
 def test_a_key_that_is_not_used_is_taken_out_of_the_environment_too(file: Path) -> None:
     environment = {"OPENAI_API_KEY": "old", "NEW": "new"}
     table = ProviderTable(key_variable="NEW", key_file=str(file))
-    assert take_keys(config(openai=table), environment).of("openai") == KEY
+    assert take_keys(config(openai=table), environment, Kept()).of("openai") == KEY
     assert environment == {}
 
 
 def test_two_providers_may_share_a_variable() -> None:
     table = ProviderTable(base_url="https://m/v1", key_variable="OPENAI_API_KEY")
-    keys = take_keys(config(mine=table), {"OPENAI_API_KEY": KEY})
+    keys = take_keys(config(mine=table), {"OPENAI_API_KEY": KEY}, Kept())
     assert (keys.of("mine"), keys.of("openai")) == (KEY, KEY)
 
 
 @pytest.mark.parametrize("name", ["anthropic", "openai", "zai", "ollama"])
 def test_a_known_vendor_needs_no_address_to_have_its_key_in_a_file(file: Path, name: str) -> None:
     made = config(**{name: ProviderTable(key_file=str(file))})
-    assert take_keys(made, {}).of(name) == KEY
+    assert take_keys(made, {}, Kept()).of(name) == KEY
     known, plain = configured_providers(made), configured_providers(Config())
     assert name not in plain or known[name] == plain[name]
 
@@ -65,8 +74,15 @@ def test_a_known_vendor_needs_no_address_to_have_its_key_in_a_file(file: Path, n
 def test_a_file_is_found_from_the_users_home_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(file.parent))
     table = ProviderTable(key_file="~/key")
-    assert take_keys(config(openai=table), {}).of("openai") == KEY
+    assert take_keys(config(openai=table), {}, Kept()).of("openai") == KEY
     assert key_files(config(openai=table, zai=ProviderTable())) == (os.path.realpath(file),)
+
+
+def test_a_key_may_be_a_secret_and_is_asked_for_by_its_name() -> None:
+    environment = {"OPENAI_API_KEY": "old"}
+    keys = take_keys(config(openai=ProviderTable(key_secret="vendor")), environment, Kept())
+    assert (keys.of("openai"), environment) == (KEY, {})
+    assert refused(ProviderTable(base_url="https://m", key_secret="other")).code == "file.missing"
 
 
 def test_a_file_that_others_can_read_is_no_key_file(file: Path) -> None:
@@ -90,7 +106,7 @@ def test_a_key_comes_out_of_a_descriptor_once(file: Path) -> None:
     os.write(writer, f"{KEY[4:]}\n".encode())
     os.close(writer)
     table = ProviderTable(base_url="https://m", key_fd=reader)
-    assert take_keys(config(mine=table), {}).of("mine") == KEY
+    assert take_keys(config(mine=table), {}, Kept()).of("mine") == KEY
     assert refused(table).code == "model.key-unreadable", "it is closed"
 
 
@@ -107,8 +123,9 @@ def test_a_descriptor_that_nobody_writes_to_is_not_waited_for(monkeypatch: pytes
 
 def test_a_key_is_looked_for_in_one_place_and_not_in_whatever_folder_this_is(file: Path) -> None:
     both = ProviderTable(base_url="https://m", key_file=str(file), key_fd=3)
+    kept = ProviderTable(base_url="https://m", key_file=str(file), key_secret="vendor")
     relative = ProviderTable(base_url="https://m", key_file="key")
-    assert [refused(table).code for table in (both, relative)] == ["model.key-unreadable"] * 2
+    assert [refused(table).code for table in (both, kept, relative)] == ["model.key-unreadable"] * 3
 
 
 def test_a_provider_that_nobody_knows_has_an_address() -> None:
@@ -121,5 +138,5 @@ def test_another_address_is_spoken_to_as_any_server() -> None:
 
 
 def test_nothing_that_prints_the_keys_prints_one() -> None:
-    keys = take_keys(Config(), {"ANTHROPIC_API_KEY": KEY})
+    keys = take_keys(Config(), {"ANTHROPIC_API_KEY": KEY}, Kept())
     assert KEY not in f"{keys!r} {keys.of!r} {vars(keys)}"

@@ -177,7 +177,7 @@ class World:
             hides=self.policy.hides,
             entropy=entropy,
             consult=self.consult,
-            vendor_keys=take_keys(self.config, os.environ),
+            vendor_keys=take_keys(self.config, os.environ, self.secrets),
             extras=(*extras, tasks),
         )
         self.spoilt: list[str] = []

@@ -86,13 +86,14 @@ class PriceTable(ConfigTable, frozen=True):
 
 class ProviderTable(ConfigTable, frozen=True):
     """``[providers.NAME]``: an OpenAI-compatible server, or where a known one's key is: in a file of the user's own, in
-    a descriptor that is open when the daemon starts (0: none), or in a variable.
+    a descriptor that is open when the daemon starts (0: none), among the secrets, or in a variable.
     """
 
     base_url: str = ""
     key_variable: str = ""
     key_file: str = ""
     key_fd: Annotated[int, msgspec.Meta(ge=0, le=1023)] = 0
+    key_secret: str = ""
 
 
 class SecurityTable(ConfigTable, frozen=True):

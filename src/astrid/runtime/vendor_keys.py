@@ -1,8 +1,8 @@
 """Whose models there are by configuration, and what their vendors know the user by.
 
 A key is read once, when the daemon starts: from a file that only the user can read, from a descriptor that whoever
-started the daemon left open, or from a variable.  Then no variable holds a key any more, used or not, so that nothing
-that is started from here gets one.
+started the daemon left open, from the user's secrets, or from a variable.  Then no variable holds a key any more, used
+or not, so that nothing that is started from here gets one.
 
 Never: prints, logs or records a key, or asks anybody for one.
 
@@ -22,6 +22,7 @@ from astrid.adapters.llm.catalogue import ANTHROPIC_KEY, PROVIDERS, Provider
 from astrid.adapters.llm.openai import PLAIN
 from astrid.errors import ConfigError
 from astrid.home import read_guarded
+from astrid.ports import SecretValues
 from astrid.runtime.config import Config, ProviderTable
 
 ANTHROPIC = "anthropic"
@@ -51,7 +52,7 @@ def key_files(config: Config) -> tuple[str, ...]:
     return tuple(os.path.realpath(_path(table)) for table in config.providers.values() if table.key_file)
 
 
-def take_keys(config: Config, environment: MutableMapping[str, str]) -> VendorKeys:
+def take_keys(config: Config, environment: MutableMapping[str, str], secrets: SecretValues) -> VendorKeys:
     """All keys there are; from then on ``environment`` holds none.
 
     Raises:
@@ -62,7 +63,8 @@ def take_keys(config: Config, environment: MutableMapping[str, str]) -> VendorKe
     said = {name: environment.get(provider.key_variable, "") for name, provider in named.items()}
     for provider in (*known.values(), *named.values()):
         environment.pop(provider.key_variable, None)
-    read = {name: _read(name, table) for name, table in config.providers.items() if table.key_file or table.key_fd}
+    kept = {name: table for name, table in config.providers.items() if _places(table)}
+    read = {name: _read(name, table, secrets) for name, table in kept.items()}
     return VendorKeys({**said, **read})
 
 
@@ -80,14 +82,21 @@ def _provider(name: str, table: ProviderTable) -> Provider:
     return msgspec.structs.replace(known, key_variable=table.key_variable or known.key_variable)
 
 
-def _read(name: str, table: ProviderTable) -> str:
-    if table.key_file and table.key_fd:
-        raise _unusable(name, "is to come from a file and from a descriptor", "keep one of the two")
+def _places(table: ProviderTable) -> int:
+    """From how many places its key is to come, beside a variable."""
+    return sum(map(bool, (table.key_file, table.key_fd, table.key_secret)))
+
+
+def _read(name: str, table: ProviderTable, secrets: SecretValues) -> str:
+    if _places(table) > 1:
+        raise _unusable(name, "is to come from several places", "keep one of key_file, key_fd and key_secret")
     if table.key_file:
         path = _path(table)
         if not path.is_absolute():
             raise _unusable(name, "is in a file without an absolute path", "begin it with / or ~/")
         data = read_guarded(path, what=f"the key of `{name}`", max_bytes=MAX_KEY_BYTES, secret=True, made_by=_MADE_BY)
+    elif table.key_secret:
+        data = secrets.value(table.key_secret)
     else:
         data = _read_descriptor(name, table.key_fd)
     try:

@@ -30,6 +30,7 @@ TEMPLATE = """\
 # key_variable = ""
 # key_file = ""                  # in place of a variable: a file of yours with mode 0600
 # key_fd = 0                     # or a descriptor that is open when the daemon starts
+# key_secret = ""                # or the name of one of `astrid secrets list`
 
 # Short names for models.
 [aliases]
