@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -13,6 +13,7 @@ from astrid.errors import AstridError, ConfigError, EdgeError, InputError
 from astrid.hosts.redacting import Redacting
 from astrid.ports import ToolOutcome
 
+Act = Callable[[Redacting], Awaitable[object]]
 VALUE = "correct horse battery"
 SAYS = f"it is {VALUE}".encode()
 QUIET = b"it is [secret key]"
@@ -67,25 +68,32 @@ async def test_the_call_is_handed_on_untouched() -> None:
     assert server.given == [SAYS, SAYS, call]
 
 
+async def prepare(server: Redacting) -> object:
+    return await server.prepare("t", b"")
+
+
+async def execute(server: Redacting) -> object:
+    return await server.execute(object(), lambda _piece: None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("act", [prepare, execute])
 @pytest.mark.parametrize(
     "error", [InputError("x.y", SAYS.decode(), advice="z"), EdgeError("x.y", SAYS.decode(), effect="maybe", advice="z")]
 )
-async def test_an_error_says_its_code_and_not_the_secret(error: AstridError) -> None:
-    quiet = Redacting(Talkative(error), redactor)
-    for act in (quiet.prepare("t", b""), quiet.execute(object(), lambda _piece: None)):  # type: ignore[arg-type]
-        with pytest.raises(type(error)) as caught:
-            await act
-        assert (caught.value.code, caught.value.message, caught.value.advice) == ("x.y", QUIET.decode(), "z")
-        assert VALUE not in str(caught.value) + repr(caught.value)
-        assert getattr(caught.value, "effect", "maybe") == "maybe"
+async def test_an_error_says_its_code_and_not_the_secret(error: AstridError, act: Act) -> None:
+    with pytest.raises(type(error)) as caught:
+        await act(Redacting(Talkative(error), redactor))
+    assert (caught.value.code, caught.value.message, caught.value.advice) == ("x.y", QUIET.decode(), "z")
+    assert VALUE not in str(caught.value) + repr(caught.value)
+    assert getattr(caught.value, "effect", "maybe") == "maybe"
 
 
-async def test_a_call_whose_secrets_cannot_be_read_is_not_begun() -> None:
+@pytest.mark.parametrize("act", [prepare, execute])
+async def test_a_call_whose_secrets_cannot_be_read_is_not_begun(act: Act) -> None:
     def unreadable() -> Redactor:
         raise ConfigError("file.open-to-others", "a secret has mode 0644", advice="chmod")
 
     server = Talkative()
-    for act in (Redacting(server, unreadable).prepare("t", b""), Redacting(server, unreadable).execute(None, print)):  # type: ignore[arg-type]
-        with pytest.raises(ConfigError):
-            await act
+    with pytest.raises(ConfigError):
+        await act(Redacting(server, unreadable))
     assert server.given == []
