@@ -11,12 +11,10 @@ from typing import Literal, Protocol
 
 import msgspec
 import trio
-from trio.abc import HalfCloseableStream
 
 from astrid.core.call import Call, Preparation
 from astrid.core.conversation import AnyStreamEvent, ModelRequest
 from astrid.core.egress_connection import Attempt, Traffic
-from astrid.core.hosts import Address
 from astrid.core.money import Price
 from astrid.core.records import Erasure
 from astrid.core.tiles import Tile
@@ -361,22 +359,6 @@ class SecretValues(Protocol):
 
         Raises:
             InputError: this is no name, there is none of it, or others can read its value.
-        """
-        ...
-
-
-class Network(Protocol):
-    """Names and connections.  Whoever asks judges each address between the two, so neither does both."""
-
-    async def resolve(self, name: str) -> tuple[Address, ...]:
-        """Every address of ``name``, the one to try first at the front; none if it has none."""
-        ...
-
-    async def dial(self, address: Address, port: int) -> HalfCloseableStream:
-        """A connection to this very address.
-
-        Raises:
-            EdgeError: there is none.
         """
         ...
 

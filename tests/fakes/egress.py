@@ -16,7 +16,7 @@ PUBLIC = "93.184.216.34"
 
 
 class Wire:
-    """The ``Network`` port: each lookup of a name gives its next answer, and the last one again and again."""
+    """A ``Network``: each lookup of a name gives its next answer, and the last one again and again."""
 
     def __init__(self, names: dict[str, list[str]] | None = None) -> None:
         self._answers = {name: [one.split() for one in answers] for name, answers in (names or {}).items()}

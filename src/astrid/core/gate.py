@@ -29,7 +29,7 @@ from astrid.core import gate_records as records
 from astrid.core.decide import Denied
 from astrid.core.facts import LOG_BYTES_PER_SESSION, Facts, Tool
 from astrid.core.gate_decide import Granted, Question, Rejected, consider, stale
-from astrid.core.gate_denials import NOBODY, Denials, refusal
+from astrid.core.gate_denials import EXPIRED, NOBODY, PAUSED, SAID_NO, TOOL_GONE, Denials, refusal
 from astrid.core.gate_messages import (
     Answered,
     Approved,
@@ -66,10 +66,6 @@ MAX_RESULT_BYTES = LOG_BYTES_PER_SESSION  # of one call
 # Read for every call: on the class of an enumeration a look-up takes longer than most of what is done with it.
 _PREPARING, _PERMITTING, _RUNNING, _ASKING = Stage
 _TOO_LONG = b"tool.too-long: the result is longer than can be kept"
-_PAUSED = Denied("gate", "gate.paused", "the session has filled its share of the log", "start another one")
-_SAID_NO = Denied("approval", "approval.denied", "a person said no", "do without this call, or ask the person why")
-_EXPIRED = Denied("approval", "approval.expired", "nobody answered in time", "do without this call, or try again")
-_TOOL_GONE = Denied("tool", "tool.gone", "the tool stopped while it looked at the call", "propose the call again")
 
 
 class Gate:
@@ -109,7 +105,7 @@ class Gate:
             return [refusal(sender, message, trouble)]
         ref = self._take_ref()
         if self.facts.quota.spent(principal.session):
-            return self._deny(ref, sender, message, None, _PAUSED)
+            return self._deny(ref, sender, message, None, PAUSED)
         tool = self.facts.tool(principal, message.tool)
         if tool is None:
             unknown = Denied("tool", "tool.unknown", "there is no such tool", "use a listed tool")
@@ -266,7 +262,7 @@ class Gate:
         """A question ended, durably.  From here on the token it made is live, and no other for that question."""
         waiting = [pending for ref in message.refs if (pending := self._at(ref, _ASKING)) is not None]
         if not message.token:
-            denied = _SAID_NO if message.said_no else _EXPIRED
+            denied = SAID_NO if message.said_no else EXPIRED
             return [effect for pending in waiting for effect in self._refuse(pending, denied)]
         self.facts.settled.add(message.block)
         effects: list[Effect] = []
@@ -319,7 +315,7 @@ class Gate:
                 spent = running.permit.charge.micros
                 effects += self._settle(running, b"", effect="maybe", spent_micros=spent, unknown=True)
             elif (pending := self._looked_at(host, ref)) is not None:
-                effects += self._refuse(pending, _TOOL_GONE)
+                effects += self._refuse(pending, TOOL_GONE)
         return effects
 
     def withdraw_revoked(self) -> list[Effect]:

@@ -22,6 +22,10 @@ from astrid.core.records import NO_SESSION
 
 MAX_ON_WAY = 128  # of one session; all sessions there can be together stay below what the log's mailbox takes
 FORGED_BYTES = 1024  # what a token that does not verify takes of its session's share
+PAUSED = Denied("gate", "gate.paused", "the session has filled its share of the log", "start another one")
+SAID_NO = Denied("approval", "approval.denied", "a person said no", "do without this call, or ask the person why")
+EXPIRED = Denied("approval", "approval.expired", "nobody answered in time", "do without this call, or try again")
+TOOL_GONE = Denied("tool", "tool.gone", "the tool stopped while it looked at the call", "propose the call again")
 NOBODY = Principal(key=b"\0" * 32, session=NO_SESSION, workspace=b"", toolboxes=(), limits=Limits(0, 0, 0), asks=False)
 """Whoever is no principal: together they have the share of one session."""
 

@@ -17,7 +17,11 @@ from functools import lru_cache
 
 import msgspec
 
-from astrid.core.canon import U8, U16, U32, U64, Bytes16, Bytes32, Bytes64, Signed, commitment, encode
+from astrid.core.canon import U8, U16, U32, U64, Bytes16, Bytes32, Bytes64, Signed, encode
+from astrid.core.records_sealed import Payload as Payload
+from astrid.core.records_sealed import Sealed as Sealed
+from astrid.core.records_sealed import is_sealed as is_sealed
+from astrid.core.records_sealed import seal as seal
 from astrid.errors import CanonError
 
 MAX_BODY_BYTES = 64 * 1024
@@ -48,32 +52,6 @@ class Kind(enum.IntEnum):
     SUBAGENT_STARTED = 19
     SESSION_ERASED = 20
     ATTACHED = 21
-
-
-class Sealed(Signed, frozen=True, array_like=True):
-    """A commitment to bytes kept elsewhere: their length and a salted digest."""
-
-    length: U64
-    commitment: Bytes32
-
-
-class Payload(msgspec.Struct, frozen=True):
-    """Bytes for the side table, and the salt of their commitment.  ``slot`` tells several payloads of one record
-    apart."""
-
-    slot: int
-    salt: bytes
-    data: bytes
-
-
-def seal(data: bytes, salt: bytes, *, slot: int = 0) -> tuple[Sealed, Payload]:
-    """``data`` as a record holds it, and as the side table does."""
-    return Sealed(len(data), commitment(salt, data)), Payload(slot, salt, data)
-
-
-def is_sealed(sealed: Sealed, salt: bytes, data: bytes) -> bool:
-    """Whether ``data``, as it lies in a side table that anybody may have changed, is what a record committed to."""
-    return len(data) == sealed.length and len(salt) == 32 and commitment(salt, data) == sealed.commitment
 
 
 class Genesis(Signed, frozen=True, array_like=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from ipaddress import ip_address
+from typing import Protocol
 
 import trio
 from trio.abc import HalfCloseableStream
@@ -18,8 +19,24 @@ from astrid.core.hosts import Address
 from astrid.errors import EdgeError
 
 
+class Network(Protocol):
+    """Names and connections.  Whoever asks judges each address between the two, so neither does both."""
+
+    async def resolve(self, name: str) -> tuple[Address, ...]:
+        """Every address of ``name``, the one to try first at the front; none if it has none."""
+        ...
+
+    async def dial(self, address: Address, port: int) -> HalfCloseableStream:
+        """A connection to this very address.
+
+        Raises:
+            EdgeError: there is none.
+        """
+        ...
+
+
 class SystemNetwork:
-    """The ``Network`` port over the system's resolver and TCP."""
+    """The network over the system's resolver and TCP."""
 
     async def resolve(self, name: str) -> tuple[Address, ...]:
         """Every address of ``name``, in the order in which the system would try them; none if it has none."""

@@ -23,13 +23,14 @@ import trio
 from trio.abc import HalfCloseableStream, Listener
 
 from astrid.adapters.egress.carrying import CHUNK_BYTES, Allowance, Carrying, Cut
+from astrid.adapters.egress.network import Network
 from astrid.core.client_hello import MAX_HELLO_BYTES, read_hello
 from astrid.core.egress import Reach, judge_addresses, judge_hello
 from astrid.core.egress_connection import Attempt, Traffic
 from astrid.core.hosts import Address, Authority
 from astrid.core.proxy_request import END, MAX_HEAD_BYTES, ProxyRequest, parse_head
 from astrid.errors import EdgeError, InputError
-from astrid.ports import EgressLog, Network
+from astrid.ports import EgressLog
 
 _MAX_ADDRESSES = 8
 _LINGER_SECONDS = 2.0
