@@ -10,6 +10,7 @@ from astrid.adapters.workspace.arguments import ALL, tool_spec
 from astrid.core.blocks import Permission
 from astrid.core.subagents import TASK_TOOL
 from astrid.errors import ConfigError
+from astrid.hosts.skills import TOOL as READ_SKILL
 from astrid.runtime.catalogue import actors_folder
 from astrid.runtime.definitions import load_subagents
 
@@ -19,12 +20,12 @@ GOOD = 'kind = "subagent"\nname = "a"\ndescription = "d"\nprompt = "prompt.md"\n
 
 def test_the_explorer_only_reads() -> None:
     assert SHIPPED["explorer"].permissions == Permission.READ | Permission.LIST
-    assert set(SHIPPED["explorer"].tools) <= {"read_file", "list_directory", "glob", "grep"}
+    assert set(SHIPPED["explorer"].tools) <= {"read_file", "list_directory", "glob", "grep", "read_skill"}
 
 
 def test_every_tool_that_a_definition_names_is_there() -> None:
     assert SHIPPED.keys() == {"explorer", "worker"}
-    known = {tool_spec(shape, b"").name for shape in ALL} | {TASK_TOOL}
+    known = {tool_spec(shape, b"").name for shape in ALL} | {TASK_TOOL, READ_SKILL}
     assert all(set(agent.tools) <= known for agent in SHIPPED.values())
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from trio.testing import MockClock
 
 from astrid.core.conversation import ToolResult
@@ -17,11 +19,14 @@ from astrid.core.question import decode_question
 from astrid.core.records import DeniedRecord, Kind, PermitRecord, SessionStarted, SubagentStarted
 from astrid.core.risk import Risk
 from astrid.core.tokens import issue
+from astrid.home.trust import TrustList
 from astrid.messages.gateway import AddToken, Input
 from astrid.ports import Clock, LogStore
+from astrid.runtime.parts import Options
 from tests.fakes.home import USER
 from tests.fakes.minds import Minds, Said, calls, task
 from tests.fakes.runtime import Runtime, running
+from tests.fakes.shared_model import NAME, SharedModel, shared_brain
 from tests.fakes.sleepers import sleep
 from tests.runtime.test_threats_late import EVERY_FILE, standing_for
 
@@ -101,7 +106,7 @@ async def test_a_sub_agent_has_its_own_prompt_tools_and_conversation(tmp_path: P
         await runtime.say("go")
         await runtime.until("turn_complete")
     [asked] = minds.heard("find")
-    assert {tool.name for tool in asked.tools} == {"read_file", "list_directory", "glob", "grep"}
+    assert {tool.name for tool in asked.tools} == {"read_file", "list_directory", "glob", "grep", "read_skill"}
     assert "You find things out" in asked.system
     assert len(asked.messages) == 1
 
@@ -289,3 +294,69 @@ async def test_a_poisoned_childs_few_values_steer_no_command(tmp_path: Path) -> 
         asked = (await runtime.until("approval_needed"))[-1]
         question, made = decode_question(await runtime.question(asked))
         assert (made.tainted, question.risk) == (True, Risk.CRITICAL)
+
+
+SKILL = "---\nname: deploy\ndescription: How it is deployed.\n---\nCarefully.\n"
+IN_WORKSPACE = {"AGENTS.md": "Use tabs.\n", ".astrid/skills/deploy/SKILL.md": SKILL}
+
+
+def instructed(runtime: Runtime, *trusted: str) -> None:
+    """The workspace has instructions and a skill, and the home has instructions."""
+    runtime.world.home.instructions.write_text("Speak plainly.\n")
+    for name, text in IN_WORKSPACE.items():
+        path = runtime.workspace / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    TrustList(runtime.world.home).add(
+        [(os.fsencode(runtime.workspace / name), IN_WORKSPACE[name].encode()) for name in trusted]
+    )
+
+
+async def test_a_sub_agent_is_told_what_instructs_its_caller(tmp_path: Path) -> None:
+    parts = {"go": [calls(task("look", "explorer")), "done"], "look": [calls(("read_skill", {"name": "deploy"})), "x"]}
+    async with minded(tmp_path, parts) as (runtime, minds):
+        instructed(runtime, *IN_WORKSPACE)
+        await runtime.open_shared()
+        await runtime.say("go")
+        await runtime.until("turn_complete")
+        told = {part: minds.heard(part)[-1].system.partition("Instructions\n")[2] for part in ("go", "look")}
+        assert told["look"] == told["go"]
+        assert all(text in told["look"] for text in ("| Use tabs.\n", "| Speak plainly.\n", "| deploy: How it is"))
+        assert [one.content.strip() for one in results(minds, "look")] == ["Carefully."]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "tainted"),
+    [
+        (tuple(IN_WORKSPACE), False),
+        ((), True),
+        (("AGENTS.md",), True),
+        ((".astrid/skills/deploy/SKILL.md",), True),
+    ],
+)
+async def test_a_file_that_came_after_its_caller_began_is_worth_to_a_sub_agent_what_the_user_said_of_it(
+    tmp_path: Path, trusted: tuple[str, ...], *, tainted: bool
+) -> None:
+    parts = {"go": [calls(task("look", "explorer")), "done"], "look": ["x"]}
+    async with minded(tmp_path, parts) as (runtime, minds):
+        instructed(runtime, *trusted)
+        signature = sign_prompt(PromptStatement(runtime.aud, runtime.session, 1, b"go"), USER)
+        said = Input(session=runtime.session, turn=1, text="go", signer=USER.public, signature=signature)
+        await runtime.system.ask(runtime.gateway, said, within=30)
+        await runtime.until("turn_complete")
+        assert "Use tabs." not in minds.heard("go")[0].system
+        assert "Use tabs." in minds.heard("look")[0].system
+    permits = [body.tainted for _, body in runtime.records() if isinstance(body, PermitRecord)]
+    assert permits == [False, False, tainted, tainted]  # caller, task, sub-agent, caller
+
+
+async def test_a_sub_agent_that_cannot_read_skills_is_told_of_none(tmp_path: Path) -> None:
+    async with minded(tmp_path, {}) as (runtime, _):
+        instructed(runtime, *IN_WORKSPACE)
+        brain, place = shared_brain(SharedModel()), runtime.world.catalogue.place(str(runtime.workspace))
+        options = Options(place.root, "guided", NAME, NAME, 0, 0, interactive=False)
+        agent = runtime.world.subagents["explorer"]
+        blind = msgspec.structs.replace(agent, tools=("read_file",))
+        told = [runtime.world.catalogue.setting(place, brain, options, 0, one).system for one in (agent, blind)]
+    assert ["deploy" in text for text in told] == [True, False]
+    assert ["Use tabs." in text for text in told] == [True, True]

@@ -19,6 +19,7 @@ from astrid.core.grants import Mode
 from astrid.core.install import roots_of
 from astrid.core.past import Past
 from astrid.core.policy import DEFAULT_BLOCKED_TOOLS, Policy, PolicyConfig
+from astrid.core.subagents import Subagent
 from astrid.core.turn_limits import Limits as TurnLimits
 from astrid.core.turn_messages import Setting
 from astrid.errors import InputError
@@ -80,7 +81,9 @@ class SimCatalogue:
     def mode(self, name: str) -> Mode:
         return Mode(name)
 
-    def setting(self, place: Place, brain: Brain, options: Options, now_ns: int) -> Setting:
+    def setting(
+        self, place: Place, brain: Brain, options: Options, now_ns: int, agent: Subagent | None = None
+    ) -> Setting:
         limits = TurnLimits(
             asks_per_input=6, asks_per_session=14, calls_per_answer=20, side_by_side=4, argument_bytes=5_000
         )

@@ -23,6 +23,7 @@ from astrid.core.decide import Limits
 from astrid.core.frame import compose
 from astrid.core.grants import Mode
 from astrid.core.money import Price
+from astrid.core.subagents import Subagent
 from astrid.core.turn_limits import Limits as TurnLimits
 from astrid.core.turn_messages import Setting
 from astrid.core.turn_retry import model_tool
@@ -30,6 +31,7 @@ from astrid.errors import ConfigError, InputError, WorkspaceError
 from astrid.home import Home, KeptFiles, actors_folder, identify_workspace, workspace_id
 from astrid.hosts.model import ModelServer, Sight
 from astrid.hosts.results import Consult, ResultServer, find_image
+from astrid.hosts.skills import TOOL as READ_SKILL
 from astrid.hosts.skills import SkillServer
 from astrid.hosts.todos import TodoServer
 from astrid.ports import Entropy, Model
@@ -84,7 +86,8 @@ class Catalogue:
         self._kept = KeptFiles(home.kept, config.workspace.keep_mb * MB)
         self._places: dict[bytes, Place] = {}
         self._brains: dict[str, Brain] = {}
-        self._settings: dict[bytes, Setting] = {}  # of each workspace, the last that a session got
+        # Of each workspace and definition, the last that a session got.
+        self._settings: dict[tuple[bytes, str], Setting] = {}
         self._agent, self._prompt = load_agent(DEFAULT_AGENT)
 
     def place(self, workspace: str) -> Place:
@@ -221,18 +224,24 @@ class Catalogue:
     def _texts(self, root: str) -> Texts:
         return Texts(root, self._home, actors_folder() / "skills", self._hides)
 
-    def setting(self, place: Place, brain: Brain, options: Options, now_ns: int) -> Setting:
-        """Frame, tools and limits of a session that starts now."""
+    def setting(
+        self, place: Place, brain: Brain, options: Options, now_ns: int, agent: Subagent | None = None
+    ) -> Setting:
+        """Frame, tools and limits of a session that starts now.  One that follows a definition has that one's prompt
+        and tools, and is told what every session is told of the project; of skills, if it can read them.
+        """
         specs = [
             spec
             for server in (place.server, *(extra.server for extra in self.extras(place)))
             for spec in server.specs()
+            if agent is None or spec.name in agent.tools
         ]
         most = self._config.runtime.max_turns
         limits = TurnLimits(asks_per_input=min(options.max_turns or most, most))
         environment = environment_of(place.root, options.mode, attended=options.interactive, now_ns=now_ns)
         texts = self._texts(place.root)
-        frame = compose(self._prompt, environment, texts.passages(), listed(texts.skills()))
+        skills = listed(texts.skills()) if agent is None or READ_SKILL in agent.tools else ()
+        frame = compose(self._prompt if agent is None else agent.prompt, environment, texts.passages(), skills)
         window = min(one.context_tokens for one in (brain, *brain.fallbacks))
         made = Setting(
             model=brain.name,
@@ -249,11 +258,13 @@ class Catalogue:
             workspace=os.fsencode(place.root),
             budget_micros=options.budget_micros,
             fleet=options.fleet,
+            agent="" if agent is None else agent.name,
         )
         # Sessions that are alike share it: the tools alone are most of what an idle session would take.
-        if self._settings.get(place.identity) != made:
-            self._settings[place.identity] = made
-        return self._settings[place.identity]
+        alike = place.identity, made.agent
+        if self._settings.get(alike) != made:
+            self._settings[alike] = made
+        return self._settings[alike]
 
     def limits(self, budget_micros: int) -> Limits:
         """The caps of a session: what is configured, or less."""

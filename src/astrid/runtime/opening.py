@@ -14,7 +14,6 @@ import msgspec
 
 from astrid.core.delegation import child_grants
 from astrid.core.facts import Facts
-from astrid.core.frame import compose
 from astrid.core.grants import Mode, mode_grants
 from astrid.core.ids import SessionId, session_id
 from astrid.core.redact import Redactor
@@ -35,7 +34,6 @@ from astrid.messages.gate import Register
 from astrid.messages.gateway import Forked, OpenSession
 from astrid.ports import Clock, Entropy, ToolServer
 from astrid.runtime.dormant import Dormant
-from astrid.runtime.framing import environment_of
 from astrid.runtime.parts import Brain, Catalogue, Live, Options, Place, Stem
 from astrid.runtime.shelf import Shelf
 from astrid.runtime.wallet import HolderWallet
@@ -85,7 +83,6 @@ class Opener:
         self._entropy = entropy
         self._fronts: dict[str, Ref] = {}
         self._subagents = subagents
-        self._settings: dict[tuple[bytes, str], Setting] = {}  # of sub-agents, by workspace and name
         self._options: dict[bytes, Options] = {}  # of each workspace, the last that a session got
 
     async def open(self, message: OpenSession, number: int, ctx: Context) -> tuple[Live, Register]:
@@ -222,7 +219,8 @@ class Opener:
             agent=agent.name,
             purse=self._wallet.verified(tokens[0]).id,
         )
-        setting = self._setting_of(agent, place, stem.brain, options, attended=False)
+        alone = msgspec.structs.replace(options, interactive=False)
+        setting = self._catalogue.setting(place, stem.brain, alone, self._clock.now_ns(), agent)
         return await self._start(place, options, session, child, setting, ctx)
 
     def _tooldefs(self, place: Place) -> dict[str, bytes]:
@@ -244,28 +242,8 @@ class Opener:
 
     def _setting(self, place: Place, brain: Brain, options: Options) -> Setting:
         """That of a session, which may follow the definition of a sub-agent."""
-        if options.agent:
-            return self._setting_of(self._agent(options.agent), place, brain, options, attended=options.interactive)
-        return self._catalogue.setting(place, brain, options, self._clock.now_ns())
-
-    def _setting_of(self, agent: Subagent, place: Place, brain: Brain, options: Options, *, attended: bool) -> Setting:
-        """A session's, but with its own prompt, and of the tools those that it asks for.  Of what the project says it
-        sees nothing, so that this taints none who reads nothing.
-        """
-        now_ns = self._clock.now_ns()
-        frame = compose(agent.prompt, environment_of(place.root, options.mode, attended=attended, now_ns=now_ns))
-        base = self._catalogue.setting(place, brain, options, now_ns)
-        made = msgspec.structs.replace(
-            base,
-            system=frame.text,
-            frame_label=frame.label,
-            tools=tuple(tool for tool in base.tools if tool.name in agent.tools),
-            agent=agent.name,
-        )
-        # Those that are alike share it, as sessions do.
-        if self._settings.get((place.identity, agent.name)) != made:
-            self._settings[place.identity, agent.name] = made
-        return self._settings[place.identity, agent.name]
+        agent = self._agent(options.agent) if options.agent else None
+        return self._catalogue.setting(place, brain, options, self._clock.now_ns(), agent)
 
     def _stem(self, place: Place, brain: Brain, options: Options, session: bytes, key: bytes) -> Stem:
         mode, limits = self._catalogue.mode(options.mode), self._catalogue.limits(options.budget_micros)

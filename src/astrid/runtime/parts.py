@@ -13,6 +13,7 @@ import msgspec
 from astrid.core.decide import Limits
 from astrid.core.grants import Mode
 from astrid.core.ids import SessionId
+from astrid.core.subagents import Subagent
 from astrid.core.turn_messages import Setting
 from astrid.kernel import Ref
 from astrid.messages.gateway import SessionLine
@@ -85,8 +86,10 @@ class Catalogue(Protocol):
         """The mode by its name; empty for the configured one."""
         ...
 
-    def setting(self, place: Place, brain: Brain, options: Options, now_ns: int) -> Setting:
-        """Frame, tools and limits of a session that starts now."""
+    def setting(
+        self, place: Place, brain: Brain, options: Options, now_ns: int, agent: Subagent | None = None
+    ) -> Setting:
+        """Frame, tools and limits of a session that starts now, as its definition has them if it follows one."""
         ...
 
     def limits(self, budget_micros: int) -> Limits:
