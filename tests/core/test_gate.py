@@ -121,6 +121,28 @@ def test_a_tool_that_does_not_vouch_for_what_it_gives_is_not_believed() -> None:
     assert not bench.answer.first_party
 
 
+@pytest.mark.parametrize(
+    ("name", "said", "kind", "chosen"),
+    [
+        ("read_file", {}, Kind.OUTCOME_VOUCHED, False),
+        ("read_file", {"chosen": True}, Kind.OUTCOME_VOUCHED, True),
+        ("read_file", {"untrusted": True}, Kind.OUTCOME, None),
+        ("write_file", {"chosen": True}, Kind.OUTCOME, None),
+    ],
+)
+def test_what_a_result_is_worth_is_recorded_with_its_outcome(
+    name: str, said: dict[str, bool], kind: Kind, chosen: bool | None
+) -> None:
+    bench = Bench()
+    bench.propose(name)
+    bench.prepared()
+    bench.sync()
+    bench.executed(**said)
+    assert bench.log[-1].kind is kind
+    (outcome,) = bench.records(Kind.OUTCOME)
+    assert getattr(outcome, "chosen", None) is chosen
+
+
 def test_provisional_output_goes_to_who_asked() -> None:
     bench = Bench()
     bench.at(Stage.RUNNING)

@@ -9,7 +9,7 @@ import pytest
 from astrid.core.canon import Signed, encode
 from astrid.core.conversation import Done, TextDelta, ToolUse, Usage, encode_answer
 from astrid.core.labels import RUNTIME, SIGNED_USER, Integrity, Label
-from astrid.core.records import DeniedRecord, OutcomeRecord, Payload, PermitRecord, Prompt, seal
+from astrid.core.records import DeniedRecord, OutcomeRecord, Payload, PermitRecord, Prompt, VouchedOutcome, seal
 from astrid.core.turn_messages import (
     AnswerRow,
     AnyRow,
@@ -78,6 +78,11 @@ class Log:
         told: dict[str, Any] = {"effect": "done", "is_error": False, "unknown": False, **fields}
         return self.put(OutcomeRecord(ref=ref, permit_seq=1, spent=0, sound=True, result=sealed, **told), payload)
 
+    def vouched(self, ref: int, *, chosen: bool) -> int:
+        sealed, payload = seal(b"done", bytes(32), slot=1)
+        told: dict[str, Any] = {"effect": "done", "is_error": False, "unknown": False, "chosen": chosen}
+        return self.put(VouchedOutcome(ref=ref, permit_seq=1, spent=0, sound=True, result=sealed, **told), payload)
+
     def denied(self, use: ToolUse | None = READ, *, tool: str = "write_file", kind: str = "workspace") -> int:
         args = b"{}" if use is None else use.arguments.encode()
         sealed, payload = seal(encode((b"why", b"advice", args[:4096])), bytes(32))
@@ -136,6 +141,15 @@ def test_an_outcome_that_the_log_has_is_the_result_and_is_not_trusted() -> None:
     log.outcome(7, b"text", is_error=True)
     label = Label(Integrity.UNTRUSTED, (permit,))
     assert log.says(proposal()) == (ToolAnswered(ref=3, content=b"text", is_error=True, label=label),)
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_an_outcome_that_somebody_vouched_for_is_worth_what_it_was(*, chosen: bool) -> None:
+    log = Log()
+    permit = log.permit(7)
+    log.vouched(7, chosen=chosen)
+    label = Label(Integrity.TOOL, (permit,), chosen)
+    assert log.says(proposal()) == (ToolAnswered(ref=3, content=b"done", is_error=False, label=label),)
 
 
 @pytest.mark.parametrize("recorded", [True, False])

@@ -95,7 +95,7 @@ class Sums:
         self.used: Counter[bytes] = Counter()
         self.spent: Counter[bytes] = Counter()
         self.outcomes: dict[int, list[Entry]] = {permit.seq: [] for permit in self.of[Kind.PERMIT]}
-        for outcome in self.of[Kind.OUTCOME]:
+        for outcome in (*self.of[Kind.OUTCOME], *self.of[Kind.OUTCOME_VOUCHED]):
             self.outcomes.setdefault(outcome.body.permit_seq, []).append(outcome)
         for permit in self.of[Kind.PERMIT]:
             self.used.update(row.block for row in permit.body.charges)

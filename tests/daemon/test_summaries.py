@@ -12,7 +12,7 @@ from astrid.core.canon import Signed, encode
 from astrid.core.chain import Frame
 from astrid.core.records import BODIES, Kind
 from astrid.daemon.explaining import explain, mentions
-from astrid.daemon.summaries import MAX_SUMMARY, kind_name, summarize, tool_of
+from astrid.daemon.summaries import MAX_SUMMARY, is_called, kind_name, summarize, tool_of
 from astrid.wire import results
 from astrid.wire.typed import read, write
 from tests.fakes.wire_values import values_of
@@ -116,6 +116,14 @@ def test_an_explanation_says_what_decided_in_order() -> None:
     assert line.endswith("the layer `capability` refused it with `token.none`")
     (line,) = explain("call", refused, {refused[0][0].seq: "why; what to do"})
     assert line.endswith("with `token.none`: why; what to do")
+
+
+def test_who_looks_for_a_kind_finds_those_that_say_the_same_and_more() -> None:
+    assert is_called(Kind.OUTCOME_VOUCHED, "outcome")
+    assert is_called(Kind.OUTCOME_VOUCHED, "outcome-vouched")
+    assert is_called(Kind.SUBAGENT_STARTED, "session-started")
+    assert not is_called(Kind.OUTCOME, "outcome-vouched")
+    assert not is_called(Kind.PERMIT, "outcome")
 
 
 def test_a_question_without_an_end_is_said_to_be_open() -> None:

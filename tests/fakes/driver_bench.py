@@ -15,7 +15,7 @@ from astrid.core.driver_disk import Disk, Setup
 from astrid.core.facts import Principal
 from astrid.core.gate_messages import Execute, Executed, Prepare, Prepared, ToHost, Unprepared, Withdraw
 from astrid.core.install import Revocation, sign_statement
-from astrid.core.records import Kind
+from astrid.core.records import BODIES, Kind
 from astrid.core.verify import LogKeys
 from tests.fakes.authority import AUD, HOLDER, NOW, ROOTS, SESSION, SESSION_KEY, USER, WORKSPACE
 from tests.fakes.gate_bench import RICH, SECOND, STANDING, preparation
@@ -144,4 +144,4 @@ def frames(disk: Disk) -> list[tuple[Frame, Any]]:
 
 def bodies(disk: Disk, kind: Kind) -> list[Any]:
     """What the records of one kind say."""
-    return [body for frame, body in frames(disk) if frame.kind == kind]
+    return [body for _, body in frames(disk) if isinstance(body, BODIES[kind])]

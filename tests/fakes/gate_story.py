@@ -317,10 +317,8 @@ class Story(RuleBasedStateMachine):
 
     @invariant()
     def a_denied_call_goes_no_further_and_a_permitted_one_ends_once(self) -> None:
-        refs: dict[Kind, list[int]] = {Kind.PERMIT: [], Kind.DENIED: [], Kind.OUTCOME: []}
-        for made in self.bench.log:
-            if made.kind in refs:
-                refs[Kind(made.kind)].append(body(made).ref)
+        kinds = (Kind.PERMIT, Kind.DENIED, Kind.OUTCOME)
+        refs = {kind: [one.ref for one in self.bench.records(kind)] for kind in kinds}
         for found in refs.values():
             assert len(found) == len(set(found))
         assert not set(refs[Kind.DENIED]) & set(refs[Kind.PERMIT])
@@ -353,7 +351,7 @@ class Story(RuleBasedStateMachine):
     @invariant()
     def a_permit_fits_when_it_is_given_and_only_what_did_not_happen_is_paid_back(self) -> None:
         fresh, self.booked = self.bench.log[self.booked :], len(self.bench.log)
-        for one in [body(made) for made in fresh if made.kind in (Kind.PERMIT, Kind.OUTCOME)]:
+        for one in [body(made) for made in fresh if made.kind in (Kind.PERMIT, Kind.OUTCOME, Kind.OUTCOME_VOUCHED)]:
             permit = self.permits.setdefault(one.ref, one)
             for key in {row.block for row in permit.charges} | {b"session" + SESSION, b"workspace" + WORKSPACE}:
                 if isinstance(one, PermitRecord):

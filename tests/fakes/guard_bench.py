@@ -20,7 +20,7 @@ from astrid.core.gate_admin import begin
 from astrid.core.gate_messages import Execute, Executed, Outcome, Prepare, Prepared, Propose
 from astrid.core.keys import SigningKey
 from astrid.core.past import Past, recall_questions
-from astrid.core.records import Boot, Entry, Genesis, Kind, entry
+from astrid.core.records import BODIES, Boot, Entry, Genesis, Kind, entry
 from astrid.core.tokens import Token
 from astrid.core.verify import LogKeys
 from astrid.guard.approvals import Approvals
@@ -211,7 +211,7 @@ class Bench:
         return [(Kind(frame.kind), decode_body(frame)) for frame in frames]
 
     def bodies(self, kind: Kind) -> list[Any]:
-        return [body for one, body in self.records() if one is kind]
+        return [body for _, body in self.records() if isinstance(body, BODIES[kind])]
 
     def got(self, probe: Probe, kind: type[_T]) -> list[_T]:
         return [message for message in probe.messages if isinstance(message, kind)]

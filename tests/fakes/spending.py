@@ -142,7 +142,7 @@ class Books:
             assert body.ref not in self.permits
             self.permits[body.ref] = body
             self.open[body.ref] = body, keys
-        elif kind == Kind.OUTCOME:
+        elif kind in (Kind.OUTCOME, Kind.OUTCOME_VOUCHED):
             permit, keys = self.open.pop(body.ref)
             for purse in keys:
                 self.reserved[purse] -= permit.micros

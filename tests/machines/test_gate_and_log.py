@@ -154,7 +154,8 @@ class Town(RuleBasedStateMachine):
     def no_cap_is_broken_but_by_an_overrun(self) -> None:
         said = [(frame.kind, body) for frame, body in map(decoded, self.frames)]
         reserved = {body.ref: body.micros for kind, body in said if kind == Kind.PERMIT}
-        overrun = sum(max(body.spent - reserved[body.ref], 0) for kind, body in said if kind == Kind.OUTCOME)
+        ended = [body for kind, body in said if kind in (Kind.OUTCOME, Kind.OUTCOME_VOUCHED)]
+        overrun = sum(max(body.spent - reserved[body.ref], 0) for body in ended)
         ledger = self.driver.facts.ledger
         for key, limit in CAPS.items():
             purse = ledger.purses.get(key, EMPTY)

@@ -169,7 +169,7 @@ class Model:
                     self.open[body.ref] = body
                     permits[body.ref] = (body, session)
                     self.used.update(row.block for row in body.charges)
-                case Kind.OUTCOME:
+                case Kind.OUTCOME | Kind.OUTCOME_VOUCHED:
                     permit, of = permits[body.ref]
                     del self.open[body.ref]
                     for purse in (
@@ -200,7 +200,8 @@ def seen(folder: Path) -> dict[str, str]:
 
 def test_the_life_that_is_cut_has_every_kind_of_record(life: Life) -> None:
     kinds = {kind for kind, _, _ in bodies(life.moments[-1])}
-    assert set(Kind) - kinds <= {Kind.COALESCED, Kind.CLOCK, Kind.SUBAGENT_STARTED, Kind.SESSION_ERASED, Kind.ATTACHED}
+    others = {Kind.COALESCED, Kind.CLOCK, Kind.SUBAGENT_STARTED, Kind.SESSION_ERASED, Kind.ATTACHED}
+    assert set(Kind) - kinds <= others | {Kind.OUTCOME_VOUCHED}
     sizes = [moment.size() for moment in life.moments]
     assert all(after - before <= 1 for before, after in pairwise(sizes))
     assert seen(life.folder / "workspace") == {"a.txt": "hello\n", "b.txt": "kept", "made.txt": "once\n"}

@@ -80,7 +80,7 @@ class Records:
                 self.started.add(frame.session)
             case Kind.PERMIT:
                 self._permit(frame.seq, frame.session, body, beside(0))
-            case Kind.OUTCOME:
+            case Kind.OUTCOME | Kind.OUTCOME_VOUCHED:
                 self._outcome(frame.session, body)
             case Kind.DENIED:
                 self._ended(body.ref, "denied")

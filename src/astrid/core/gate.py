@@ -209,7 +209,11 @@ class Gate:
         session, principal = permit.call.session, self.facts.principals.get(pending.sender)
         warn_at = 0 if principal is None else principal.limits.warn_at_percent
         sound, booked = book(self.facts.ledger, permit.charge, spent_micros, warn_at_percent=warn_at)
-        end = records.End(effect, is_error, unknown, spent_micros, sound, pending.permit_seq, content)
+        vouched = said is not None and bool(pending.tool.spec.output_trust) and not said.untrusted
+        chosen = said is not None and said.chosen
+        end = records.End(
+            effect, is_error, unknown, spent_micros, sound, pending.permit_seq, content, vouched=vouched, chosen=chosen
+        )
         made = records.settled(pending.ref, session, end, self._salts.take())
         self._drop(pending)
         if principal is not None:
@@ -226,8 +230,8 @@ class Gate:
             is_error=is_error,
             effect=effect,
             unknown=unknown,
-            first_party=bool(pending.tool.spec.output_trust) and not (said is not None and said.untrusted),
-            chosen=said is not None and said.chosen,
+            first_party=vouched,
+            chosen=chosen,
             permit_seq=pending.permit_seq,
             booked=booked,
         )

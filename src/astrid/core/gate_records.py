@@ -14,7 +14,16 @@ from astrid.core.canon import decode, encode
 from astrid.core.decide import Ask, Denied, Permit
 from astrid.core.facts import Facts, Principal, Tool
 from astrid.core.question import Control, Question, choices_for, question_bytes
-from astrid.core.records import ChargeRow, DeniedRecord, Entry, OutcomeRecord, PermitRecord, entry, seal
+from astrid.core.records import (
+    ChargeRow,
+    DeniedRecord,
+    Entry,
+    OutcomeRecord,
+    PermitRecord,
+    VouchedOutcome,
+    entry,
+    seal,
+)
 from astrid.errors import Effect
 
 SHOWN_BYTES = 4096  # of the arguments, the reason and the advice of a denial
@@ -31,6 +40,8 @@ class End(msgspec.Struct, frozen=True):
     sound: bool
     permit_seq: int
     content: bytes
+    vouched: bool = False
+    chosen: bool = False
 
 
 def permitted(facts: Facts, ref: int, call: Call, call_bytes: bytes, permit: Permit, now_ns: int, salt: bytes) -> Entry:
@@ -66,7 +77,7 @@ def permitted(facts: Facts, ref: int, call: Call, call_bytes: bytes, permit: Per
 def settled(ref: int, session: bytes, end: End, salt: bytes) -> Entry:
     """The record of how a call of ``session`` ended."""
     sealed, payload = seal(end.content, salt, slot=1)
-    body = OutcomeRecord(
+    body: OutcomeRecord = OutcomeRecord(
         ref=ref,
         permit_seq=end.permit_seq,
         effect=end.effect,
@@ -76,6 +87,8 @@ def settled(ref: int, session: bytes, end: End, salt: bytes) -> Entry:
         sound=end.sound,
         result=sealed,
     )
+    if end.vouched:
+        body = VouchedOutcome(**msgspec.structs.asdict(body), chosen=end.chosen)
     return entry(body, session=session, payloads=(payload,), ref=ref, urgent=False)
 
 

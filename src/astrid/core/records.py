@@ -52,6 +52,7 @@ class Kind(enum.IntEnum):
     SUBAGENT_STARTED = 19
     SESSION_ERASED = 20
     ATTACHED = 21
+    OUTCOME_VOUCHED = 22
 
 
 class Genesis(Signed, frozen=True, array_like=True):
@@ -194,6 +195,14 @@ class OutcomeRecord(Signed, frozen=True, array_like=True):
     result: Sealed
 
 
+class VouchedOutcome(OutcomeRecord, frozen=True, array_like=True):
+    """One whose result somebody stands behind who is believed; ``chosen`` as in ``labels.Label``.  Without this record,
+    nobody does.
+    """
+
+    chosen: bool
+
+
 class GrantedRecord(Signed, frozen=True, array_like=True):
     """A standing token was taken in.  The side table holds its bytes."""
 
@@ -297,6 +306,7 @@ BODIES: dict[Kind, type[Signed]] = {
     Kind.SUBAGENT_STARTED: SubagentStarted,
     Kind.SESSION_ERASED: SessionErased,
     Kind.ATTACHED: AttachedRecord,
+    Kind.OUTCOME_VOUCHED: VouchedOutcome,
 }
 _KINDS = {shape: kind for kind, shape in BODIES.items()}
 

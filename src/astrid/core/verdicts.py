@@ -25,7 +25,7 @@ from astrid.core.conversation import Done, ToolUse, Usage, decode_answer
 from astrid.core.gate_records import SHOWN_BYTES, arguments_of
 from astrid.core.labels import Integrity, Label
 from astrid.core.past import Beside, Kept, recalled
-from astrid.core.records import DeniedRecord, OutcomeRecord, PermitRecord, Sealed
+from astrid.core.records import DeniedRecord, OutcomeRecord, PermitRecord, Sealed, VouchedOutcome
 from astrid.core.turn_answer import answer_parts
 from astrid.core.turn_messages import (
     AnswerRow,
@@ -166,8 +166,9 @@ def _ended(
     content = _kept(beside, seq, body.result, slot=_OUTCOME_SLOT)
     if one.use is None:
         return [model_failed(one.ref, content) if body.is_error else model_answered(one.ref, content)]
-    # SAFETY: what the tool's definition said of its output is not in the record.
-    label = Label(Integrity.UNTRUSTED, (permit_seq,))
+    # SAFETY: older outcomes do not say whether anybody vouched, and of those nobody did.
+    vouched = isinstance(body, VouchedOutcome)
+    label = Label(Integrity.TOOL if vouched else Integrity.UNTRUSTED, (permit_seq,), vouched and body.chosen)
     return [ToolAnswered(ref=one.ref, content=content, is_error=body.is_error, label=label)]
 
 

@@ -28,7 +28,7 @@ from astrid.core.note import parse_note
 from astrid.core.records import DeniedRecord, Kind, Sealed, is_sealed
 from astrid.daemon.costing import Costs
 from astrid.daemon.explaining import explain, mentions
-from astrid.daemon.summaries import kind_name, summarize, tool_of
+from astrid.daemon.summaries import is_called, kind_name, summarize, tool_of
 from astrid.errors import InputError
 from astrid.ports import LogReader
 from astrid.runtime.proofs import prove_consistency, prove_inclusion
@@ -99,7 +99,7 @@ class Books:
         def passes(frame: Frame) -> bool:
             return (
                 (session is None or frame.session == session)
-                and (wanted.kind is None or kind_name(frame.kind) == wanted.kind)
+                and (wanted.kind is None or is_called(frame.kind, wanted.kind))
                 and frame.time_ns >= since_ns
                 and (wanted.tool is None or tool_of(decode_body(frame)) == wanted.tool)
             )

@@ -52,6 +52,12 @@ def kind_name(kind: int) -> str:
     return Kind(kind).name.lower().replace("_", "-")
 
 
+def is_called(kind: int, name: str) -> bool:
+    """Whether a record of ``kind`` is of the kind spelt ``name``, or of one that says the same and more."""
+    shape = r.BODIES[Kind(kind)]
+    return any(kind_name(wider) == name for wider, body in r.BODIES.items() if issubclass(shape, body))
+
+
 def tool_of(body: Signed) -> str:
     """The tool that a record is about; empty for none."""
     return body.tool if isinstance(body, r.PermitRecord | r.DeniedRecord | r.AskedRecord) else ""
@@ -108,6 +114,7 @@ def _say_of_call(body: Signed) -> str:
             if body.unknown:
                 return f"of permit {body.permit_seq}: unknown{spent}, the daemon ended before it did"
             said = f"effect {body.effect}{', an error' if body.is_error else ''}"
+            said += ", vouched for" if isinstance(body, r.VouchedOutcome) else ""
             return f"of permit {body.permit_seq}: {said}{spent}, {body.result.length} bytes"
         case r.GrantedRecord():
             until = "without end" if body.expires_s == MAX_U64 else f"until {_time(body.expires_s)}"
