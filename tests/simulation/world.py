@@ -23,7 +23,7 @@ from astrid.core.subagents import Subagent
 from astrid.core.turn_limits import Limits as TurnLimits
 from astrid.core.turn_messages import Setting
 from astrid.errors import InputError
-from astrid.home import Home
+from astrid.home import Home, Secrets
 from astrid.hosts.model import ModelServer
 from astrid.ports import Entropy, LogReader, ToolServer
 from astrid.runtime.boot import EPOCH, Identity, World, log_keys
@@ -124,6 +124,7 @@ class SimWorld(World):
         self.runtime_key = IDENTITY.runtime_key
         self.holder: bytes = IDENTITY.holder_key.public
         self.wallet = HolderWallet(IDENTITY.holder_key, IDENTITY.roots, entropy)
+        self.secrets = Secrets(self.home)  # of which there are none, for that folder is nowhere
         self.dormitory = Dormitory()
         self.hub = Hub(self.dormitory.events)
         self.desk = Desk()
