@@ -623,7 +623,7 @@ def reopened(moment: Moment) -> Driver:
 def test_the_life_has_every_kind_of_record_that_a_crash_may_follow() -> None:
     life = {made.kind for _, made in LIFE[-1].disk.records}
     absent = {Kind.STOP, Kind.PROMPT, Kind.COALESCED, Kind.CLOCK, Kind.JOURNAL, Kind.COSIGNED, Kind.SUBAGENT_STARTED}
-    absent |= {Kind.SESSION_ERASED, Kind.ATTACHED, Kind.OUTCOME_VOUCHED}
+    absent |= {Kind.SESSION_ERASED, Kind.ATTACHED, Kind.OUTCOME_VOUCHED, Kind.CONNECTION, Kind.CONNECTION_ENDED}
     assert life == set(Kind) - absent
 
 

@@ -51,7 +51,12 @@ COVERED = {
     Play.FAMILY: ({}, {"a.txt": "hello\nworld\n", "b.txt": "written\n"}),
 }
 # No session comes to these by itself, or none that plays this.
-_NEVER = frozenset({Record.COALESCED, Record.CLOCK, Record.SESSION_ERASED, Record.ATTACHED, Record.OUTCOME_VOUCHED})
+_NEVER = frozenset(
+    {
+        *(Record.COALESCED, Record.CLOCK, Record.SESSION_ERASED, Record.ATTACHED, Record.OUTCOME_VOUCHED),
+        *(Record.CONNECTION, Record.CONNECTION_ENDED),
+    }
+)
 RARE = {
     Play.LIFE: _NEVER | {Record.DEFERRED, Record.SUBAGENT_STARTED},
     Play.SLEEP: _NEVER | {Record.DENIED, Record.REVOKED, Record.SUBAGENT_STARTED},

@@ -13,7 +13,7 @@ from astrid.core.decide import Limits
 from astrid.core.driver import Driver, FromHost
 from astrid.core.driver_disk import Disk, Setup
 from astrid.core.facts import Principal
-from astrid.core.gate_messages import Execute, Executed, Prepare, Prepared, ToHost, Unprepared, Withdraw
+from astrid.core.gate_messages import Connecting, Execute, Executed, Prepare, Prepared, ToHost, Unprepared, Withdraw
 from astrid.core.install import Revocation, sign_statement
 from astrid.core.records import BODIES, Kind
 from astrid.core.verify import LogKeys
@@ -58,7 +58,7 @@ class Tool:
                 return None
             case Execute():
                 return executed(asked, **self.fields)
-            case Withdraw():
+            case Withdraw() | Connecting():
                 return None
 
     @property

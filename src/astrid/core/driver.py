@@ -38,13 +38,14 @@ from astrid.core.checkpoint import sign_checkpoint
 from astrid.core.driver_disk import Disk, Setup
 from astrid.core.facts import Principal
 from astrid.core.gate import Gate
+from astrid.core.gate_connections import Connect, Disconnected
 from astrid.core.ids import is_scripted
 from astrid.core.past import recall_questions
 from astrid.core.records import Boot, Entry
 from astrid.core.tokens import Token
 from astrid.core.tools import ToolSpec
 
-FromHost = messages.Prepared | messages.Unprepared | messages.Executed | messages.Progress
+FromHost = messages.Prepared | messages.Unprepared | messages.Executed | messages.Progress | Connect | Disconnected
 Host = Callable[[messages.ToHost], FromHost | None]
 """What it is asked to what it says; ``None``: nothing, or nothing yet (``post`` takes what it says later)."""
 Ending = messages.Outcome | messages.Refused | messages.Deferred | messages.Approved
@@ -228,7 +229,7 @@ class Driver:
             return False
         at, message = self.post.popleft()
         match message:
-            case messages.Prepare() | messages.Execute() | messages.Withdraw():
+            case messages.Prepare() | messages.Execute() | messages.Withdraw() | messages.Connecting():
                 said = self._hosts[at](message) if at in self._hosts else None
                 if said is not None:
                     self.post.append((at, said))
@@ -240,6 +241,8 @@ class Driver:
                 self._perform(self.gate.executed(at, message))
             case messages.Progress():
                 self._perform(self.gate.progress(at, message))
+            case Connect() | Disconnected():
+                self._perform(self.gate.connection(at, message))
             case messages.Ask():
                 self._perform(self.approvals.put(message.ref, message.question, self._salt()))
             case messages.Leave():

@@ -41,6 +41,7 @@ from astrid.core.records import (
     entry,
     sealed_in,
 )
+from astrid.core.records_connections import ConnectionEndedRecord, ConnectionRecord
 from astrid.core.tokens import UNLIMITED_USES, Moment, Roots, Token
 from astrid.core.tools import ToolSpec
 from astrid.errors import ChainError
@@ -162,6 +163,8 @@ class Quota:
                 | DeferredRecord()
                 | Prompt()
                 | AttachedRecord()
+                | ConnectionRecord()
+                | ConnectionEndedRecord()
                 | JournalRecord()
             ):
                 # What comes after a session's end (an outcome) is counted to nobody.

@@ -28,8 +28,20 @@ import msgspec
 from astrid.core import gate_records as records
 from astrid.core.decide import Denied
 from astrid.core.facts import LOG_BYTES_PER_SESSION, Facts, Tool
+from astrid.core.gate_connections import Connect, Connections, Disconnected
 from astrid.core.gate_decide import Granted, Question, Rejected, consider, stale
-from astrid.core.gate_denials import EXPIRED, NOBODY, PAUSED, SAID_NO, TOOL_GONE, Denials, refusal
+from astrid.core.gate_denials import (
+    EXPIRED,
+    MANY,
+    NOBODY,
+    PAUSED,
+    SAID_NO,
+    STRANGER,
+    TOOL_GONE,
+    UNKNOWN,
+    Denials,
+    refusal,
+)
 from astrid.core.gate_messages import (
     Answered,
     Approved,
@@ -73,8 +85,6 @@ class Gate:
     durable.
     """
 
-    __slots__ = ("_denials", "_next_ref", "_of", "_salts", "_tokens", "clock_trouble", "facts", "pending", "suspended")
-
     def __init__(self, facts: Facts, *, secret: bytes, first_ref: int, known: TokenCache | None = None) -> None:
         """``secret`` is 32 random bytes, known to nobody else and never stored; salts and question ids derive from
         it.  ``first_ref`` is above every ref in the log.  ``known`` are chains that verified for somebody else of the
@@ -89,6 +99,7 @@ class Gate:
         self._tokens = TokenCache() if known is None else known
         self._salts = Salts(secret)
         self._denials = Denials(facts, self._salts)  # and what is said when their records are durable
+        self._connections = Connections(facts, self._salts, self._denials)
 
     # --- proposals
 
@@ -97,8 +108,7 @@ class Gate:
         principal = self.facts.principals.get(sender)
         if principal is None:
             # SAFETY: who is not registered has no key, so no token can be theirs.
-            stranger = Denied("capability", "gate.unknown-principal", "the sender is not registered", "")
-            return [refusal(sender, message, stranger)]
+            return [refusal(sender, message, STRANGER)]
         trouble = self._trouble
         if trouble is not None:
             # Nothing can be recorded, so nothing runs and the refusal itself is not recorded either.
@@ -108,11 +118,9 @@ class Gate:
             return self._deny(ref, sender, message, None, PAUSED)
         tool = self.facts.tool(principal, message.tool)
         if tool is None:
-            unknown = Denied("tool", "tool.unknown", "there is no such tool", "use a listed tool")
-            return self._deny(ref, sender, message, None, unknown)
+            return self._deny(ref, sender, message, None, UNKNOWN)
         if len(self._of.get(sender, ())) >= MAX_PENDING_PER_PRINCIPAL or len(message.tokens) > MAX_TOKENS_PER_PROPOSAL:
-            many = Denied("gate", "gate.too-many", "too many calls or tokens at once", "wait")
-            return self._deny(ref, sender, message, tool, many)
+            return self._deny(ref, sender, message, tool, MANY)
         self._of.setdefault(sender, set()).add(ref)
         self.pending[ref] = Pending(ref, sender, message, _PREPARING, tool)
         return [Send(tool.host, Prepare(ref=ref, tool=message.tool, args=message.args))]
@@ -175,13 +183,11 @@ class Gate:
         pending = self._at(message.ref, _RUNNING, host=sender)
         if pending is None or pending.permit_seq != message.permit_seq:
             return []
-        spent, content, is_error = true_cost(pending.permit.call, message), message.content, message.is_error
+        spent, content, failed = true_cost(pending.permit.call, message), message.content, message.is_error
         if len(content) > MAX_RESULT_BYTES:
             # SAFETY: the log's writer could not store any length, and would end with it.
-            content, is_error = _TOO_LONG, True
-        return self._settle(
-            pending, content, effect=message.effect, spent_micros=spent, is_error=is_error, said=message
-        )
+            content, failed = _TOO_LONG, True
+        return self._settle(pending, content, effect=message.effect, spent_micros=spent, is_error=failed, said=message)
 
     def progress(self, sender: int, message: Progress) -> list[Effect]:
         """A host streams provisional output."""
@@ -189,6 +195,13 @@ class Gate:
         if pending is None or pending.cancelled:
             return []
         return [Send(pending.sender, Streamed(proposal=pending.proposal.proposal, chunk=message.chunk))]
+
+    def connection(self, sender: int, message: Connect | Disconnected) -> list[Effect]:
+        """A host reports of a connection that a call which it runs wants to make, or had."""
+        pending = self._at(message.ref, _RUNNING, host=sender)
+        if pending is None or pending.permit_seq != message.permit_seq:
+            return []
+        return self._connections.take(pending, message, self._take_ref, self._trouble)
 
     def _settle(
         self,
@@ -216,6 +229,7 @@ class Gate:
         )
         made = records.settled(pending.ref, session, end, self._salts.take())
         self._drop(pending)
+        self._connections.forget(pending.ref)
         if principal is not None:
             self.facts.quota.wrote(session, records.size_of(made))
         if pending.cancelled:

@@ -22,6 +22,9 @@ from astrid.core.records import NO_SESSION
 
 MAX_ON_WAY = 128  # of one session; all sessions there can be together stay below what the log's mailbox takes
 FORGED_BYTES = 1024  # what a token that does not verify takes of its session's share
+STRANGER = Denied("capability", "gate.unknown-principal", "the sender is not registered", "")
+UNKNOWN = Denied("tool", "tool.unknown", "there is no such tool", "use a listed tool")
+MANY = Denied("gate", "gate.too-many", "too many calls or tokens at once", "wait")
 PAUSED = Denied("gate", "gate.paused", "the session has filled its share of the log", "start another one")
 SAID_NO = Denied("approval", "approval.denied", "a person said no", "do without this call, or ask the person why")
 EXPIRED = Denied("approval", "approval.expired", "nobody answered in time", "do without this call, or try again")
@@ -46,6 +49,10 @@ class Denials:
         self._held[ref] = (session, words)
         self._on_way[session] = self._on_way.get(session, 0) + 1
 
+    def crowded(self, session: bytes) -> bool:
+        """Whether as many records of ``session`` are on their way as may be."""
+        return self._on_way.get(session, 0) >= MAX_ON_WAY
+
     def durable(self, ref: int) -> list[Effect]:
         """The record of ``ref`` is durable: what was held back until then."""
         session, words = self._held.pop(ref, (None, None))
@@ -67,7 +74,7 @@ class Denials:
     ) -> list[Effect]:
         """Record the denial; ``words`` follow when that is durable.  A flood is counted and answered at once."""
         quota, session = self._facts.quota, principal.session
-        if quota.spent(session) or self._on_way.get(session, 0) >= MAX_ON_WAY:
+        if quota.spent(session) or self.crowded(session):
             return [*map(Record, quota.count(session, denied.code)), *([] if words is None else [words])]
         made = records.refused(principal, ref, tool, denied, args, self._salts.take())
         quota.wrote(session, records.size_of(made), denial=True)

@@ -136,6 +136,14 @@ class Withdraw(GateMessage, frozen=True):
     ref: int
 
 
+class Connecting(GateMessage, frozen=True):
+    """To the host of a tool: connection ``number`` of a call is recorded, and may begin if ``code`` is empty."""
+
+    ref: int
+    number: int
+    code: str
+
+
 class Ask(GateMessage, frozen=True):
     """To approvals: put this question (the bytes of ``Q``)."""
 
@@ -225,7 +233,7 @@ class Streamed(GateMessage, frozen=True):
 
 
 ToPrincipal = Outcome | Booked | Refused | Deferred | Approved | Minted | Streamed
-ToHost = Prepare | Execute | Withdraw
+ToHost = Prepare | Execute | Withdraw | Connecting
 ToApprovals = Ask | Leave
 
 

@@ -18,6 +18,7 @@ from functools import lru_cache
 import msgspec
 
 from astrid.core.canon import U8, U16, U32, U64, Bytes16, Bytes32, Bytes64, Signed, encode
+from astrid.core.records_connections import ConnectionEndedRecord, ConnectionRecord
 from astrid.core.records_sealed import Payload as Payload
 from astrid.core.records_sealed import Sealed as Sealed
 from astrid.core.records_sealed import is_sealed as is_sealed
@@ -53,6 +54,8 @@ class Kind(enum.IntEnum):
     SESSION_ERASED = 20
     ATTACHED = 21
     OUTCOME_VOUCHED = 22
+    CONNECTION = 23
+    CONNECTION_ENDED = 24
 
 
 class Genesis(Signed, frozen=True, array_like=True):
@@ -307,6 +310,8 @@ BODIES: dict[Kind, type[Signed]] = {
     Kind.SESSION_ERASED: SessionErased,
     Kind.ATTACHED: AttachedRecord,
     Kind.OUTCOME_VOUCHED: VouchedOutcome,
+    Kind.CONNECTION: ConnectionRecord,
+    Kind.CONNECTION_ENDED: ConnectionEndedRecord,
 }
 _KINDS = {shape: kind for kind, shape in BODIES.items()}
 

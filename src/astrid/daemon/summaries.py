@@ -17,6 +17,7 @@ from astrid.core.ids import is_scripted, show_call, show_id
 from astrid.core.labels import Integrity
 from astrid.core.money import Micros, format_usd
 from astrid.core.records import Kind
+from astrid.core.records_connections import ConnectionEndedRecord, ConnectionRecord
 from astrid.core.risk import Risk
 from astrid.core.tokens import Scope
 from astrid.wire.fields import DecisionText
@@ -95,6 +96,13 @@ def _say(body: Signed) -> str:
 
 def _say_of_call(body: Signed) -> str:
     match body:
+        case ConnectionRecord():
+            why = f", refused: {body.code}" if body.code else ""
+            return f"of permit {body.permit_seq}: connection {body.number} to port {body.port}{why}"
+        case ConnectionEndedRecord():
+            cut = f", {body.code}" if body.code else ""
+            carried = f"{body.sent} bytes out, {body.received} in"
+            return f"of permit {body.permit_seq}: connection {body.number} ended, {carried}{cut}"
         case r.PermitRecord():
             money = f", at most {format_usd(Micros(body.micros))}" if body.micros else ""
             tainted = ", untrusted text in view" if body.tainted else ""

@@ -11,7 +11,18 @@ Source: architecture 5; threats 1, 25.
 
 from __future__ import annotations
 
-from astrid.core.gate_messages import Cancel, Execute, Executed, Prepare, Prepared, Progress, Propose, Put, Unprepared
+from astrid.core.gate_connections import Connect, Disconnected
+from astrid.core.gate_messages import (
+    Cancel,
+    Execute,
+    Executed,
+    Prepare,
+    Prepared,
+    Progress,
+    Propose,
+    Put,
+    Unprepared,
+)
 from astrid.core.shape import is_whole
 from astrid.kernel import Down, Sender
 from astrid.messages.gate import Offer, Prompted, Save, Strayed
@@ -20,7 +31,7 @@ AUDIT, APPROVALS, INTERCEPTOR, GATEWAY = "root/audit", "root/approvals", "root/i
 ARCHIVE = "root/archive"
 TOOLS, FRONT = "root/tools/", "/front"
 OF_SESSIONS = (Propose, Cancel, Save, Prompted)
-OF_HOSTS = (Offer, Prepared, Unprepared, Executed, Progress)
+OF_HOSTS = (Offer, Prepared, Unprepared, Executed, Progress, Connect, Disconnected)
 _OF_OTHERS = frozenset((*OF_SESSIONS, *OF_HOSTS, Strayed))
 
 

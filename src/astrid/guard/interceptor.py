@@ -21,10 +21,12 @@ from astrid.core import gate_admin
 from astrid.core.clock import ClockWatch
 from astrid.core.facts import Facts, Principal
 from astrid.core.gate import Gate
+from astrid.core.gate_connections import Connect, Disconnected
 from astrid.core.gate_messages import (
     Answered,
     Booked,
     Cancel,
+    Connecting,
     Effect,
     Execute,
     Executed,
@@ -161,6 +163,8 @@ class Interceptor(Actor):
                 self._perform(gate.unprepared(sender.id, message))
             case Progress() if is_host(sender):
                 self._perform(gate.progress(sender.id, message))
+            case Connect() | Disconnected() if is_host(sender):
+                self._perform(gate.connection(sender.id, message))
             case Offer() if is_host(sender):
                 self._offer(message, sender)
             case Recorded() if sender.path == AUDIT:
@@ -247,7 +251,7 @@ class Interceptor(Actor):
                 self._send_host(effect.to, message)
             case Streamed():
                 self._post(effect.to, StreamedText(proposal=message.proposal, chunk=message.chunk))
-            case Minted() | Booked():
+            case Minted() | Booked() | Connecting():
                 self._post(effect.to, message)
             case _:
                 to = self._senders.get(effect.to)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from astrid.core.checkpoint import verify_checkpoint
 from astrid.core.records import AttachedRecord, Erasure, OutcomeRecord, Prompt, SubagentStarted
+from astrid.core.records_connections import ConnectionRecord
 from astrid.core.verify import LogKeys
 from astrid.messages.archive import Recall
 from astrid.ports import LogReader
 from astrid.runtime.archive import records_of
 from astrid.runtime.chronicle import PastSession
+
+_TEXTS = Prompt | AttachedRecord | ConnectionRecord | OutcomeRecord
 
 
 def branch_of(known: dict[bytes, PastSession], session: bytes) -> list[PastSession]:
@@ -35,7 +38,9 @@ def erasure_of(reader: LogReader, past: PastSession, note: bytes, keys: LogKeys)
     wanted = Recall(id=0, session=past.session, first=past.first, rows=past.rows, note=note)
     texts = tuple(
         (frame.seq, slot)
-        for frame, body in records_of(reader, wanted, checkpoint, Prompt | AttachedRecord | OutcomeRecord)
+        for frame, body in records_of(
+            reader, wanted, checkpoint, Prompt | AttachedRecord | ConnectionRecord | OutcomeRecord
+        )
         for slot in (1 if isinstance(body, OutcomeRecord) else 0,)
         if reader.payload(frame.seq, slot) is not None
     )
