@@ -66,7 +66,7 @@ def test_a_permitted_call_ends_in_what_its_host_says_of_it() -> None:
     assert isinstance(end, Outcome)
     assert (end.content, end.is_error, end.unknown, end.first_party) == (b"ok", False, False, True)
     assert [call.args for call in bench.tool.calls] == [b'{"a":1}']
-    assert kinds(bench.driver) == [Kind.PERMIT, Kind.OUTCOME]
+    assert kinds(bench.driver) == [Kind.PERMIT, Kind.OUTCOME_VOUCHED]
     assert bench.driver.told == [(bench.me, end)]
 
 
@@ -266,7 +266,7 @@ def test_a_call_given_up_while_it_runs_is_withdrawn_and_still_settled() -> None:
     bench.driver.run()
     assert [type(one) for one in bench.tool.asked] == [Prepare, Execute, Withdraw]
     assert bench.driver.ending(number) is None
-    assert kinds(bench.driver) == [Kind.PERMIT, Kind.OUTCOME]
+    assert kinds(bench.driver) == [Kind.PERMIT, Kind.OUTCOME_VOUCHED]
 
 
 def test_a_call_given_up_while_a_person_is_asked_leaves_the_question_open() -> None:
@@ -385,7 +385,7 @@ def test_a_session_that_ends_waits_for_nothing_and_its_calls_are_settled() -> No
     bench.driver.post.append((bench.host, executed(bench.tool.ran[0])))
     bench.driver.run()
     assert bench.driver.told == []
-    assert kinds(bench.driver) == [Kind.PERMIT, Kind.SESSION_ENDED, Kind.OUTCOME]
+    assert kinds(bench.driver) == [Kind.PERMIT, Kind.SESSION_ENDED, Kind.OUTCOME_VOUCHED]
     bench.driver.register(principal())
 
 
@@ -623,7 +623,8 @@ def reopened(moment: Moment) -> Driver:
 def test_the_life_has_every_kind_of_record_that_a_crash_may_follow() -> None:
     life = {made.kind for _, made in LIFE[-1].disk.records}
     absent = {Kind.STOP, Kind.PROMPT, Kind.COALESCED, Kind.CLOCK, Kind.JOURNAL, Kind.COSIGNED, Kind.SUBAGENT_STARTED}
-    absent |= {Kind.SESSION_ERASED, Kind.ATTACHED, Kind.OUTCOME_VOUCHED, Kind.CONNECTION, Kind.CONNECTION_ENDED}
+    # Its tools are first-party, and run nothing that reaches out.
+    absent |= {Kind.SESSION_ERASED, Kind.ATTACHED, Kind.OUTCOME, Kind.CONNECTION, Kind.CONNECTION_ENDED}
     assert life == set(Kind) - absent
 
 

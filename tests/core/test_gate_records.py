@@ -52,7 +52,7 @@ def test_arguments_and_result_of_a_call_lie_beside_each_other() -> None:
     bench.executed(content=b"the result")
     assert [(one.slot, made.kind) for made in bench.log for one in made.payloads] == [
         (0, Kind.PERMIT),
-        (1, Kind.OUTCOME),
+        (1, Kind.OUTCOME_VOUCHED),
     ]
     assert bench.log[1].payloads[0].data == b"the result"
 

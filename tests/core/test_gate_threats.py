@@ -574,7 +574,8 @@ def confirmed(disk: Disk) -> set[tuple[bytes, Kind]]:
 
 def test_no_record_confirms_a_guess_at_the_arguments_of_a_call_once_they_are_erased() -> None:
     disk = calls_about_the_pin()
-    assert {Kind.PERMIT, Kind.DENIED, Kind.ASKED, Kind.SETTLED, Kind.OUTCOME} <= {made.kind for _, made in disk.records}
+    kinds = {Kind.PERMIT, Kind.DENIED, Kind.ASKED, Kind.SETTLED, Kind.OUTCOME_VOUCHED}
+    assert kinds <= {made.kind for _, made in disk.records}
     assert confirmed(disk) == set()
 
 
@@ -591,4 +592,4 @@ def test_a_digest_without_a_salt_in_any_of_them_would_confirm_the_right_guess_al
     for module in (approval_module, gate_records_module):
         monkeypatch.setattr(module, "seal", unsalted)
     found = confirmed(calls_about_the_pin())
-    assert found == {(PIN, kind) for kind in (Kind.PERMIT, Kind.DENIED, Kind.ASKED, Kind.OUTCOME)}
+    assert found == {(PIN, kind) for kind in (Kind.PERMIT, Kind.DENIED, Kind.ASKED, Kind.OUTCOME_VOUCHED)}
