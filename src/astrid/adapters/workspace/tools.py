@@ -28,6 +28,7 @@ from astrid.adapters.workspace.paths import HiddenRule, Locator
 from astrid.adapters.workspace.plans import InLoop, Planner
 from astrid.adapters.workspace.process import FIXED_PATH, tool_environment
 from astrid.adapters.workspace.text import clip
+from astrid.adapters.workspace.undoing import Kept, Undoer
 from astrid.adapters.workspace.writing import Keep, changed, nothing
 from astrid.core.call import Call, Preparation
 from astrid.core.tools import ToolSpec
@@ -77,6 +78,8 @@ class WorkspaceTools:
         except WorkspaceError:
             self.close()
             raise
+        self._locator = locator
+        self._keep = keep
         self._planner = Planner(
             locator, engine=engine or find_engine(self._root), env=environment, program_folders=programs, keep=keep
         )
@@ -85,6 +88,10 @@ class WorkspaceTools:
         """Give the folder back.  What is called afterwards fails."""
         self._root.close()
         self._system.close()
+
+    def undoer(self, kept: Kept) -> Undoer:
+        """What puts files back to what they held; ``kept`` gives what ``keep`` was given, by its digest."""
+        return Undoer(self._locator, kept, self._keep)
 
     def identity(self) -> tuple[int, int, str]:
         """Device, inode and path of the workspace: what its id is bound to."""

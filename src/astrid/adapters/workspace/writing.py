@@ -1,4 +1,4 @@
-"""Writing and editing one file through handles.
+"""Writing, editing and removing one file through handles.
 
 Never: leaves a half-written file, follows a link, writes through a hard link, or replaces anything but what the call
 was decided for.
@@ -96,6 +96,22 @@ def edit(target: Target, old: str, new: str, *, every: bool, expected: tuple[Pre
     return count
 
 
+def remove(target: Target, was: Pre, keep: Keep = nothing) -> None:
+    """Take ``target`` away, if it still is what ``was`` says.  ``keep`` is given what it held.
+
+    Raises:
+        WorkspaceError: as ``write``.
+    """
+    name = target.parts[-1]
+    with Telling(target) as telling, target.root.folder(target.parts[:-1], _OPEN_FOLDER) as folder:
+        if _check_replaceable(target, folder, was, keep, telling) is None:
+            raise changed()
+        _check_in_place(folder, name, was, telling)
+        os.unlink(name, dir_fd=folder)
+        telling.effect = "done"
+        os.fsync(folder)
+
+
 def _too_much() -> WorkspaceError:
     return WorkspaceError("workspace.too-large", "the text is larger than 10 MiB", effect="none", advice="write less")
 
@@ -147,9 +163,7 @@ def _replace(target: Target, folder: int, data: bytes, was: Pre, keep: Keep, tel
             if old is None:
                 _place_new(folder, draft, name, telling)
             else:
-                now = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if (now.st_dev, now.st_ino) != (was.dev, was.ino):
-                    raise changed(telling.effect)
+                _check_in_place(folder, name, was, telling)
                 os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
             telling.effect = "done"
         finally:
@@ -204,6 +218,13 @@ def _check_replaceable(target: Target, folder: int, was: Pre, keep: Keep, tellin
     finally:
         os.close(descriptor)
     return status
+
+
+def _check_in_place(folder: int, name: bytes, was: Pre, telling: Telling) -> None:
+    """Return if ``name`` still is the file that ``was`` says, whose content was looked at a moment ago."""
+    now = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if (now.st_dev, now.st_ino) != (was.dev, was.ino):
+        raise changed(telling.effect)
 
 
 def _fill(descriptor: int, data: bytes, old: os.stat_result | None) -> None:
