@@ -625,6 +625,7 @@ def test_the_life_has_every_kind_of_record_that_a_crash_may_follow() -> None:
     absent = {Kind.STOP, Kind.PROMPT, Kind.COALESCED, Kind.CLOCK, Kind.JOURNAL, Kind.COSIGNED, Kind.SUBAGENT_STARTED}
     # Its tools are first-party, and run nothing that reaches out.
     absent |= {Kind.SESSION_ERASED, Kind.ATTACHED, Kind.OUTCOME, Kind.CONNECTION, Kind.CONNECTION_ENDED}
+    absent |= {Kind.FILES_REWINDING, Kind.FILES_REWOUND}
     assert life == set(Kind) - absent
 
 

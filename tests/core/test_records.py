@@ -79,7 +79,8 @@ def test_every_kind_has_a_body() -> None:
 NUMBERS = """
     genesis 1 boot 2 stop 3 session_started 4 session_ended 5 prompt 6 permit 7 denied 8 asked 9 settled 10 outcome 11
     granted 12 revoked 13 coalesced 14 clock 15 deferred 16 journal 17 cosigned 18 subagent_started 19
-    session_erased 20 attached 21 outcome_vouched 22 connection 23 connection_ended 24
+    session_erased 20 attached 21 outcome_vouched 22 connection 23 connection_ended 24 files_rewinding 25
+    files_rewound 26
 """
 
 

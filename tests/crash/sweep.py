@@ -55,6 +55,7 @@ _NEVER = frozenset(
     {
         *(Record.COALESCED, Record.CLOCK, Record.SESSION_ERASED, Record.ATTACHED, Record.OUTCOME_VOUCHED),
         *(Record.CONNECTION, Record.CONNECTION_ENDED),
+        *(Record.FILES_REWINDING, Record.FILES_REWOUND),
     }
 )
 RARE = {

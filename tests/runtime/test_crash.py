@@ -201,6 +201,7 @@ def seen(folder: Path) -> dict[str, str]:
 def test_the_life_that_is_cut_has_every_kind_of_record(life: Life) -> None:
     kinds = {kind for kind, _, _ in bodies(life.moments[-1])}
     others = {Kind.COALESCED, Kind.CLOCK, Kind.SUBAGENT_STARTED, Kind.SESSION_ERASED, Kind.ATTACHED}
+    others |= {Kind.FILES_REWINDING, Kind.FILES_REWOUND}
     assert set(Kind) - kinds <= others | {Kind.OUTCOME_VOUCHED, Kind.CONNECTION, Kind.CONNECTION_ENDED}
     sizes = [moment.size() for moment in life.moments]
     assert all(after - before <= 1 for before, after in pairwise(sizes))

@@ -70,6 +70,7 @@ def test_the_lives_are_no_quiet_ones(lives: list[tuple[Life, Result]]) -> None:
         records.update(life.watch.kinds)
         faults.update(result.faults)
     others = {Kind.COSIGNED, Kind.SUBAGENT_STARTED, Kind.SESSION_ERASED, Kind.ATTACHED, Kind.OUTCOME_VOUCHED}
+    others |= {Kind.FILES_REWINDING, Kind.FILES_REWOUND}
     assert set(Kind) - set(records) <= others | {Kind.CONNECTION, Kind.CONNECTION_ENDED}
     expected = {f"disk:{fault}" for fault in plans.DISK_FAULTS if fault}
     expected |= {"crash", "clock", "kill", "forge", "revoke", "kill:archive"}

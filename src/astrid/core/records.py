@@ -23,6 +23,7 @@ from astrid.core.records_sealed import Payload as Payload
 from astrid.core.records_sealed import Sealed as Sealed
 from astrid.core.records_sealed import is_sealed as is_sealed
 from astrid.core.records_sealed import seal as seal
+from astrid.core.records_undo import FilesRewinding, FilesRewound
 from astrid.errors import CanonError
 
 MAX_BODY_BYTES = 64 * 1024
@@ -56,6 +57,8 @@ class Kind(enum.IntEnum):
     OUTCOME_VOUCHED = 22
     CONNECTION = 23
     CONNECTION_ENDED = 24
+    FILES_REWINDING = 25
+    FILES_REWOUND = 26
 
 
 class Genesis(Signed, frozen=True, array_like=True):
@@ -312,6 +315,8 @@ BODIES: dict[Kind, type[Signed]] = {
     Kind.OUTCOME_VOUCHED: VouchedOutcome,
     Kind.CONNECTION: ConnectionRecord,
     Kind.CONNECTION_ENDED: ConnectionEndedRecord,
+    Kind.FILES_REWINDING: FilesRewinding,
+    Kind.FILES_REWOUND: FilesRewound,
 }
 _KINDS = {shape: kind for kind, shape in BODIES.items()}
 

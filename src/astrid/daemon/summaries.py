@@ -18,6 +18,7 @@ from astrid.core.labels import Integrity
 from astrid.core.money import Micros, format_usd
 from astrid.core.records import Kind
 from astrid.core.records_connections import ConnectionEndedRecord, ConnectionRecord
+from astrid.core.records_undo import FilesRewinding, FilesRewound
 from astrid.core.risk import Risk
 from astrid.core.tokens import Scope
 from astrid.wire.fields import DecisionText
@@ -80,6 +81,10 @@ def _say(body: Signed) -> str:
             return f"ended: {body.reason}"
         case r.SessionErased():
             return f"erased: {body.rows} rows, {body.texts} texts"
+        case FilesRewinding():
+            return f"{body.files} files are put back to what they held after turn {body.turn}"
+        case FilesRewound():
+            return f"begun by record {body.began}: {body.restored} files put back, {body.left} left"
         case r.Prompt():
             return f"turn {body.turn}: {body.text.length} bytes, {_integrity(body.integrity)}"
         case r.AttachedRecord():

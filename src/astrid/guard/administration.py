@@ -9,14 +9,15 @@ Source: architecture 5; protocol N2 c, N7, N11; threats 15, 48, 50.
 
 from __future__ import annotations
 
-from astrid.core import gate_admin
+from astrid.core import gate_admin, gate_undo
 from astrid.core.facts import Principal
 from astrid.core.gate import Gate
 from astrid.core.records import Entry
+from astrid.core.records_undo import FilesRewound
 from astrid.errors import InternalError
-from astrid.messages.gate import Attach, Cosign, Erase, Register, Release, Revoke, TakeIn
+from astrid.messages.gate import Attach, Cosign, Erase, Register, Release, Revoke, Rewind, TakeIn
 
-Change = Register | Release | TakeIn | Attach | Erase | Cosign | Revoke
+Change = Register | Release | TakeIn | Attach | Erase | Rewind | Cosign | Revoke
 
 
 def change(gate: Gate, message: Change, *, there: bool, owed: int, now_s: int, salt: bytes) -> list[Entry]:
@@ -40,6 +41,11 @@ def change(gate: Gate, message: Change, *, there: bool, owed: int, now_s: int, s
             return [gate_admin.attach(facts, session, image, salt=salt)]
         case Erase(erasure=erasure, rows=rows):
             return gate_admin.erase(facts, erasure, rows, len(erasure.texts))
+        case Rewind(session=session, rewound=FilesRewound() as rewound):
+            return [gate_undo.end_rewinding(session, rewound)]
+        case Rewind(session=session):
+            running = [one.permitted.call.session for one in gate.pending.values() if one.permitted is not None]
+            return [gate_undo.begin_rewinding(session, message.turn, message.undos, running=running, salt=salt)]
         case Release(ref=ref):
             owing = owed > 0 or any(pending.sender == ref for pending in gate.pending.values())
             gate_admin.release(facts, ref, owing=owing)

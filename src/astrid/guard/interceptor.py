@@ -53,11 +53,8 @@ from astrid.guard.door import APPROVALS, AUDIT, GATEWAY, is_host, is_ours, stray
 from astrid.guard.interceptor_outbox import Flush, Outbox
 from astrid.kernel import Actor, Down, Exit, Message, Posted, Reason, Ref, Sender, Timer
 from astrid.messages.gate import (
-    Attach,
-    Cosign,
     Done,
     Ending,
-    Erase,
     Failed,
     Finish,
     Offer,
@@ -68,7 +65,6 @@ from astrid.messages.gate import (
     Save,
     Strayed,
     StreamedText,
-    TakeIn,
 )
 from astrid.messages.log import LogTrouble, Recorded
 from astrid.ports import Clock, Entropy
@@ -182,7 +178,7 @@ class Interceptor(Actor):
             case Flush() if sender.id == self.ctx.ref.id:
                 self._flushes = False
                 self._flush()
-            case Register() | Release() | TakeIn() | Attach() | Erase() | Cosign() | Revoke() if sender.path == GATEWAY:
+            case _ if isinstance(message, Change) and sender.path == GATEWAY:
                 self._administer(message, sender)
             case Finish() if sender.path == GATEWAY:
                 self._append(gate_admin.finish(self._facts, message.session, message.reason))

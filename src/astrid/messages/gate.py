@@ -1,7 +1,7 @@
 """To and from the interceptor, beside what the gate's own machine defines (``core.gate_messages``).
 
-``Register``, ``Release``, ``Ending``, ``Finish``, ``TakeIn``, ``Attach``, ``Erase``, ``Cosign`` and ``Revoke`` are
-obeyed from the gateway alone, ``Offer`` from tool hosts alone; the kernel's stamp says who it is.
+``Register``, ``Release``, ``Ending``, ``Finish``, ``TakeIn``, ``Attach``, ``Erase``, ``Rewind``, ``Cosign`` and
+``Revoke`` are obeyed from the gateway alone, ``Offer`` from tool hosts alone; the kernel's stamp says who it is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from typing import ClassVar
 
 from astrid.core.decide import Limits
 from astrid.core.records import Erasure, JournalRow
+from astrid.core.records_undo import FilesRewound
 from astrid.core.tools import ToolSpec
+from astrid.core.undo import Undo
 from astrid.kernel import Lane, Message, Overflow
 
 
@@ -96,6 +98,18 @@ class Erase(Message, frozen=True, kw_only=True):
     id: int
     erasure: Erasure
     rows: int
+
+
+class Rewind(Message, frozen=True, kw_only=True):
+    """Files of ``session`` are about to be put back to what they held after ``turn``, or, once it is known, were
+    (``rewound``).  Answered by ``Done`` when that is durable, or ``Failed``.
+    """
+
+    id: int
+    session: bytes
+    turn: int
+    undos: tuple[Undo, ...] = ()
+    rewound: FilesRewound | None = None
 
 
 class Cosign(Message, frozen=True, kw_only=True):

@@ -6,8 +6,10 @@ from typing import ClassVar, Literal
 
 from astrid.core.conversation import Image
 from astrid.core.records import Erasure
+from astrid.core.records_undo import FilesRewound
 from astrid.core.turn_fork import Origin
 from astrid.core.turn_messages import AnyRow
+from astrid.core.undo import Undo
 from astrid.errors import Effect
 from astrid.kernel import Lane, Message
 
@@ -133,6 +135,18 @@ class EraseSession(Message, frozen=True, kw_only=True):
     ticket: int
     erasure: Erasure
     rows: int
+
+
+class RewindFiles(Message, frozen=True, kw_only=True):
+    """Have it recorded that files of ``session`` are about to be put back to what they held after ``turn``, or that
+    they were (``rewound``).  The ticket gets ``Done`` or ``Failed``.
+    """
+
+    ticket: int
+    session: bytes
+    turn: int
+    undos: tuple[Undo, ...] = ()
+    rewound: FilesRewound | None = None
 
 
 class ListSessions(Message, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from astrid.guard.door import APPROVALS, ARCHIVE, AUDIT, INTERCEPTOR, is_ours, s
 from astrid.kernel import Actor, Down, Lane, Message, Posted, Ref, Sender
 from astrid.messages.approvals import Attend, OpenQuestion, QuestionEnded, Respond
 from astrid.messages.archive import Recalled
-from astrid.messages.gate import Attach, Cosign, Done, Erase, Failed, Register, Revoke, TakeIn
+from astrid.messages.gate import Attach, Cosign, Done, Erase, Failed, Register, Revoke, Rewind, TakeIn
 from astrid.messages.gateway import (
     AddToken,
     AskCheckpoint,
@@ -39,6 +39,7 @@ from astrid.messages.gateway import (
     OpenSession,
     Revive,
     RevokeToken,
+    RewindFiles,
     SessionOpened,
     TakeBack,
     TakeCosignature,
@@ -66,7 +67,7 @@ SESSIONS = "root/sessions/"
 SUBAGENTS = f"root/tools/{HOST_ID}/front"
 BELOW = (*GUARD, ARCHIVE, SESSIONS, "root/tools/")  # no client sits there
 Answer = Done | Failed | SessionOpened | Checkpointed
-Request = Respond | TakeIn | Attach | Erase | Cosign | Revoke | TakeCheckpoint | Register | OfSleep
+Request = Respond | TakeIn | Attach | Erase | Rewind | Cosign | Revoke | TakeCheckpoint | Register | OfSleep
 
 
 class Look(Message, frozen=True, kw_only=True):
@@ -204,6 +205,8 @@ class Gateway(Actor):
                 )
             case EraseSession():
                 self._erase(message)
+            case RewindFiles():
+                self._request(message.ticket, INTERCEPTOR, partial(_rewind, message))
             case TakeCosignature():
                 self._request(message.ticket, INTERCEPTOR, partial(_cosign, message))
             case AskCheckpoint():
@@ -315,6 +318,10 @@ class Gateway(Actor):
 
 def _take_in(message: AddToken, number: int) -> TakeIn:
     return TakeIn(id=number, token=message.token, source=message.source)
+
+
+def _rewind(message: RewindFiles, number: int) -> Rewind:
+    return Rewind(id=number, session=message.session, turn=message.turn, undos=message.undos, rewound=message.rewound)
 
 
 def _cosign(message: TakeCosignature, number: int) -> Cosign:
