@@ -86,7 +86,7 @@ class Histories:
             found = sorted(known.values(), key=lambda past: (past.last_ns, past.first), reverse=True)[wanted.skip :]
             return [_told(reader, past, there) for past in found[: wanted.limit]], len(found)
 
-        told, count = await self._consult(look)
+        told, count = await self.consult(look)
         listed: list[w.PastSession] = []
         room = MAX_LIST_BYTES
         for one in told:
@@ -116,11 +116,11 @@ class Histories:
         keys, roots = self._world.keys, self._world.identity.roots
 
         def look(reader: LogReader, known: dict[bytes, PastSession], note: bytes) -> tuple[w.PastSession, bytes]:
-            past = _past(known, session)
-            rows = recall_session(reader, _recall(past, note), keys, roots).rows
+            past = past_of(known, session)
+            rows = recall_session(reader, recall_of(past, note), keys, roots).rows
             return _told(reader, past, there), b"".join(row + b"\n" for row in rows)
 
-        return await self._consult(look)
+        return await self.consult(look)
 
     async def resume(self, wanted: p.ResumeSession) -> w.Resumed:
         """Have a session be there again that was cut off, by its own name and as it was opened; one that is there stays
@@ -138,10 +138,10 @@ class Histories:
         keys, roots = self._world.keys, self._world.identity.roots
 
         def look(reader: LogReader, known: dict[bytes, PastSession], note: bytes) -> Revive:
-            past = _past(known, session)
-            return revival(past, recall_session(reader, _recall(past, note), keys, roots).rows, wanted)
+            past = past_of(known, session)
+            return revival(past, recall_session(reader, recall_of(past, note), keys, roots).rows, wanted)
 
-        revive = await self._consult(look)
+        revive = await self.consult(look)
         turn = await self._ask(revive)
         return w.Resumed(workspace=revive.workspace, turn=turn, running=revive.unfinished, seq=seq)
 
@@ -156,11 +156,11 @@ class Histories:
         keys, roots = self._world.keys, self._world.identity.roots
 
         def look(reader: LogReader, known: dict[bytes, PastSession], note: bytes) -> Fork:
-            past = _past(known, session)
+            past = past_of(known, session)
             size = verify_checkpoint(note, keys.runtime_key, keys.log_id).size
-            return fork_of(past, recall_session(reader, _recall(past, note), keys, roots), wanted, size)
+            return fork_of(past, recall_session(reader, recall_of(past, note), keys, roots), wanted, size)
 
-        fork = await self._consult(look)
+        fork = await self.consult(look)
         opened = await self._open(fork.opening)
         return w.Forked(
             session_id=show_id("session", opened),
@@ -180,11 +180,11 @@ class Histories:
         keys = self._world.keys
 
         def look(reader: LogReader, known: dict[bytes, PastSession], note: bytes) -> list[tuple[Erasure, int]]:
-            _past(known, session)
+            past_of(known, session)
             found = [erasure_of(reader, past, note, keys) for past in branch_of(known, session)]
             return [(erasure, rows) for erasure, rows in found if rows or erasure.texts]
 
-        found = await self._consult(look)
+        found = await self.consult(look)
         for erasure, rows in found:
             await self._erase(erasure, rows)
         return w.Deleted(
@@ -194,7 +194,12 @@ class Histories:
             texts=sum(len(erasure.texts) for erasure, _ in found),
         )
 
-    async def _consult(self, look: Callable[[LogReader, dict[bytes, PastSession], bytes], _T]) -> _T:
+    async def consult(self, look: Callable[[LogReader, dict[bytes, PastSession], bytes], _T]) -> _T:
+        """What ``look`` sees in the log, with all sessions that it tells of, and a checkpoint over all of it.
+
+        Raises:
+            AstridError: the log cannot be read, or is not what was written.
+        """
         chronicle = self._world.chronicle
         async with chronicle.lock:
             _, note = await self._stated()
@@ -228,7 +233,12 @@ def revival(past: PastSession, rows: Sequence[bytes], wanted: p.ResumeSession) -
     )
 
 
-def _past(known: dict[bytes, PastSession], session: bytes) -> PastSession:
+def past_of(known: dict[bytes, PastSession], session: bytes) -> PastSession:
+    """The session among those that the log tells of.
+
+    Raises:
+        InputError: it is none of them.
+    """
     past = known.get(session)
     if past is None:
         raise InputError(
@@ -237,7 +247,8 @@ def _past(known: dict[bytes, PastSession], session: bytes) -> PastSession:
     return past
 
 
-def _recall(past: PastSession, note: bytes) -> Recall:
+def recall_of(past: PastSession, note: bytes) -> Recall:
+    """What asks for everything of a session."""
     return Recall(id=0, session=past.session, first=past.first, rows=past.rows, note=note)
 
 

@@ -29,6 +29,7 @@ from astrid.daemon.histories import Histories
 from astrid.daemon.listing import session_info
 from astrid.daemon.offering import list_models
 from astrid.daemon.pictures import Pictures
+from astrid.daemon.rewinding import Rewinding
 from astrid.daemon.shared import Actors, Shared
 from astrid.errors import AstridError, EdgeError, InternalError, TokenError
 from astrid.kernel import KernelError, Message, Posted
@@ -64,7 +65,7 @@ class Service:
         self._histories = Histories(
             shared.world, self._fresh_checkpoint, self._lines, self._ask_session, self._open, self._erase
         )
-
+        self._rewinding = Rewinding(shared.world, self._histories, self._lines, self._note)
         self._pictures = Pictures(self._lines, shared.world.catalogue.shows_images, self._keep_image)
 
     async def answer(self, method: str, params: p.Params) -> r.Answer:
@@ -96,6 +97,8 @@ class Service:
                 return await self._histories.answer(params)
             case AttachImage():
                 return await self._pictures.take(params)
+            case p.PlanRewind() | p.RewindFiles():
+                return await self._rewinding.answer(params)
             case p.SendInput():
                 return r.TurnStarted(turn=await self._send_input(params))
             case p.OfSession() if method == "cancelTurn":
@@ -221,6 +224,9 @@ class Service:
     async def _keep_image(self, session: bytes, image: bytes) -> int:
         kept = await self._request(lambda ticket: g.AttachImage(ticket=ticket, session=session, image=image), Done)
         return kept.seq
+
+    async def _note(self, rewinding: Callable[[int], g.RewindFiles]) -> int:
+        return (await self._request(rewinding, Done)).seq
 
     async def _list_sessions(self, workspace: str | None) -> r.Sessions:
         asked = Counter(question.session for question in await self._open_questions())

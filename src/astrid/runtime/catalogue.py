@@ -18,6 +18,7 @@ import msgspec
 from astrid.adapters.llm.catalogue import KnownModel, identify_model, resolve_model
 from astrid.adapters.llm.sight import image_tokens, takes_images
 from astrid.adapters.workspace.tools import WorkspaceTools
+from astrid.adapters.workspace.undoing import Undoer
 from astrid.core.canon import MAX_U64, Digest, Domain, digest, encode
 from astrid.core.decide import Limits
 from astrid.core.frame import compose
@@ -85,6 +86,7 @@ class Catalogue:
         self._providers = configured_providers(config)
         self._kept = KeptFiles(home.kept, config.workspace.keep_mb * MB)
         self._places: dict[bytes, Place] = {}
+        self._undoers: dict[bytes, Undoer] = {}
         self._brains: dict[str, Brain] = {}
         # Of each workspace and definition, the last that a session got.
         self._settings: dict[tuple[bytes, str], Setting] = {}
@@ -112,7 +114,12 @@ class Catalogue:
                 keep=self._kept.keep,
             )
             place = self._places[known] = Place(known, identity.path, f"workspace:{known.hex()}", server)
+            self._undoers[known] = server.undoer(self._kept.get)
         return place
+
+    def undoer(self, place: Place) -> Undoer:
+        """What puts files of ``place`` back to what they held."""
+        return self._undoers[place.identity]
 
     def brain(self, model: str) -> Brain:
         """The model by its name."""

@@ -18,6 +18,7 @@ from astrid.wire import params as p
 from astrid.wire import past as w
 from astrid.wire import pictures as i
 from astrid.wire import results as r
+from astrid.wire import undone as u
 from astrid.wire.events import ANY_EVENT
 from astrid.wire.fields import Wire
 from astrid.wire.states import Role, Sign, State
@@ -85,6 +86,8 @@ _METHODS = (
     _proven("forkSession", p.ForkSession, w.Forked, "Start a session that goes on from another one's turn."),
     _proven("rewindSession", p.RewindSession, r.Done, "Have a conversation be what it was after a turn; events tell."),
     _proven("restoreSession", p.OfSession, r.Done, "Have a conversation be as before it was summed up; events tell."),
+    _proven("planRewind", p.PlanRewind, u.FilesRewound, "Which files would get back what they held after a turn."),
+    _proven("rewindFiles", p.RewindFiles, u.FilesRewound, "Put files back to what they held after a session's turn."),
     _proven("deleteSession", p.DeleteSession, w.Deleted, "Erase what a session that is not open said and heard."),
     _proven("listModels", p.ProvenNothing, r.Models, "The models: what each costs, and whether it can be used now."),
     _proven("attachImage", i.AttachImage, i.Attached, "Give an image, in pieces, for what is said next."),

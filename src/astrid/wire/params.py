@@ -186,6 +186,21 @@ class RewindSession(Proven, frozen=True, kw_only=True):
     to: Safe
 
 
+class PlanRewind(Proven, frozen=True, kw_only=True):
+    """A session, and the turn after which its files held what they would be put back to: 0 is before the first."""
+
+    session_id: SessionText
+    to: Safe
+
+
+class RewindFiles(Proven, frozen=True, kw_only=True):
+    """The same, to be done; ``plan`` is the digest of what was shown, and nothing else is done."""
+
+    session_id: SessionText
+    to: Safe
+    plan: Bytes32
+
+
 class DeleteSession(Proven, frozen=True, kw_only=True):
     """A session that is not open, and all that worked for it, whose words are to be erased."""
 

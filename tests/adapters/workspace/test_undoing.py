@@ -33,7 +33,7 @@ class Kept:
         call = self.bench.call(tool, await self.bench.prepare(tool, **args), **args)
         outcome = await self.bench.execute(call)
         assert outcome.effect == "done", outcome.content
-        change = self.undoer.change_of(call, sure=True)
+        change = self.undoer.change_of(call, True)
         assert change is not None
         self.changes.append(change)
         return change
@@ -164,7 +164,7 @@ async def test_a_file_outside_the_workspace_is_none_of_it(kept: Kept, folder: Pa
     outside = folder.parent / "outside.txt"
     args = {"file_path": str(outside), "content": "x"}
     call = kept.bench.call("write_file", await kept.bench.prepare("write_file", **args), **args)
-    assert kept.undoer.change_of(call, sure=True) is None
+    assert kept.undoer.change_of(call, True) is None
     outside.write_text("x")
     assert kept.undoer.held(call.pre[0].path) is None
     path = call.needs[0].resource.removeprefix("file://")
@@ -183,7 +183,7 @@ async def test_what_is_not_kept_any_more_is_said_and_nothing_is_changed(kept: Ke
     assert (folder / "a.txt").read_text() == "new"
     args = {"file_path": "a.txt", "old_string": "new", "new_string": "newer"}
     call = kept.bench.call("edit_file", await kept.bench.prepare("edit_file", **args), **args)
-    assert kept.undoer.change_of(call, sure=True) == Change(change.path, sha("new"), None)
+    assert kept.undoer.change_of(call, True) == Change(change.path, sha("new"), None)
 
 
 async def test_what_cannot_be_kept_is_not_taken_away(kept: Kept, folder: Path) -> None:

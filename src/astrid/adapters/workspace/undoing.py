@@ -9,7 +9,7 @@ Source: architecture 7; threats 19, 21, 37.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from astrid.adapters.workspace.arguments import EditFile, WriteFile, decode_arguments
 from astrid.adapters.workspace.handles import split
@@ -37,7 +37,7 @@ class Undoer:
         self._kept = kept
         self._keep = keep
 
-    def change_of(self, call: Call, *, sure: bool) -> Change | None:
+    def change_of(self, call: Call, sure: bool) -> Change | None:
         """What a call that wrote or edited a file did to it; ``None`` if the file does not lie in the workspace.
 
         Raises:
@@ -72,6 +72,17 @@ class Undoer:
     def is_kept(self, digest: bytes) -> bool:
         """Whether a file can be given the content with this SHA-256."""
         return not digest or self._kept(digest) is not None
+
+    def hold(self, undos: Iterable[Undo]) -> None:
+        """Have the content that these need be what is thrown away last.
+
+        Raises:
+            ConfigError: it cannot be.
+        """
+        for undo in undos:
+            content = self._kept(undo.then) if undo.then else None
+            if content is not None:
+                self._keep(content)
 
     def put_back(self, undo: Undo) -> None:
         """Give a file the content that it is to have, if it holds what it is said to hold.
