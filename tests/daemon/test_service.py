@@ -415,7 +415,7 @@ def test_every_method_but_the_handshakes_own_is_served(request: pytest.FixtureRe
     asked |= {"listPast", "readJournal", "resumeSession"}  # tests/daemon/test_histories.py
     asked |= {"forkSession"}  # tests/daemon/test_forking.py
     asked |= {"deleteSession"}  # tests/daemon/test_deleting.py
-    asked |= {"planRewind", "rewindFiles"}  # tests/frontends/cli/test_rewinding_files.py
+    asked |= {"planRewind", "rewindFiles"}  # tests/frontends/cli/test_rewinding.py
     asked |= {"rewindSession", "restoreSession"}  # tests/frontends/cli/test_rewinding.py
     asked |= {"attachImage"}  # tests/daemon/test_pictures.py
     asked |= {"listModels"}  # tests/daemon/test_offering.py

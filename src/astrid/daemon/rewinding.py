@@ -24,6 +24,7 @@ from astrid.core.canon import encode
 from astrid.core.ids import parse_id
 from astrid.core.turn_cut import rows_up_to
 from astrid.core.turn_messages import ForkRow, decode_row
+from astrid.core.turn_state import restore
 from astrid.core.undo import Left, Undo, plan_undo
 from astrid.core.visible import visible
 from astrid.daemon.forks import framed_in
@@ -56,6 +57,7 @@ class Plan(msgspec.Struct, frozen=True):
     left: tuple[Left, ...]
     since: Since
     forked_at: int
+    in_view: bool
     undoer: Undoer
 
     def digest(self) -> bytes:
@@ -108,7 +110,7 @@ class Rewinding:
     async def _plan(self, session: bytes, turn: int) -> Plan:
         if any(line.session == session and line.state == "running" for line in await self._lines()):
             raise InputError("session.busy", "a turn is running", advice="wait for it or cancel it")
-        workspace, identity, forked_at = await self._histories.consult(
+        workspace, identity, forked_at, in_view = await self._histories.consult(
             lambda reader, known, note: self._look(reader, past_of(known, session), note, turn)
         )
         place = self._world.catalogue.place(workspace)
@@ -129,18 +131,20 @@ class Rewinding:
             unkept = {undo.then for undo in undos if not undoer.is_kept(undo.then)}
             left += [Left(undo.path, "unkept") for undo in undos if undo.then in unkept]
             can = tuple(undo for undo in undos if undo.then not in unkept)
-            return Plan(session, turn, can, tuple(left), since, forked_at, undoer)
+            return Plan(session, turn, can, tuple(left), since, forked_at, in_view, undoer)
 
         return await self._histories.consult(look)
 
-    def _look(self, reader: LogReader, past: PastSession, note: bytes, turn: int) -> tuple[str, bytes, int]:
-        """In which folder a session worked, and up to which turn another one did, if it has such a turn."""
+    def _look(self, reader: LogReader, past: PastSession, note: bytes, turn: int) -> tuple[str, bytes, int, bool]:
+        """Of a session that has such a turn: in which folder it worked, up to which turn another one did, and whether
+        its conversation can go back to that turn.
+        """
         recalled = recall_session(reader, recall_of(past, note), self._world.keys, self._world.identity.roots)
         said = [decode_row(row) for row in recalled.rows]
         framed = framed_in(past, said, past.started.model)
         rows_up_to(said, turn)
         copied = max((row.turn for row in said if isinstance(row, ForkRow)), default=0)
-        return os.fsdecode(framed.workspace), recalled.workspace, copied
+        return os.fsdecode(framed.workspace), recalled.workspace, copied, turn in restore(framed, said).ends
 
 
 def _put_back(undoer: Undoer, undos: Iterable[Undo]) -> dict[Undo, str]:
@@ -184,6 +188,7 @@ def _told(
         stays=shown[2],
         not_listed=len(files) + len(left) + len(stays) - sum(map(len, shown)),
         forked_at=plan.forked_at if plan.forked_at > wanted.to else 0,
+        in_view=plan.in_view,
     )
 
 

@@ -44,7 +44,8 @@ class StayedCall(Wire, frozen=True, kw_only=True):
 class FilesRewound(Answer, frozen=True, kw_only=True):
     """What was put back, or would be, unless ``done``, and what stays.  ``plan`` is the digest of all of it that would
     be; ``not_listed`` is how many files and calls are too many to be listed.  ``forked_at``: what was done in turns up
-    to that one, if any of it is after the turn, was done in another session, and stays.
+    to that one, if any of it is after the turn, was done in another session, and stays.  ``in_view``: the conversation
+    can go back to that turn as well; it cannot to one that was rewound away.
     """
 
     session_id: SessionText
@@ -56,3 +57,4 @@ class FilesRewound(Answer, frozen=True, kw_only=True):
     stays: tuple[StayedCall, ...]
     not_listed: Safe
     forked_at: Safe
+    in_view: bool

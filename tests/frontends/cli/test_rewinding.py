@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import trio
 
-from astrid.core.conversation import ToolUse
-from astrid.core.labels import RUNTIME, Integrity, Label
-from astrid.core.turn_answer import DENIED, OUTCOME_UNKNOWN, STOPPED_BEFORE, STOPPED_DURING
-from astrid.core.turn_messages import AnswerRow, AnyRow, EndRow, FrameRow, InputRow, ResultRow
 from astrid.errors import AstridError
+from astrid.frontends.cli import DENIED, sessions
 from astrid.frontends.cli.past import read_journal
-from astrid.frontends.cli.rewinding import Stays, restore_session, rewind_session, what_stays
+from astrid.frontends.cli.rewinding import restore_session, rewind_session
 from astrid.frontends.client import Client, connect
 from astrid.wire import events as e
 from astrid.wire import params as p
 from astrid.wire import results as r
+from tests.daemon.test_histories import ended
 from tests.fakes.daemons import LIMIT_SECONDS, InProcess, daemon_in
-from tests.fakes.turns import setting
 
 READ = {"id": "t1", "name": "read_file", "arguments": {"file_path": "a.txt"}}
 WRITE = {"id": "t2", "name": "write_file", "arguments": {"file_path": "b.txt", "content": "new\n"}}
@@ -54,14 +53,22 @@ async def three_turns(root: Path) -> AsyncIterator[tuple[InProcess, Client, str]
 
 
 def arguments(session: str, **others: Any) -> argparse.Namespace:
-    return argparse.Namespace(**{"id": session, "to": 1, "model": None, "json": True, "dry_run": False, **others})
+    given = {"to": 1, "only": None, "model": None, "json": True, "dry_run": False, "yes": True}
+    return argparse.Namespace(**{"id": session, **given, **others})
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Somebody at the terminal types ``text``."""
+    terminal = StringIO(text)
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stdin", terminal)
 
 
 async def rows(client: Client, session: str) -> list[str]:
     return [json.loads(line)["row"] for line in (await read_journal(client, session)).lines]
 
 
-async def test_it_says_what_is_gone_and_what_stays_and_touches_no_file(
+async def test_the_conversation_and_the_files_are_what_they_were(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with three_turns(tmp_path) as (daemon, client, session):
@@ -69,38 +76,115 @@ async def test_it_says_what_is_gone_and_what_stays_and_touches_no_file(
         assert await rewind_session(daemon.home, arguments(session)) == 0
         told = json.loads(capsys.readouterr().out)
         assert (told["session_id"], told["turn"], told["done"], told["messages"]) == (session, 1, True, 8)
-        (stays,) = told["stays"]
-        assert (stays["tool"], json.loads(stays["arguments"])) == ("write_file", WRITE["arguments"])
-        assert stays["record"] > 0
+        assert told["files_done"]
+        assert told["files"] == [{"path": str(daemon.workspace / "b.txt"), "does": "remove"}]
+        assert (told["left"], told["stays"], told["not_listed"]) == ([], [], 0)
+        assert not (daemon.workspace / "b.txt").exists()
+        assert (await rows(client, session))[-1] == "rewind"
+
+
+async def test_the_conversation_alone_goes_back_and_no_file_is_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with three_turns(tmp_path) as (daemon, client, session):
+        assert await rewind_session(daemon.home, arguments(session, only="conversation", yes=False)) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["done"], told["messages"], told["files_done"]) == (True, 8, False)
+        assert [one["path"] for one in told["files"]] == [str(daemon.workspace / "b.txt")]
         assert (daemon.workspace / "b.txt").read_text() == "new\n"
         assert (await rows(client, session))[-1] == "rewind"
+
+
+async def test_the_files_alone_go_back_also_of_a_session_that_has_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with three_turns(tmp_path) as (daemon, client, session):
+        await ended(client, session)
+        before = await rows(client, session)
+        assert await rewind_session(daemon.home, arguments(session, only="files", json=False)) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            f"{session} itself stays where it is",
+            "put back:",
+            f"  {daemon.workspace}/b.txt removed",
+        ]
+        assert not (daemon.workspace / "b.txt").exists()
+        assert await rows(client, session) == before
+
+
+async def test_nothing_is_done_where_nobody_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with three_turns(tmp_path) as (daemon, client, session):
+        before = await rows(client, session)
+        with pytest.raises(AstridError) as caught:
+            await rewind_session(daemon.home, arguments(session, yes=False))
+        assert caught.value.code == "session.not-agreed"
+        typed(monkeypatch, "no\n")
+        assert await rewind_session(daemon.home, arguments(session, yes=False)) == DENIED
+        assert await rows(client, session) == before
+        assert (daemon.workspace / "b.txt").read_text() == "new\n"
+
+
+async def test_whoever_is_asked_is_shown_which_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with three_turns(tmp_path) as (daemon, _, session):
+        typed(monkeypatch, "y\n")
+        assert await rewind_session(daemon.home, arguments(session, yes=False)) == 0
+        asked = capsys.readouterr().err
+        assert asked == f"  {daemon.workspace}/b.txt is to be removed\nrewind? [y/N] "
+        assert not (daemon.workspace / "b.txt").exists()
+        assert await rewind_session(daemon.home, arguments(session, yes=False)) == 0  # nothing is left to be asked
+
+
+async def test_what_is_left_alone_and_what_stays_is_said_to_people(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with three_turns(tmp_path) as (daemon, _, session):
+        (daemon.workspace / "b.txt").write_text("theirs\n")
+        assert await rewind_session(daemon.home, arguments(session, json=False)) == 0
+        assert capsys.readouterr().out.splitlines()[1:] == [
+            "left alone:",
+            f"  {daemon.workspace}/b.txt: somebody else changed it as well",
+        ]
+        assert (daemon.workspace / "b.txt").read_text() == "theirs\n"
 
 
 async def test_what_it_would_do_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with three_turns(tmp_path) as (daemon, client, session):
         before = await rows(client, session)
         assert await rewind_session(daemon.home, arguments(session, to=0, dry_run=True, json=False)) == 0
-        said = capsys.readouterr().out.splitlines()
-        assert said[:2] == [f"{session} would be before its first turn", "what was done since stays done:"]
-        assert said[2].startswith("  write_file ")
+        assert capsys.readouterr().out.splitlines() == [
+            f"{session} would be before its first turn",
+            "would be put back:",
+            f"  {daemon.workspace}/b.txt to be removed",
+        ]
         assert await rows(client, session) == before
+        assert (daemon.workspace / "b.txt").read_text() == "new\n"
 
 
-@pytest.mark.parametrize(("to", "code"), [(4, "session.no-such-turn"), (-1, "session.no-such-turn")])
-async def test_a_turn_that_there_is_not_is_refused(tmp_path: Path, to: int, code: str) -> None:
+def test_a_turn_below_the_first_is_not_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    sessions.add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["rewind", "ID", "--to=-1"])
+    assert "-1" in capsys.readouterr().err
+
+
+async def test_a_turn_that_there_is_not_is_refused(tmp_path: Path) -> None:
     async with three_turns(tmp_path) as (daemon, client, session):
         with pytest.raises(AstridError) as caught:
-            await rewind_session(daemon.home, arguments(session, to=to))
-        assert caught.value.code == code
+            await rewind_session(daemon.home, arguments(session, to=4))
+        assert caught.value.code == "session.no-such-turn"
         assert "rewind" not in await rows(client, session)
+        assert (daemon.workspace / "b.txt").read_text() == "new\n"
 
 
 async def test_a_turn_that_was_rewound_away_is_refused(tmp_path: Path) -> None:
     async with three_turns(tmp_path) as (daemon, _, session):
-        await rewind_session(daemon.home, arguments(session, to=1))
+        await rewind_session(daemon.home, arguments(session, to=1, only="conversation"))
         with pytest.raises(AstridError) as caught:
             await rewind_session(daemon.home, arguments(session, to=2))
         assert caught.value.code == "turn.not-there"
+        assert (daemon.workspace / "b.txt").read_text() == "new\n"
 
 
 async def test_where_nothing_was_summed_up_nothing_is_put_back(tmp_path: Path) -> None:
@@ -113,45 +197,9 @@ async def test_where_nothing_was_summed_up_nothing_is_put_back(tmp_path: Path) -
 
 async def test_for_a_session_that_has_ended_a_fork_is_named(tmp_path: Path) -> None:
     async with three_turns(tmp_path) as (daemon, client, session):
-        await client.call("endSession", p.OfSession(session_id=session))
-        while not isinstance(await client.next_event(session), e.SessionEnded):
-            pass
+        await ended(client, session)
         with pytest.raises(AstridError) as caught:
             await rewind_session(daemon.home, arguments(session))
         assert caught.value.code == "session.ended"
         assert "fork" in caught.value.advice
-
-
-def said(name: str, content: str, *origins: int) -> tuple[AnyRow, ...]:
-    """One call in a turn of its own, and its result, which comes from these records."""
-    label = Label(Integrity.TOOL, origins)
-    return (
-        InputRow(at_ns=1, text="go", label=RUNTIME),
-        AnswerRow(at_ns=1, parts=(ToolUse(id=name, name=name, arguments="{}"),), label=RUNTIME, usage=None),
-        ResultRow(at_ns=1, id=name, content=content, is_error=True, label=label),
-        EndRow(at_ns=1, reason="end_turn", code=""),
-    )
-
-
-def test_what_ran_and_what_perhaps_ran_is_listed_and_what_was_refused_or_only_read_is_not() -> None:
-    framed = FrameRow(at_ns=1, setting=setting())
-    rows = (
-        framed,
-        *said("edit", "before the turn", 3),
-        *said("edit", "failed, and may have changed something", 5),
-        *said("run", OUTCOME_UNKNOWN),
-        *said("run", STOPPED_DURING),
-        *said("run", STOPPED_BEFORE),
-        *said("edit", DENIED),
-        *said("look", "only read", 7),
-        *said("undeclared", "who knows", 9),
-    )
-    listed = [(one.tool, one.record) for one in what_stays(rows, 1)]
-    assert listed == [("edit", 5), ("run", 0), ("run", 0), ("undeclared", 9)]
-    assert [one.record for one in what_stays(rows, 0)] == [3, 5, 0, 0, 9]
-    assert what_stays(rows, 8) == []
-
-
-def test_a_call_whose_end_nobody_knows_is_listed_as_that() -> None:
-    assert Stays("run", "{}", 0).line() == "  run {} (how it ended is not known)"
-    assert Stays("run", "{}", 4).line() == "  run {} (record 4)"
+        assert (daemon.workspace / "b.txt").read_text() == "new\n"

@@ -82,8 +82,8 @@ async def cleanup(home: Home, args: argparse.Namespace) -> int:
     return DONE
 
 
-def agreed(lines: Iterable[str]) -> bool:
-    """Whether whoever is at the terminal wants that.
+def agreed(lines: Iterable[str], what: str = "erase") -> bool:
+    """Whether whoever is at the terminal wants that; ``what`` is the verb for it.
 
     Raises:
         ConfigError: nobody is.
@@ -91,12 +91,12 @@ def agreed(lines: Iterable[str]) -> bool:
     if not sys.stdin.isatty():
         raise ConfigError(
             "session.not-agreed",
-            "there is no terminal to ask at whether to erase it",
+            f"there is no terminal to ask at whether to {what} it",
             advice="give --yes if you mean it",
         )
     for line in lines:
         print(plain(line), file=sys.stderr)
-    print("erase? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -1,6 +1,7 @@
-"""``astrid sessions rewind`` and ``restore``: a conversation is what it was after a turn, or before it was summed up.
+"""``astrid sessions rewind`` and ``restore``: a conversation is what it was after a turn, or before it was summed up;
+with ``rewind`` the files that its tools wrote are as well.
 
-Never: undoes what tools did.  What they did since is listed, and stays.
+Never: changes a file that nobody agreed to, or that somebody else changed.  What cannot be taken back is listed.
 
 Source: architecture 2 (core/turn), 7.
 """
@@ -9,109 +10,106 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import cast
 
 import msgspec
 import trio
 
-from astrid.core.conversation import ToolUse
 from astrid.core.ids import parse_id, show_id
-from astrid.core.risk import EffectClass
-from astrid.core.turn_answer import OUTCOME_UNKNOWN, STOPPED_DURING
-from astrid.core.turn_cut import rows_up_to
-from astrid.core.turn_messages import AnswerRow, AnyRow, FrameRow, ResultRow
 from astrid.errors import AstridError, EdgeError, InputError
-from astrid.frontends.cli import DONE, counted, plain
+from astrid.frontends.cli import DENIED, DONE, counted, plain
+from astrid.frontends.cli.erase import agreed
 from astrid.frontends.cli.exec import model_name
-from astrid.frontends.cli.past import read_journal
 from astrid.frontends.client import Client, connect
 from astrid.home import Home
 from astrid.wire import events as e
 from astrid.wire import params as p
 from astrid.wire import past as w
+from astrid.wire import undone as u
 
 WITHIN_SECONDS = 60.0
-_NOTHING_DONE = frozenset({EffectClass.READ, EffectClass.MODEL})
-_HOW_IT_ENDED_IS_UNKNOWN = frozenset({OUTCOME_UNKNOWN, STOPPED_DURING})
-
-
-class Stays(msgspec.Struct, frozen=True):
-    """A call that did something, or may have: its arguments as the model wrote them, and the record of its permit (0
-    where nobody knows whether it ran).
-    """
-
-    tool: str
-    arguments: str
-    record: int
-
-    def line(self) -> str:
-        """It, for people."""
-        known = f"record {self.record}" if self.record else "how it ended is not known"
-        return f"  {self.tool} {self.arguments} ({known})"
-
-
-def what_stays(rows: Sequence[AnyRow], turn: int) -> list[Stays]:
-    """What was done after ``turn``, by what tools declare that they do.
-
-    Raises:
-        InputError: there is no such turn that ended.
-    """
-    count, _ = rows_up_to(rows, turn)
-    return list(_done_in(rows[count:], _effects(rows)))
-
-
-def _effects(rows: Sequence[AnyRow]) -> Mapping[str, EffectClass]:
-    effects: dict[str, EffectClass] = {}
-    for row in rows:
-        if isinstance(row, FrameRow):
-            effects |= row.setting.effects
-    return effects
-
-
-def _done_in(rows: Sequence[AnyRow], effects: Mapping[str, EffectClass]) -> Iterator[Stays]:
-    uses: dict[str, ToolUse] = {}
-    for row in rows:
-        if isinstance(row, AnswerRow):
-            uses |= {part.id: part for part in row.parts if isinstance(part, ToolUse)}
-        elif isinstance(row, ResultRow) and row.id in uses:
-            use = uses[row.id]
-            # The result of a call that ran has the record of its permit as its origin; a refusal has none.
-            ran = max(row.label.origins, default=0)
-            if (ran or row.content in _HOW_IT_ENDED_IS_UNKNOWN) and effects.get(use.name) not in _NOTHING_DONE:
-                yield Stays(use.name, use.arguments, ran)
+_DOES = {"restore": "restored", "make": "made again", "remove": "removed"}
+_WHY = {
+    "changed": "somebody else changed it as well",
+    "unkept": "what it held is not kept any more",
+    "unreadable": "what it holds cannot be read",
+    "refused": "it could not be put back",
+}
+_HOW = {"done": "", "unknown": ", how it ended is not known", "outside": ", not in the workspace"}
 
 
 async def rewind_session(home: Home, args: argparse.Namespace) -> int:
-    """Have the conversation be what it was after a turn, and say what stays.
+    """Have the conversation and the files be what they were after a turn, and say what stays.
 
     Raises:
         AstridError: it cannot be.
     """
     name, to = show_id("session", parse_id("session", args.id)), int(args.to)
+    speaks, writes = args.only != "files", args.only != "conversation"
+    messages = 0
     async with connect(home, start_daemon=True) as client:
-        journal = await read_journal(client, name)
-        stays = what_stays(list(journal.rows()), to)
-        messages = 0
+        # What the conversation refuses is refused before a file is touched.
+        seq = await _ready(client, name, args.model) if speaks and not args.dry_run else 0
+        told = await _plan(client, name, to)
+        if speaks and not told.in_view:
+            raise _refusal("turn.not-there", "", "", name)
         if not args.dry_run:
-            happened = await _have_done(
-                client, name, args.model, "rewindSession", p.RewindSession(session_id=name, to=to)
-            )
-            messages = happened.messages
+            if writes and told.files and not args.yes and not agreed(_file_lines(told, "is to be "), "rewind"):
+                return DENIED
+            if writes:
+                wanted = p.RewindFiles(session_id=name, to=to, plan=told.plan)
+                told = cast("u.FilesRewound", await client.call("rewindFiles", wanted))
+            if speaks:
+                asked = p.RewindSession(session_id=name, to=to)
+                messages = (await _have_done(client, name, seq, "rewindSession", asked)).messages
     if args.json:
-        told = {"session_id": name, "turn": to, "done": not args.dry_run, "messages": messages}
-        print(json.dumps({**told, "stays": [msgspec.to_builtins(one) for one in stays]}))
+        fields = {"session_id": name, "turn": to, "done": not args.dry_run, "messages": messages}
+        files = {key: msgspec.to_builtins(getattr(told, key)) for key in ("files", "left", "stays", "not_listed")}
+        print(json.dumps({**fields, "files_done": told.done, **files, "forked_at": told.forked_at}))
         return DONE
-    where = f"after turn {to}" if to else "before its first turn"
-    if args.dry_run:
-        print(plain(f"{name} would be {where}"))
-    else:
-        print(plain(f"{name} is {where}: the model sees nothing more of {counted(messages, 'message')}"))
-    if stays:
-        print("what was done since stays done:")
-    for one in stays:
-        print(plain(one.line()))
+    for line in (*_said(name, to, messages, speaks=speaks, dry_run=args.dry_run), *_files_said(told, writes=writes)):
+        print(plain(line))
     return DONE
+
+
+async def _plan(client: Client, name: str, to: int) -> u.FilesRewound:
+    return cast("u.FilesRewound", await client.call("planRewind", p.PlanRewind(session_id=name, to=to)))
+
+
+def _said(name: str, to: int, messages: int, *, speaks: bool, dry_run: bool) -> Iterator[str]:
+    """What became of the conversation."""
+    where = f"after turn {to}" if to else "before its first turn"
+    if not speaks:
+        yield f"{name} itself stays where it is"
+    elif dry_run:
+        yield f"{name} would be {where}"
+    else:
+        yield f"{name} is {where}: the model sees nothing more of {counted(messages, 'message')}"
+
+
+def _files_said(told: u.FilesRewound, *, writes: bool) -> Iterator[str]:
+    """What became of the files, and what stays."""
+    if told.files:
+        yield "put back:" if told.done else "would be put back:" if writes else "not put back, but can be:"
+    yield from _file_lines(told, "" if told.done else "to be ")
+    if told.left:
+        yield "left alone:"
+    for one in told.left:
+        yield f"  {one.path}: {one.said or _WHY[one.why]}"
+    if told.stays or told.forked_at:
+        yield "what was done since stays done:"
+    for call in told.stays:
+        yield f"  {call.tool} {call.arguments} (record {call.record}{_HOW[call.why]})"
+    if told.forked_at:
+        yield f"  what the session did that this one goes on from, up to turn {told.forked_at}"
+    if told.not_listed:
+        yield f"and {told.not_listed} more"
+
+
+def _file_lines(told: u.FilesRewound, verb: str) -> Iterator[str]:
+    for one in told.files:
+        yield f"  {one.path} {verb}{_DOES[one.does]}"
 
 
 async def restore_session(home: Home, args: argparse.Namespace) -> int:
@@ -122,7 +120,8 @@ async def restore_session(home: Home, args: argparse.Namespace) -> int:
     """
     name = show_id("session", parse_id("session", args.id))
     async with connect(home, start_daemon=True) as client:
-        happened = await _have_done(client, name, args.model, "restoreSession", p.OfSession(session_id=name))
+        seq = await _ready(client, name, args.model)
+        happened = await _have_done(client, name, seq, "restoreSession", p.OfSession(session_id=name))
     tokens = happened.tokens_after if isinstance(happened, e.ContextCompacted) else 0
     told = {"session_id": name, "messages": happened.messages, "tokens": tokens}
     line = f"{counted(happened.messages, 'message')} of {name} put back: about {tokens} tokens now"
@@ -130,13 +129,11 @@ async def restore_session(home: Home, args: argparse.Namespace) -> int:
     return DONE
 
 
-async def _have_done(
-    client: Client, name: str, model: str | None, method: str, params: p.Proven
-) -> e.ConversationRewound | e.ContextCompacted:
-    """Ask a session for something about its conversation; what it says of it.
+async def _ready(client: Client, name: str, model: str | None) -> int:
+    """Have a session be there, with no turn running; the number of its last event.
 
     Raises:
-        AstridError: it cannot be done, or nobody knows whether it was.
+        AstridError: it has ended, a turn is running, or it cannot be there.
     """
     asked = p.ResumeSession(session_id=name, model=model_name(model), interactive=False)
     try:
@@ -144,11 +141,25 @@ async def _have_done(
     except AstridError as error:
         if error.code != "session.ended":
             raise
-        advice = "begin another one with what was said up to a turn: `astrid sessions fork ID --at N`"
+        advice = (
+            "begin another one with what was said up to a turn: `astrid sessions fork ID --at N`; its files can be "
+        )
+        advice += "put back: `astrid sessions rewind ID --to N --only files`"
         raise InputError("session.ended", error.message, where=name, advice=advice) from error
     if there.running:
         raise InputError("session.busy", "a turn is running", where=name, advice="wait for it or cancel it")
-    await client.subscribe(name, after=there.seq)
+    return there.seq
+
+
+async def _have_done(
+    client: Client, name: str, seq: int, method: str, params: p.Proven
+) -> e.ConversationRewound | e.ContextCompacted:
+    """Ask a session, whose last event was ``seq``, for something about its conversation; what it says of it.
+
+    Raises:
+        AstridError: it cannot be done, or nobody knows whether it was.
+    """
+    await client.subscribe(name, after=seq)
     await client.call(method, params)
     with trio.move_on_after(WITHIN_SECONDS):
         while True:
@@ -156,7 +167,7 @@ async def _have_done(
                 case e.ConversationRewound() | e.ContextCompacted() as happened:
                     return happened
                 case e.ErrorRaised() as error:
-                    raise _refusal(error, name)
+                    raise _refusal(error.code, error.message, error.advice, name)
                 case e.TurnComplete() | e.SessionEnded():
                     raise InputError(
                         "session.stopped",
@@ -175,8 +186,8 @@ async def _have_done(
     )
 
 
-def _refusal(error: e.ErrorRaised, name: str) -> InputError:
-    match error.code:
+def _refusal(code: str, message: str, advice: str, name: str) -> InputError:
+    match code:
         case "turn.not-there":
             return InputError(
                 "turn.not-there",
@@ -199,6 +210,4 @@ def _refusal(error: e.ErrorRaised, name: str) -> InputError:
                 advice="rewind it to an earlier turn, or go on with the summary",
             )
         case _:
-            return InputError(
-                "session.not-turned-back", f"{error.message} [{error.code}]", where=name, advice=error.advice
-            )
+            return InputError("session.not-turned-back", f"{message} [{code}]", where=name, advice=advice)
