@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from trio.testing import MockClock
 
-from astrid.core.conversation import Text
+from astrid.core.context import SUMMARISE
+from astrid.core.conversation import AnyStreamEvent, ModelRequest, Text, ToolResult
 from astrid.messages.gateway import CancelTurn, Declined, Taken, TurnConversation
 from astrid.runtime.verify import Result, Trust, verify_home
 from tests.fakes.runtime import Runtime, running
+from tests.fakes.shared_model import SharedModel
 from tests.fakes.sleepers import ask, is_in, line, listen, opened, sleep, talk
 from tests.runtime.test_compaction import LONG
 
@@ -124,3 +130,57 @@ async def test_what_was_summed_up_is_not_put_back_where_the_model_could_not_take
         assert "context_compacted" in [event["event"] for event in events]
         assert (await turned(runtime, None, "error"))["code"] == "turn.no-room"
         await is_in(runtime, session, "idle")
+
+
+class Reader(SharedModel):
+    """Reads the file that it is told of, says so, and sums up when it is asked to."""
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[AnyStreamEvent]]:
+        last = request.messages[-1].parts[-1]
+        if isinstance(last, Text) and last.text == SUMMARISE:
+            self.says = ["all files say word"]
+        elif isinstance(last, Text):
+            self.says = [(last.text, "read_file", '{"file_path": "a.txt"}')]
+        else:
+            self.says = ["seen"]
+        async with super().stream(request) as events:
+            yield events
+
+
+def shown(request: ModelRequest) -> list[str]:
+    """What the model was shown: texts, and of results of reads which."""
+    parts = [part for message in request.messages for part in message.parts]
+    texts = [part.text if isinstance(part, Text) else part.id for part in parts if isinstance(part, Text | ToolResult)]
+    return [text for text in texts if text != SUMMARISE]
+
+
+@pytest.mark.parametrize("asleep", [False, True])
+async def test_what_was_summed_up_is_put_back_and_shown_to_the_model_again(
+    tmp_path: Path, mock_clock: MockClock, asleep: bool
+) -> None:
+    async with running(tmp_path) as runtime:
+        catalogue: Any = runtime.world.catalogue  # between where it sums up and where nothing more fits there is room
+        table = msgspec.structs.replace(catalogue._config.model, max_tokens=500)
+        catalogue._config = msgspec.structs.replace(catalogue._config, model=table)
+        runtime.model = Reader()
+        session = await opened(runtime)
+        (runtime.workspace / "a.txt").write_bytes(LONG[:8000])
+        reads: list[str] = []
+        summed: list[dict[str, Any]] = []
+        while not summed:
+            reads.append(f"read-{len(reads)}")
+            events = await talk(runtime, reads[-1])
+            summed = [event for event in events if event["event"] == "context_compacted"]
+        (whole,) = [shown(one) for one in runtime.model.asked if SUMMARISE in str(one.messages[-1])]
+        assert shown(runtime.model.asked[-1])[: len(whole)] != whole, "the model sees all of it all the same"
+        happened = await turned(runtime, None, "context_compacted")
+        assert (happened["restored"], happened["messages"]) == (True, summed[0]["messages"])
+        await is_in(runtime, session, "idle")
+        if asleep:
+            await sleep(runtime, mock_clock)
+            await listen(runtime, happened["seq"])  # type: ignore[arg-type]
+        before = len(runtime.model.asked)
+        await talk(runtime, "next")
+        assert shown(runtime.model.asked[before])[: len(whole)] == whole
+    assert verify_home(runtime.world.home.root, Trust(), is_own=True).result is Result.SOUND
