@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrid.core.approval import Verdict
+from astrid.core.chain import decode_body, decode_frame
 from astrid.core.grants import Mode
-from astrid.core.records import FilesRewinding, FilesRewound, Kind
+from astrid.core.records import FilesRewinding, FilesRewound, Kind, SessionStarted
 from astrid.daemon import rewinding as daemon_rewinding
 from astrid.errors import AstridError, InputError
 from astrid.messages.gateway import EndSession, SessionOpened
 from astrid.runtime.verify import verify_log
 from astrid.wire import params as p
+from tests.daemon.test_forking import forked
 from tests.fakes.journal import FakeStore
+from tests.fakes.minds import calls, task
 from tests.fakes.rewinds import Tree, planned, rewinding, rewound, snapshot
 from tests.fakes.runtime import Json, Runtime, call, running, turn
 from tests.fakes.sleepers import ask
 from tests.runtime.test_crash import bodies
+from tests.runtime.test_subagents import minded
 
 TURNS: list[list[Json]] = [
     [call("write_file", file_path="a.txt", content="a1\n"), call("write_file", file_path="d/new.txt", content="n1\n")],
@@ -42,8 +47,8 @@ TURNS: list[list[Json]] = [
 def script_of(turns: list[list[Json]]) -> list[Json]:
     """One call an answer, so that they run one after the other."""
     lines: list[Json] = [{"model": {"name": "m"}}]
-    for calls in turns:
-        lines += [*(turn(one) for one in calls), turn(text="done")]
+    for said in turns:
+        lines += [*(turn(one) for one in said), turn(text="done")]
     return lines
 
 
@@ -222,6 +227,66 @@ async def test_what_cannot_be_taken_back_is_listed(tmp_path: Path) -> None:
         assert (runtime.workspace / "y").exists()
 
 
+async def test_what_a_sub_agent_wrote_is_taken_back_with_what_the_session_wrote_itself(
+    tmp_path: Path,
+) -> None:
+    write = ("write_file", {"file_path": "a.txt", "content": "theirs"})
+    edit = ("edit_file", {"file_path": "a.txt", "old_string": "theirs", "new_string": "both"})
+    parts = {"go": ["ready", calls(task("do it")), calls(edit), "done"], "do it": [calls(write), "written"]}
+    async with minded(tmp_path, parts) as (runtime, _):
+        (runtime.workspace / "a.txt").write_text("ours")
+        for _ in range(2):
+            await runtime.say("go")
+            await runtime.until("turn_complete")
+        assert (runtime.workspace / "a.txt").read_text() == "both"
+        done = await rewound(runtime, runtime.session, 1)
+        assert (runtime.workspace / "a.txt").read_text() == "ours"
+        assert (done.left, done.stays) == ((), ())
+
+
+async def test_of_a_fork_only_its_own_writes_are_taken_back_and_the_others_are_named(tmp_path: Path) -> None:
+    async with running(tmp_path) as runtime:
+        prepared(runtime)
+        trees = await lived(runtime, TURNS[:2])
+        origin = runtime.session
+        model = tmp_path / "next.jsonl"
+        model.write_text(
+            "".join(json.dumps(line) + "\n" for line in [*script_of(TURNS[:2]), *script_of(TURNS[2:])[1:]])
+        )
+        await forked(runtime, origin, model=f"scripted:{model}")
+        await runtime.say("go")
+        await runtime.until("turn_complete")
+        assert snapshot(runtime.workspace) != trees[2]
+        done = await rewound(runtime, runtime.session, 1)
+        assert done.forked_at == 2
+        assert snapshot(runtime.workspace) == trees[2]
+        assert (await planned(runtime, runtime.session, 2)).forked_at == 0
+        await rewound(runtime, origin, 1)
+        assert snapshot(runtime.workspace) == trees[1]
+
+
+async def test_a_sub_agent_is_not_taken_back_alone(tmp_path: Path) -> None:
+    write = ("write_file", {"file_path": "a.txt", "content": "theirs"})
+    parts = {"go": [calls(task("do it")), "done"], "do it": [calls(write), "written"]}
+    async with minded(tmp_path, parts) as (runtime, _):
+        await runtime.say("go")
+        await runtime.until("turn_complete")
+        (child,) = [session for session in sessions_of(runtime) if session != runtime.session]
+        with pytest.raises(AstridError) as caught:
+            await planned(runtime, child, 0)
+        assert caught.value.code == "session.sub-agent"
+        assert (runtime.workspace / "a.txt").read_text() == "theirs"
+
+
+def sessions_of(runtime: Runtime) -> list[bytes]:
+    reader = runtime.world.store.reader()
+    try:
+        frames = [decode_frame(raw) for raw in reader.frames(1, 1000)]
+    finally:
+        reader.close()
+    return [frame.session for frame in frames if isinstance(decode_body(frame), SessionStarted)]
+
+
 @pytest.mark.parametrize(("to", "code"), [(5, "session.no-such-turn")])
 async def test_a_turn_that_there_is_not_is_refused(tmp_path: Path, to: int, code: str) -> None:
     async with running(tmp_path) as runtime:
@@ -306,13 +371,13 @@ def test_nothing_that_somebody_else_wrote_is_ever_overwritten(turns: list[list[J
                 theirs: set[str] = set()
                 first: Tree = {}
                 touched: set[str] = set()
-                for number, calls in enumerate(turns, 1):
+                for number, said in enumerate(turns, 1):
                     before = snapshot(runtime.workspace)
                     await runtime.say("go")
                     await runtime.until("turn_complete")
                     after = snapshot(runtime.workspace)
                     if number > to:
-                        names = {one["arguments"]["file_path"] for one in calls}
+                        names = {one["arguments"]["file_path"] for one in said}
                         for name in names - touched:
                             first[name] = before.get(name, b"")
                         touched |= {name for name in names if name in after}
