@@ -3,8 +3,8 @@
 The whole of each result lies beside the log, under the outcome of its call.  A handle is the number of that call's
 permit.  What is read again is untrusted, whatever it was worth the first time: that is never better than it was.
 
-Never: gives a result of another session, or of a call that was none of the model's; holds more than one result at a
-time.
+Never: gives a result of another session, but one with which this one began, since it goes on from that; gives one of a
+call that was none of the model's; holds more than one result at a time.
 
 Source: architecture 6 ("Labels"), 7; threats 26, 28, 40.
 """
@@ -19,14 +19,23 @@ from msgspec import Meta
 
 from astrid.core.call import Call, Need, Preparation
 from astrid.core.chain import decode_body, decode_frame
+from astrid.core.gate_admin import rows_digest
 from astrid.core.own_tools import own_tool, read_arguments
 from astrid.core.past import Kept, recalled
-from astrid.core.records import AttachedRecord, OutcomeRecord, PermitRecord
+from astrid.core.records import (
+    AttachedRecord,
+    JournalRecord,
+    JournalRow,
+    OutcomeRecord,
+    PermitRecord,
+    SessionStarted,
+)
 from astrid.core.resources import file_resource
 from astrid.core.risk import EffectClass
 from astrid.core.tokens import Permission
 from astrid.core.tools import OutputTrust, ToolSpec
 from astrid.core.turn_answer import READ_RESULT
+from astrid.core.turn_messages import InputRow, ResultRow, decode_row
 from astrid.errors import InputError
 from astrid.ports import LogReader, ToolOutcome
 
@@ -96,17 +105,18 @@ class ResultServer:
 
 
 def find_result(reader: LogReader, session: bytes, permit: int) -> bytes:
-    """The whole result of the call of ``session`` that record ``permit`` permitted.
+    """The whole result of the call that record ``permit`` permitted: one of ``session``, or one with whose result its
+    journal began.
 
     Raises:
-        InputError: it is none of the session's, or a model's answer; it was erased; or what lies beside the record is
+        InputError: it is neither, or a model's answer; it was erased; or what lies beside the record is
             not what that commits to.
     """
-    at = permit
-    while page := reader.frames_of(session, at, PAGE):
+    at, whose = permit, _owner(reader, session, permit)
+    while page := reader.frames_of(whose, at, PAGE):
         for raw in page:
             frame = decode_frame(raw)
-            body = decode_body(frame) if frame.session == session else None
+            body = decode_body(frame) if frame.session == whose else None
             if at == permit and not (
                 frame.seq == permit and isinstance(body, PermitRecord) and body.host_kind != "model"
             ):
@@ -124,12 +134,65 @@ def find_image(reader: LogReader, session: bytes, record: int) -> bytes:
     Raises:
         InputError: as ``find_result``.
     """
-    for raw in reader.frames_of(session, record, 1):
+    whose = _owner(reader, session, record)
+    for raw in reader.frames_of(whose, record, 1):
         frame = decode_frame(raw)
-        body = decode_body(frame) if (frame.session, frame.seq) == (session, record) else None
+        body = decode_body(frame) if (frame.session, frame.seq) == (whose, record) else None
         if isinstance(body, AttachedRecord):
             return _kept(reader, Kept(record, body.image))
     return find_result(reader, session, record)
+
+
+def _owner(reader: LogReader, session: bytes, record: int) -> bytes:
+    """The session whose result or image record ``record`` is about, if ``session`` may have it; else that one."""
+    for raw in reader.frames(record, 1):
+        frame = decode_frame(raw)
+        if frame.seq == record and frame.session != session and _inherits(reader, session, record):
+            return frame.session
+    return session
+
+
+def _inherits(reader: LogReader, session: bytes, record: int) -> bool:
+    """Whether ``session`` began with what another one was shown of record ``record``: it goes on from that one.
+
+    SAFETY: it is not enough that it goes on from that one, which may have heard more than it was cut to.
+    """
+    at, begun = record, False
+    while page := reader.frames_of(session, at, PAGE):
+        for raw in page:
+            frame = decode_frame(raw)
+            at = frame.seq + 1
+            body = decode_body(frame) if frame.session == session else None
+            match body:
+                case None:
+                    continue
+                case SessionStarted() if not begun:
+                    begun = True
+                case JournalRecord() if begun:
+                    if any(_shows(row, record) for row in _rows(reader, frame.session, frame.seq, body)):
+                        return True
+                case _:  # what it says from here on is its own
+                    return False
+    return False
+
+
+def _rows(reader: LogReader, session: bytes, seq: int, body: JournalRecord) -> list[bytes]:
+    """The rows that record ``seq`` commits to; none, if others lie there, or they were erased."""
+    rows = reader.rows(session, body.first, body.count)
+    made = tuple(JournalRow(number, data) for number, data in enumerate(rows, body.first))
+    return rows if recalled(reader.payload, Kept(seq, body.rows)) == rows_digest(made) else []
+
+
+def _shows(data: bytes, record: int) -> bool:
+    if b"%d" % record not in data:  # most rows, and to decode one takes much longer
+        return False
+    match decode_row(data):
+        case ResultRow(label=label):
+            return record in label.origins
+        case InputRow(images=images):
+            return record in [image.record for image in images]
+        case _:
+            return False
 
 
 def _unknown() -> InputError:
