@@ -72,7 +72,7 @@ async def start_many(launcher: ZygoteLauncher, box: Box) -> float:
     began = spent_here() + spent_by(launcher.zygote_pid)
     for _ in range(STARTS):
         done = await launcher.run(box, ["/usr/bin/true"], cwd="", env=ENV, seconds=60, max_bytes=1000)
-        if done.ended.returncode:
+        if done.returncode:
             raise AssertionError("what was to be measured did not run")
     return (spent_here() + spent_by(launcher.zygote_pid) - began) / STARTS
 

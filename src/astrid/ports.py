@@ -164,11 +164,11 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """A contained program that ran to its end, or to a limit: ``stopped`` names that, and is empty otherwise.  The
-    outputs are cut at the caller's limit.
+    """A program that ran to its end, or to a limit: ``stopped`` names that, and is empty otherwise.  ``returncode`` is
+    negative for a signal; the outputs are cut at the caller's limit.
     """
 
-    ended: Ended
+    returncode: int
     stdout: bytes
     stderr: bytes
     truncated: bool
@@ -237,6 +237,50 @@ class Launcher(Protocol):
 
         Raises:
             LaunchError: it could not be started (``effect`` none), or was lost (``maybe``).
+        """
+        ...
+
+
+class Shell(Protocol):
+    """Where the command lines of workspaces run, and what holds them there.  Chosen once, for all sessions."""
+
+    @property
+    def profile(self) -> bytes:
+        """The digest that names what holds them; part of every call that is decided on."""
+        ...
+
+    @property
+    def about(self) -> str:
+        """What a model is to know of it, as a sentence; empty if there is nothing."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Why a person is asked about a line."""
+        ...
+
+    def check(self) -> None:
+        """Return if lines are run at all.
+
+        Raises:
+            LaunchError: nothing is started here.
+        """
+        ...
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        workspace: str,
+        folder: int,
+        env: Mapping[str, str],
+        seconds: float,
+        max_bytes: int,
+    ) -> Finished:
+        """Run ``argv`` without input in the folder ``workspace``, which is open as ``folder``, for at most ``seconds``.
+
+        Raises:
+            LaunchError: it could not be started (``effect`` none), was lost (``maybe``), or would not die (``done``).
         """
         ...
 

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from astrid.adapters.llm.catalogue import PRICES
+from astrid.adapters.workspace.shell import OpenShell
 from astrid.core.money import Price
 from astrid.daemon import offering
 from astrid.daemon.offering import list_models
@@ -54,7 +55,13 @@ def catalogue(root: Path, config: str, **keys: str) -> tuple[Catalogue, r.Models
     home.config.write_text(config)
     loaded = load_config(home.config, home.root / "none").config
     made = Catalogue(
-        loaded, home, hides=lambda _: False, entropy=FakeEntropy(), consult=no_log, vendor_keys=VendorKeys(keys)
+        loaded,
+        home,
+        hides=lambda _: False,
+        entropy=FakeEntropy(),
+        consult=no_log,
+        vendor_keys=VendorKeys(keys),
+        shell=OpenShell(),
     )
     return made, list_models(made, loaded)
 

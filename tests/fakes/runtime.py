@@ -15,6 +15,7 @@ import trio.testing
 
 from astrid.adapters.store.journal import SqliteReader
 from astrid.adapters.system import SystemEntropy
+from astrid.adapters.workspace.shell import OpenShell
 from astrid.core.approval import Answer, SignedAnswer, Verdict
 from astrid.core.canon import Domain, encode
 from astrid.core.chain import decode_body, decode_frame
@@ -32,7 +33,7 @@ from astrid.kernel import Codec, Message, Ref, System, open_system
 from astrid.messages.approvals import ListOpen, OpenQuestion
 from astrid.messages.gate import Done, Failed
 from astrid.messages.gateway import AddToken, Attended, Declined, GiveAnswer, Input, OpenSession, SessionOpened, Taken
-from astrid.ports import Clock, LogStore
+from astrid.ports import Clock, LogStore, Shell
 from astrid.runtime.boot import World
 from astrid.runtime.config import AgentsTable
 from astrid.runtime.tree import Directory, tree
@@ -232,9 +233,10 @@ async def running(
     broken: bool = False,
     idle_seconds: float | None = None,
     agents: Mapping[str, int] | None = None,
+    shell: Shell | None = None,
 ) -> AsyncIterator[Runtime]:
     """A runtime in ``folder``; made anew, or continued if it was there before.  Unless it is expected (``broken``), no
-    actor may fail.
+    actor may fail.  Commands run in ``shell``, or else without a box.
     """
     clock = clock or StillClock()
     workspace = folder / "workspace"
@@ -245,7 +247,7 @@ async def running(
         home, aud = make_home(folder / "home", now_s=clock.now_ns() // 10**9)
         workspace.mkdir()
     failures: list[BaseException] = []
-    world = World(home, clock=clock, entropy=SystemEntropy(), store=store)
+    world = World(home, clock=clock, entropy=SystemEntropy(), store=store, shell=shell or OpenShell())
     if idle_seconds is not None:
         table: Any = msgspec.structs.replace(world.config.runtime, idle_secs=idle_seconds)
         world.config = msgspec.structs.replace(world.config, runtime=table)

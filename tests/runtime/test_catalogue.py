@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from astrid.adapters.workspace.shell import OpenShell
 from astrid.core.canon import MAX_U64
 from astrid.core.grants import Mode
 from astrid.core.labels import RUNTIME
@@ -55,6 +56,7 @@ def catalogue(home: Home, config: str = "", **keys: str) -> Catalogue:
         entropy=FakeEntropy(),
         consult=no_log,
         vendor_keys=VendorKeys(keys),
+        shell=OpenShell(),
     )
 
 

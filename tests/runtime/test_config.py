@@ -121,6 +121,16 @@ def test_a_cap_of_the_administrator_cannot_be_taken_away(files: tuple[Path, Path
     assert (loaded.config.budget.workspace_max_usd, loaded.config.runtime.max_turns) == ("7", 3)
 
 
+@pytest.mark.parametrize(
+    ("user", "system", "holds"), [("none", "l0", "l0"), ("l1", "l0", "l1"), ("none", "", "none"), ("", "l1", "l1")]
+)
+def test_of_two_least_boxes_the_stronger_one_holds(
+    files: tuple[Path, Path], user: str, system: str, holds: str
+) -> None:
+    texts = [f'[sandbox]\nleast = "{least}"\n' if least else "" for least in (user, system)]
+    assert load(files, *texts).config.sandbox.least == holds
+
+
 def test_policies_are_stacked_and_never_merged(files: tuple[Path, Path]) -> None:
     loaded = load(
         files,

@@ -113,7 +113,7 @@ async def test_ordinary_work_goes_on(project: Path, tier: Tier, tmp_path: Path, 
     finally:
         os.close(folder)
     assert done.stdout.decode().strip().splitlines()[-1:] == [last], (done.stdout + done.stderr).decode()
-    assert done.ended.returncode == 0
+    assert done.returncode == 0
 
 
 async def test_nothing_that_only_the_box_needed_stays_in_the_workspace(

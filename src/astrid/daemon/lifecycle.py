@@ -29,7 +29,10 @@ from astrid.daemon.shared import Shared
 from astrid.errors import AstridError, LaunchError
 from astrid.home import Home, HomeLock, clear_drafts
 from astrid.kernel import ChildSpec, Misuse, Reason, Ref, SupervisorSpec, System, TooManyRestarts, open_system
-from astrid.runtime.boot import World
+from astrid.ports import Shell
+from astrid.runtime.boot import World, secrets_of
+from astrid.runtime.boxes import boxes, choose_shell
+from astrid.runtime.config import Loaded, load_config
 from astrid.runtime.parts import Extra
 from astrid.runtime.tree import Directory, tree
 
@@ -101,8 +104,17 @@ class Daemon:
             raise self._broken
 
     async def _live(self) -> None:
+        loaded = load_config(self._home.config)
+        least = loaded.config.sandbox.least
+        # Before there is anything that a process of ours could take along: keys, a log, connections.
+        async with boxes(least, secrets_of(self._home, loaded.config)) as launcher:
+            await self._live_with(loaded, choose_shell(launcher, launcher.tiers, least))
+
+    async def _live_with(self, loaded: Loaded, shell: Shell) -> None:
         extras = (demo_tools(self._home),) if self._options.demo_tools else ()
-        world = World(self._home, clock=SystemClock(), entropy=SystemEntropy(), extras=extras)
+        world = World(
+            self._home, clock=SystemClock(), entropy=SystemEntropy(), extras=extras, loaded=loaded, shell=shell
+        )
         directory = self._directory
         spec = _with_daemon(tree(world, directory), Caretaker(directory.by_path, world.hub, self._report))
         try:

@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from astrid import __version__
+from astrid.adapters.sandbox.shell import NoShell
 from astrid.adapters.store.journal import SqliteStore
 from astrid.core.approval import Approvals
 from astrid.core.canon import Domain, digest
@@ -37,10 +38,10 @@ from astrid.core.verify import LogKeys
 from astrid.errors import InternalError, KeyFormatError, TokenError
 from astrid.home import Home, Secrets, read_guarded, write_guarded
 from astrid.hosts.subagent import SubagentServer
-from astrid.ports import Clock, Entropy, Journal, LogReader, LogStore
+from astrid.ports import Clock, Entropy, Journal, LogReader, LogStore, Shell
 from astrid.runtime.catalogue import Catalogue, actors_folder
 from astrid.runtime.chronicle import Chronicle
-from astrid.runtime.config import Loaded, load_config
+from astrid.runtime.config import Config, Loaded, load_config
 from astrid.runtime.definitions import load_subagents
 from astrid.runtime.desk import Desk
 from astrid.runtime.dormant import Dormitory
@@ -67,6 +68,11 @@ def account_secrets() -> tuple[str, ...]:
     except KeyError:  # a user without an account has no other home
         return ()
     return tuple(os.path.join(home, name) for name in SECRET_READS)
+
+
+def secrets_of(home: Home, config: Config) -> tuple[str, ...]:
+    """What no tool reads, whatever the variables say: the home itself, and the secrets of the user and of vendors."""
+    return (os.path.realpath(home.root), *account_secrets(), *key_files(config))
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -145,19 +151,20 @@ class World:
         entropy: Entropy,
         store: LogStore | None = None,
         extras: tuple[Extra, ...] = (),
+        loaded: Loaded | None = None,
+        shell: Shell | None = None,
     ) -> None:
+        """``loaded`` is the configuration, where it was read already; without a ``shell`` no command is run."""
         self.home = home
         self.clock = clock
         self.entropy = entropy
         self.store: LogStore = store or SqliteStore(home.log)
         self.identity = load_identity(home)
-        self.loaded: Loaded = load_config(home.config)
+        self.loaded: Loaded = loaded or load_config(home.config)
         self.config = self.loaded.config
         # Resolved, for paths are judged as they really are: a rule on the name of a link would match nothing.
-        user_home, root = os.path.realpath(Path.home()), os.path.realpath(home.root)
-        self.policy = Policy(
-            *self.loaded.policies, home=user_home, never_read=(root, *account_secrets(), *key_files(self.config))
-        )
+        user_home = os.path.realpath(Path.home())
+        self.policy = Policy(*self.loaded.policies, home=user_home, never_read=secrets_of(home, self.config))
         self.keys = self.identity.keys
         self.runtime_key = self.identity.runtime_key
         self.holder: bytes = self.identity.holder_key.public
@@ -178,6 +185,7 @@ class World:
             entropy=entropy,
             consult=self.consult,
             vendor_keys=take_keys(self.config, os.environ, self.secrets),
+            shell=shell or NoShell("this runtime has no launcher"),
             extras=(*extras, tasks),
         )
         self.spoilt: list[str] = []

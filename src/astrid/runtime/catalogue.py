@@ -17,6 +17,7 @@ import msgspec
 
 from astrid.adapters.llm.catalogue import KnownModel, identify_model, resolve_model
 from astrid.adapters.llm.sight import image_tokens, takes_images
+from astrid.adapters.workspace.shell import OWN_RIGHTS
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.adapters.workspace.undoing import Undoer
 from astrid.core.canon import MAX_U64, Digest, Domain, digest, encode
@@ -35,7 +36,7 @@ from astrid.hosts.results import Consult, ResultServer, find_image
 from astrid.hosts.skills import TOOL as READ_SKILL
 from astrid.hosts.skills import SkillServer
 from astrid.hosts.todos import TodoServer
-from astrid.ports import Entropy, Model
+from astrid.ports import Entropy, Model, Shell
 from astrid.runtime.config import Config, usd
 from astrid.runtime.definitions import load_subagents
 from astrid.runtime.framing import Texts, environment_of, listed
@@ -44,7 +45,6 @@ from astrid.runtime.parts import Brain, Extra, Options, Place
 from astrid.runtime.vendor_keys import VendorKeys, configured_providers
 
 DEFAULT_AGENT = "coder"
-NO_SANDBOX = digest(Domain.TOOLDEF, encode(("tier", "none", "network", "open")))
 MB = 1024 * 1024
 ANSWER_SHARE = 4  # of a small window: the rest is for what is asked
 MAX_PROMPT_BYTES = 64 * 1024
@@ -73,6 +73,7 @@ class Catalogue:
         entropy: Entropy,
         consult: Consult,
         vendor_keys: VendorKeys,
+        shell: Shell,
         extras: tuple[Extra, ...] = (),
     ) -> None:
         self._config = config
@@ -81,6 +82,7 @@ class Catalogue:
         self._entropy = entropy
         self._consult = consult
         self._vendor_keys = vendor_keys
+        self._shell = shell
         self._extras = extras
         self._prices: dict[str, Price] = {key: table.price() for key, table in config.models.items()}
         self._providers = configured_providers(config)
@@ -109,7 +111,8 @@ class Catalogue:
                 Path(identity.path),
                 home=Path.home(),
                 hidden=self._hides,
-                profile=NO_SANDBOX,
+                profile=OWN_RIGHTS,  # what runs in this process
+                shell=self._shell,
                 kept=(*code_folders(), actors_folder()),
                 keep=self._kept.keep,
             )

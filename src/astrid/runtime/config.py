@@ -17,6 +17,7 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 
+from astrid.adapters.sandbox.cage.requests import TIERS
 from astrid.core.canon import MAX_U64
 from astrid.core.complaint import complaint
 from astrid.core.grants import Mode
@@ -130,6 +131,14 @@ class RuntimeTable(ConfigTable, frozen=True):
     idle_secs: _Positive = 300
 
 
+class SandboxTable(ConfigTable, frozen=True):
+    """``[sandbox]``: the least tier in which a command may run; ``none`` lets it run with the user's own rights where
+    no tier works.
+    """
+
+    least: Literal["l1", "l0", "none"] = "l0"
+
+
 class ContextTable(ConfigTable, frozen=True):
     """``[context]``: at which share of a model's window a conversation is summed up, and how many of its last messages
     stay as they are.
@@ -162,6 +171,7 @@ class Config(ConfigTable, frozen=True):
     runtime: RuntimeTable = RuntimeTable()
     context: ContextTable = ContextTable()
     agents: AgentsTable = AgentsTable()
+    sandbox: SandboxTable = SandboxTable()
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -259,7 +269,7 @@ def _merge(below: Table, above: Table) -> Table:
 def _tightened(merged: Table, *layers: Table) -> Table:
     """``merged`` with the lower one of each limit that both layers state."""
     tightened = dict(merged)
-    for table in ("budget", "runtime", "agents"):
+    for table in ("budget", "runtime", "agents", "sandbox"):
         if table in merged:
             stated = [cast(Table, layer.get(table, {})) for layer in layers]
             tightened[table] = {name: _lowest(name, stated) for name in cast(Table, merged[table])}
@@ -268,6 +278,8 @@ def _tightened(merged: Table, *layers: Table) -> Table:
 
 def _lowest(name: str, stated: list[Table]) -> object:
     values = [table[name] for table in stated if name in table]
+    if name == "least":
+        return max(values, key=lambda value: TIERS.index(cast(str, value)))
     if name.endswith("_usd"):
         return min(values, key=lambda value: usd(cast(Usd, value), MAX_U64))
     return min(cast(list[int], values))

@@ -7,18 +7,22 @@ import os
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trio
 import trio.testing
 
+from astrid.adapters.sandbox import launcher as launcher_module
+from astrid.adapters.sandbox import starting
 from astrid.adapters.sandbox.cage.trees import descendants_of
-from astrid.adapters.sandbox.launcher import ZygoteLauncher
+from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
 from astrid.errors import LaunchError
 from astrid.ports import Box, Tier
 from tests.adapters.sandbox.conftest import ENV, tiers
@@ -93,7 +97,7 @@ async def test_a_zygote_that_was_stopped_for_a_while_loses_nothing(launcher: Zyg
 
     async def run() -> None:
         done = await launcher.run(box, ["/bin/sh", "-c", "exit 7"], cwd="", env=ENV, seconds=PLENTY, max_bytes=1000)
-        ended.append(done.ended.returncode)
+        ended.append(done.returncode)
 
     os.kill(launcher.zygote_pid, signal.SIGSTOP)
     async with trio.open_nursery() as nursery:
@@ -131,7 +135,7 @@ async def test_without_descriptors_a_start_is_refused_and_the_next_one_works(
         await launcher.start(box, ["/bin/true"], cwd="", env=ENV)
     assert caught.value.code == "sandbox.no-pipe"
     done = await launcher.run(box, ["/bin/true"], cwd="", env=ENV, seconds=PLENTY, max_bytes=1000)
-    assert done.ended.returncode == 0
+    assert done.returncode == 0
 
 
 async def test_a_zygote_without_descriptors_says_so_and_goes_on(launcher: ZygoteLauncher, box: Box) -> None:
@@ -145,7 +149,7 @@ async def test_a_zygote_without_descriptors_says_so_and_goes_on(launcher: Zygote
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
     assert caught.value.code == "sandbox.not-started"
     done = await launcher.run(box, ["/bin/true"], cwd="", env=ENV, seconds=PLENTY, max_bytes=1000)
-    assert done.ended.returncode == 0
+    assert done.returncode == 0
     assert launcher.zygote_pid == pid
 
 
@@ -196,3 +200,49 @@ def test_a_tier_works_only_if_a_program_has_run_in_it(denied: tuple[str, ...], w
     assert {tier for tier, why in said.items() if not why} == works & here
     for name in denied:
         assert any(name.split("_")[0] in why for why in said.values()), said
+
+
+async def test_where_no_zygote_can_be_started_that_is_told_and_another_is_tried(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = starting.start_zygote
+
+    def fail() -> NoReturn:
+        raise starting.no_zygote("no room")
+
+    monkeypatch.setattr(launcher_module, "start_zygote", fail)
+    async with open_launcher(least="l0", never=(), temporary=tmp_path) as launcher:
+        assert (launcher.tiers.works, [*launcher.tiers.why]) == ((), ["l1", "l0"])
+        assert all("no room" in why for why in launcher.tiers.why.values())
+        with pytest.raises(LaunchError) as caught:
+            await launcher.start(box, ["/bin/true"], cwd="", env=ENV)
+        assert caught.value.code == "sandbox.no-zygote"
+        monkeypatch.setattr(launcher_module, "start_zygote", real)
+        with trio.fail_after(PLENTY):
+            while not launcher.tiers.works:  # noqa: ASYNC110 - another process makes it true
+                await trio.sleep(0.01)
+        done = await launcher.run(box, ["/bin/true"], cwd="", env=ENV, seconds=PLENTY, max_bytes=1000)
+        assert done.returncode == 0
+
+
+@pytest.mark.parametrize("said", [b"", b"{}", b"[]", b"no JSON", b'{"ev": "error"}'])
+async def test_a_zygote_that_says_nothing_sensible_is_none(
+    said: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if said:
+            theirs.send(said)
+        theirs.close()
+        return subprocess.Popen(["/bin/true"]), ours
+
+    monkeypatch.setattr(launcher_module, "start_zygote", start)
+    async with open_launcher(least="l0", never=(), temporary=tmp_path) as launcher:
+        assert launcher.tiers.works == ()
+        assert "before it said what works" in launcher.tiers.why["l0"]
+
+
+async def test_what_fails_beside_a_launcher_is_raised_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="of its own"):
+        async with open_launcher(least="l0", never=(), temporary=tmp_path):
+            raise starting.no_zygote("something of its own")

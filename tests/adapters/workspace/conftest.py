@@ -9,6 +9,7 @@ import pytest
 from astrid.adapters.workspace.handles import Opener, Root
 from astrid.adapters.workspace.matcher import Engine, find_engine
 from astrid.adapters.workspace.openers import kernel_opens, open_by_walking, open_in_kernel
+from astrid.adapters.workspace.shell import OpenShell
 from astrid.adapters.workspace.tools import WorkspaceTools
 from tests.fakes.workspace_bench import Bench, MakeBench
 
@@ -61,7 +62,7 @@ def make_bench(folder: Path, opener: Opener) -> Iterator[MakeBench]:
             profile=PROFILE,
             hidden=lambda resource: any(resource == name or resource.startswith(f"{name}/") for name in hidden),
             opener=opener,
-            **options,  # type: ignore[arg-type]
+            **{"shell": OpenShell(), **options},  # type: ignore[arg-type]
         )
         made.append(tools)
         return Bench(folder, folder.parent / "home", tools, hidden)

@@ -11,8 +11,9 @@ import trio
 import trio.testing
 
 from astrid.adapters.workspace import process, sweep
-from astrid.adapters.workspace.process import MARK, Finished, run_process, tool_environment
+from astrid.adapters.workspace.process import MARK, run_process, tool_environment
 from astrid.errors import InternalError, LaunchError, WorkspaceError
+from astrid.ports import Finished
 
 pytestmark = pytest.mark.e2e
 
@@ -71,7 +72,7 @@ def no_new_descriptors() -> Iterator[None]:
 @pytest.mark.usefixtures("watching")
 async def test_output_errors_and_exit_code_are_told(tmp_path: Path) -> None:
     done = await shell("echo out; echo err >&2; exit 3", tmp_path)
-    assert done == Finished(returncode=3, stdout=b"out\n", stderr=b"err\n", truncated=False, timed_out=False)
+    assert done == Finished(returncode=3, stdout=b"out\n", stderr=b"err\n", truncated=False, stopped="")
 
 
 async def test_a_signal_is_told_as_a_negative_code(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ async def test_too_much_output_is_dropped_but_read_to_its_end(tmp_path: Path) ->
 @pytest.mark.usefixtures("watching")
 async def test_endless_output_ends_at_the_deadline(tmp_path: Path) -> None:
     done = await shell("echo $$ > pid; yes", tmp_path, seconds=0.3, max_bytes=1000)
-    assert done.timed_out
+    assert done.stopped == "time"
     assert len(done.stdout) == 1000
     assert not runs(tmp_path / "pid")
 
@@ -118,7 +119,7 @@ async def test_endless_output_ends_at_the_deadline(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("watching")
 async def test_at_the_deadline_the_whole_group_is_killed(tmp_path: Path) -> None:
     done = await shell("echo $$ > pid; sleep 1000 & echo $! > child; wait", tmp_path, seconds=0.3)
-    assert done.timed_out
+    assert done.stopped == "time"
     assert not runs(tmp_path / "pid")
     assert not runs(tmp_path / "child")
 
@@ -126,14 +127,14 @@ async def test_at_the_deadline_the_whole_group_is_killed(tmp_path: Path) -> None
 async def test_a_program_may_tidy_up_when_its_time_is_over(tmp_path: Path) -> None:
     script = "trap 'echo bye > said; exit 0' TERM; echo > ready; while :; do sleep 0.01; done"
     done = await shell(script, tmp_path, seconds=0.3)
-    assert done.timed_out
+    assert done.stopped == "time"
     assert (tmp_path / "said").read_text() == "bye\n"
 
 
 async def test_a_program_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> None:
     script = "trap '' TERM; echo $$ > pid; while :; do sleep 0.01; done"
     done = await shell(script, tmp_path, seconds=0.3, grace=0.1)
-    assert done.timed_out
+    assert done.stopped == "time"
     assert done.returncode == -9
     assert not runs(tmp_path / "pid")
 
@@ -144,7 +145,7 @@ async def test_a_background_process_that_holds_the_pipe_does_not_hold_us(tmp_pat
         done = await shell("sleep 1000 & echo $! > child; echo done", tmp_path)
     assert done.stdout == b"done\n"
     assert done.returncode == 0
-    assert not done.timed_out
+    assert not done.stopped
     assert not runs(tmp_path / "child")
 
 

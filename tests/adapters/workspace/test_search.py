@@ -13,9 +13,9 @@ from astrid.adapters.workspace import grep_worker, matcher, search, walk
 from astrid.adapters.workspace.handles import Root
 from astrid.adapters.workspace.matcher import Engine, Matcher, find_engine
 from astrid.adapters.workspace.observe import MAX_FILE_BYTES
-from astrid.adapters.workspace.process import Finished
 from astrid.adapters.workspace.text import CUT_SUFFIX
 from astrid.errors import WorkspaceError
+from astrid.ports import Finished
 from tests.fakes.workspace_bench import Bench, MakeBench
 
 
@@ -384,7 +384,7 @@ def test_rg_is_taken_from_a_system_folder(root: Root, folder: Path, monkeypatch:
 async def ended(monkeypatch: pytest.MonkeyPatch, returncode: int, stdout: bytes) -> dict[int, list[matcher.Line]]:
     async def answer(*args: object, **options: object) -> Finished:
         await trio.lowlevel.checkpoint()
-        return Finished(returncode=returncode, stdout=stdout, stderr=b"", truncated=False, timed_out=False)
+        return Finished(returncode=returncode, stdout=stdout, stderr=b"", truncated=False, stopped="")
 
     monkeypatch.setattr(matcher, "run_process", answer)
     return await Matcher(Engine(), "x", 0, False, {}).search([5], seconds=1)

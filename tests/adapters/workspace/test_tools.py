@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,18 +11,18 @@ import pytest
 import trio
 
 from astrid.adapters.workspace import plans
-from astrid.adapters.workspace.handles import Opener
+from astrid.adapters.workspace.handles import Opener, Root
 from astrid.adapters.workspace.matcher import Engine
 from astrid.adapters.workspace.plans import Plan, Planner
-from astrid.adapters.workspace.shell import CUT_SUFFIX, MAX_OUTPUT_BYTES, run_line
+from astrid.adapters.workspace.shell import CUT_SUFFIX, MAX_OUTPUT_BYTES, OpenShell, run_line
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.core.call import decode_call, encode_call
 from astrid.core.resources import parse_pattern
 from astrid.core.risk import EffectClass, Risk
 from astrid.core.tokens import Permission
 from astrid.core.tools import ControlKind, OutputTrust
-from astrid.errors import CanonError, WorkspaceError
-from astrid.ports import ToolServer
+from astrid.errors import CanonError, LaunchError, WorkspaceError
+from astrid.ports import Finished, ToolServer
 from tests.fakes.workspace_bench import Bench, MakeBench
 
 NEW = {"file_path": "new.txt", "content": "new"}
@@ -58,7 +59,9 @@ def test_definitions_say_what_a_decision_needs(bench: Bench) -> None:
     assert [name for name, spec in specs.items() if spec.fresh] == ["bash"]
     assert specs["bash"].control == (("command", ControlKind.COMMAND.value),)
     assert specs["read_file"].control == (("file_path", ControlKind.OBJECT.value),)
-    assert all(spec.output_trust == OutputTrust.THIRD_PARTY and spec.profile == b"\7" * 32 for spec in specs.values())
+    assert all(spec.output_trust == OutputTrust.THIRD_PARTY for spec in specs.values())
+    assert all((spec.profile == b"\7" * 32) is (name != "bash") for name, spec in specs.items())
+    assert specs["bash"].profile == OpenShell.profile
     assert len({spec.tooldef() for spec in specs.values()}) == len(specs)
 
 
@@ -237,7 +240,52 @@ async def test_files_that_steer_others_need_a_fresh_approval(bench: Bench) -> No
 async def test_a_command_always_needs_a_fresh_approval(bench: Bench) -> None:
     preparation = await bench.prepare("bash", command="true")
     assert (preparation.fresh, preparation.risk) == (True, Risk.HIGH)
-    assert preparation.why == "a command runs with your own rights until the sandbox is built"
+    assert preparation.why == "a command runs with your own rights: there is no box around it"
+
+
+class Refusing(OpenShell):
+    """Where no box is good enough."""
+
+    def check(self) -> None:
+        raise LaunchError("sandbox.no-tier", "no command is run: no box", effect="none")
+
+
+async def test_nobody_is_asked_about_a_command_that_would_not_be_run(make_bench: MakeBench) -> None:
+    refused = make_bench(engine=Engine(), shell=Refusing())
+    assert (await refused.refusal("bash", command="touch made")).code == "sandbox.no-tier"
+
+
+async def test_a_command_that_was_permitted_is_not_run_once_there_is_no_box(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = bench.call("bash", await bench.prepare("bash", command="touch made"), command="touch made")
+    monkeypatch.setattr(OpenShell, "check", Refusing.check)
+    outcome = await bench.execute(call)
+    assert (outcome.effect, outcome.is_error, os.listdir(bench.folder)) == ("none", True, [])
+
+
+class Limited(OpenShell):
+    """Where a run ends at a limit."""
+
+    async def run(self, argv: Sequence[str], **_: object) -> Finished:  # type: ignore[override]
+        return Finished(returncode=-9, stdout=b"some", stderr=b"", truncated=False, stopped="memory")
+
+
+async def test_a_model_is_told_at_which_limit_its_command_ended(make_bench: MakeBench) -> None:
+    outcome = await make_bench(engine=Engine(), shell=Limited()).outcome("bash", command="true")
+    told = "some\nStopped at the limit of memory; the command and everything it started were killed"
+    assert (outcome.content.decode(), outcome.is_error) == (told, True)
+
+
+def test_what_holds_commands_is_part_of_the_definition_of_bash_alone(make_bench: MakeBench) -> None:
+    class Other(OpenShell):
+        profile = b"\7" * 32
+        about = "It runs in a box."
+
+    usual, other = (make_bench(shell=shell).tools.specs() for shell in (OpenShell(), Other()))
+    changed = {one.name for one, two in zip(usual, other, strict=True) if one != two}
+    assert changed == {"bash"}
+    assert b"It runs in a box." in other[-1].description
 
 
 # Nothing is given away ------------------------------------------------------------------------------------------------
@@ -539,9 +587,11 @@ async def test_a_program_of_the_workspace_does_not_shadow_the_systems(bench: Ben
     assert not (bench.folder / "ran").exists()
 
 
-async def test_a_line_that_begins_with_a_dash_is_no_option(bench: Bench) -> None:
+async def test_a_line_that_begins_with_a_dash_is_no_option(bench: Bench, root: Root) -> None:
     assert (await bench.refusal("bash", command="-x")).code == "command.unknown-program"
-    outcome = await run_line("--version", cwd="/", env={}, timeout_ms=30_000)
+    outcome = await run_line(
+        "--version", OpenShell(), workspace=root.text_path, folder=root.descriptor, env={}, timeout_ms=30_000
+    )
     assert "--version: command not found" in outcome.content.decode()
 
 
@@ -578,7 +628,13 @@ def test_programs_are_never_looked_for_in_the_workspace(folder: Path, opener: Op
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(WorkspaceError) as caught:
         WorkspaceTools(
-            folder, home=folder, profile=b"\0" * 32, hidden=lambda name: False, program_folders=[path], opener=opener
+            folder,
+            home=folder,
+            profile=b"\0" * 32,
+            shell=OpenShell(),
+            hidden=lambda name: False,
+            program_folders=[path],
+            opener=opener,
         )
     assert caught.value.code == "workspace.program-folder"
     assert len(os.listdir("/proc/self/fd")) == before
@@ -596,6 +652,7 @@ def test_a_program_folder_that_cannot_be_resolved_is_refused(
             folder,
             home=folder,
             profile=b"\0" * 32,
+            shell=OpenShell(),
             hidden=lambda name: False,
             program_folders=[folder.parent / "bin"],
             opener=opener,

@@ -86,7 +86,7 @@ async def attend(child: Child, box: Box, *, seconds: float, max_bytes: int) -> F
         nursery.cancel_scope.cancel()
     ended = await child.wait()
     return Finished(
-        ended=ended,
+        returncode=ended.returncode,
         stdout=bytes(run.out),
         stderr=bytes(run.err),
         truncated=run.truncated,

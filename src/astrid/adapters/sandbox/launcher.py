@@ -21,7 +21,7 @@ from astrid.adapters.sandbox.cage.requests import TIERS
 from astrid.adapters.sandbox.child import Child
 from astrid.adapters.sandbox.line import Line, Tiers
 from astrid.adapters.sandbox.scratch import make_scratch
-from astrid.adapters.sandbox.starting import start_zygote
+from astrid.adapters.sandbox.starting import no_zygote, start_zygote
 from astrid.errors import LaunchError
 from astrid.ports import Box, Finished
 
@@ -39,6 +39,7 @@ class ZygoteLauncher:
         self._floor: dict[str, object] = {"least": least, "never": list(never)}
         self._temporary = temporary
         self._line: Line | None = None
+        self._trouble: LaunchError | None = None  # why there is no zygote
         self._tiers = Tiers(works=(), why={}, landlock=0)
         self._ready = trio.Event()
 
@@ -53,31 +54,50 @@ class ZygoteLauncher:
         return 0 if self._line is None else self._line.process.pid
 
     async def keep(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep a zygote alive, for good.  Started as soon as the first has said what works.
-
-        Raises:
-            LaunchError: none can be started.
-        """
+        """Keep a zygote alive, for good.  Started as soon as the first has said what works, or that nothing does."""
         pause = PAUSE_SECONDS
         first = True
         while True:
             began = trio.current_time()
-            line = Line(*start_zygote())
-            try:
-                with trio.move_on_after(GREET_SECONDS):
-                    self._tiers = await line.greet(self._floor)
-                    self._line = line
-                    self._ready.set()
-                if self._line is line:
-                    if first:
-                        task_status.started()
-                        first = False
+            line = await self._begin()
+            if first:
+                task_status.started()
+                first = False
+            if line is not None:
+                try:
                     await line.listen()
-            finally:
-                self._line, self._ready = None, trio.Event()
-                await line.end()
+                finally:
+                    self._line, self._ready = None, trio.Event()
+                    await line.end()
             pause = PAUSE_SECONDS if trio.current_time() - began > LONGEST_PAUSE_SECONDS else pause * 2
             await trio.sleep(min(pause, LONGEST_PAUSE_SECONDS))
+
+    async def _begin(self) -> Line | None:
+        """Another zygote that has said what works; ``None`` if there is none, which is then told to whoever asks."""
+        try:
+            line = Line(*start_zygote())
+        except LaunchError as error:
+            self._say_dead(error)
+            return None
+        try:
+            with trio.fail_after(GREET_SECONDS):
+                self._tiers = await line.greet(self._floor)
+        except (LaunchError, trio.TooSlowError) as error:
+            await line.end()
+            self._say_dead(error if isinstance(error, LaunchError) else no_zygote("it did not say in time what works"))
+            return None
+        except trio.Cancelled:
+            await line.end()
+            raise
+        self._line, self._trouble = line, None
+        self._ready.set()
+        return line
+
+    def _say_dead(self, error: LaunchError) -> None:
+        self._trouble = error
+        if not self._tiers.works:
+            self._tiers = Tiers(works=(), why=dict.fromkeys(reversed(TIERS[1:]), error.message), landlock=0)
+        self._ready.set()
 
     async def start(self, box: Box, argv: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> Child:
         """Start ``argv`` in ``box``."""
@@ -119,6 +139,8 @@ class ZygoteLauncher:
     async def _alive(self) -> Line:
         while self._line is None:
             await self._ready.wait()
+            if self._trouble is not None:
+                raise self._trouble
         return self._line
 
     def _check_tier(self, tier: str) -> None:
@@ -187,13 +209,14 @@ def _request(
 
 @asynccontextmanager
 async def open_launcher(*, least: str, never: Sequence[str], temporary: Path) -> AsyncGenerator[ZygoteLauncher, None]:
-    """A launcher while the context lasts; at its end nothing that it started is left.
-
-    Raises:
-        LaunchError: in a group; no zygote can be started.
-    """
+    """A launcher while the context lasts; at its end nothing that it started is left."""
     launcher = ZygoteLauncher(least=least, never=never, temporary=temporary)
-    async with trio.open_nursery() as nursery:
+    opened = trio.open_nursery()
+    nursery = await opened.__aenter__()
+    try:
         await nursery.start(launcher.keep)
         yield launcher
+    finally:
         nursery.cancel_scope.cancel()
+        # As if all had gone well: what was raised inside goes on as it is, where the nursery would make a group of it.
+        await opened.__aexit__(None, None, None)

@@ -19,7 +19,7 @@ import trio
 
 from astrid.adapters.sandbox.cage.requests import MAX_PACKET_BYTES
 from astrid.adapters.sandbox.child import Child
-from astrid.adapters.sandbox.starting import Process
+from astrid.adapters.sandbox.starting import Process, no_zygote
 from astrid.errors import LaunchError
 from astrid.ports import Ended
 
@@ -65,16 +65,9 @@ class Line:
         try:
             await self._socket.send(json.dumps(floor).encode())
             hello = json.loads((await self._receive())[0] or b"{}")
-        except OSError:
-            hello = {}
-        if hello.get("ev") != "hello":
-            raise LaunchError(
-                "sandbox.no-zygote",
-                "the process that starts contained programs cannot be started: it ended before it said what works",
-                effect="none",
-                advice="run `astrid doctor`, and look at the daemon's log",
-            )
-        return Tiers(works=tuple(hello["tiers"]), why=hello["why"], landlock=hello["landlock"])
+            return msgspec.convert({**hello, "works": hello["tiers"]}, Tiers)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise no_zygote("it ended before it said what works") from error
 
     async def ask(self, request: dict[str, object], descriptors: Sequence[int], child: Child) -> None:
         """Send one request; ``child`` hears what comes of it, also if it cannot be sent."""

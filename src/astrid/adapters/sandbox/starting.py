@@ -30,6 +30,17 @@ SEND_BYTES = 1024 * 1024
 Process = subprocess.Popen[bytes]
 
 
+def no_zygote(why: str) -> LaunchError:
+    """What is told where no zygote works."""
+    return LaunchError(
+        "sandbox.no-zygote",
+        f"the process that starts contained programs cannot be started: {why}",
+        effect="none",
+        where=sys.executable,
+        advice="check the installation, and how many processes you may have",
+    )
+
+
 def start_zygote() -> tuple[Process, socket.socket]:
     """The process, and our end of the line to it.  From the main thread: it dies with the thread that started it.
 
@@ -52,11 +63,5 @@ def start_zygote() -> tuple[Process, socket.socket]:
             )
     except OSError as error:
         ours.close()
-        raise LaunchError(
-            "sandbox.no-zygote",
-            f"the process that starts contained programs cannot be started: {error.strerror}",
-            effect="none",
-            where=sys.executable,
-            advice="check the installation, and how many processes you may have",
-        ) from error
+        raise no_zygote(str(error.strerror)) from error
     return process, ours

@@ -205,14 +205,16 @@ def invalid_arguments(reason: str) -> WorkspaceError:
     )
 
 
-def tool_spec(shape: type[Arguments], profile: bytes) -> ToolSpec:
-    """The definition of one tool.  ``profile`` is the digest of the sandbox profile in force."""
+def tool_spec(shape: type[Arguments], profile: bytes, about: str = "") -> ToolSpec:
+    """The definition of one tool.  ``profile`` is the digest of the sandbox profile in force, ``about`` what a model
+    is to know of that.
+    """
     argument, kind = shape.CONTROL
     return ToolSpec(
         name=shape.NAME,
         host_kind=HOST_KIND,
         host_id=HOST_ID,
-        description=shape.DESCRIPTION.encode(),
+        description=f"{shape.DESCRIPTION} {about}".rstrip().encode(),
         schema=_schema(shape),
         effect=shape.EFFECT.value,
         control=((argument, kind.value),),

@@ -15,7 +15,6 @@ Source: threats 19, 21; openat2(2), path_resolution(7).
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,11 +94,6 @@ class Root:
     def text_path(self) -> str:
         """The folder's absolute path, for the operating system."""
         return "/" + os.fsdecode(b"/".join(self.path))
-
-    @property
-    def reference(self) -> str:
-        """A path that means this very folder, even after a rename, where the system has one."""
-        return f"/proc/self/fd/{self.descriptor}" if sys.platform == "linux" else self.text_path
 
     def check_in_place(self) -> None:
         """Return if the folder still is where it was opened, since resources are named by that path.

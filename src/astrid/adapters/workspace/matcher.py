@@ -124,7 +124,7 @@ class Matcher:
             pass_fds=descriptors,
             sweep=False,
         )
-        if done.timed_out:
+        if done.stopped:
             raise WorkspaceError(
                 "workspace.search-timeout",
                 f"Timeout after {int(SEARCH_SECONDS * 1000)}ms",

@@ -42,10 +42,9 @@ from astrid.core.risk import Risk
 from astrid.core.tokens import Permission
 from astrid.core.visible import visible
 from astrid.errors import WorkspaceError
-from astrid.ports import ToolOutcome
+from astrid.ports import Shell, ToolOutcome
 
 MAX_NEEDS_BYTES = 3000  # a grant that covers the call has to fit into one block of a token
-_WHY_SHELL = "a command runs with your own rights until the sandbox is built"
 _WHY_PROTECTED = "this file decides what other programs, or the next session, will do"
 
 
@@ -66,13 +65,21 @@ class Planner:
     """Makes plans for one workspace.  It looks at files, so it belongs into a thread."""
 
     def __init__(
-        self, locator: Locator, *, engine: Engine, env: Mapping[str, str], program_folders: Sequence[str], keep: Keep
+        self,
+        locator: Locator,
+        *,
+        engine: Engine,
+        shell: Shell,
+        env: Mapping[str, str],
+        program_folders: Sequence[str],
+        keep: Keep,
     ) -> None:
-        """``env`` is the whole environment of commands; ``program_folders`` are where they are looked for, as in it.
-        ``keep`` gets what a file holds before it is changed.
+        """``shell`` runs commands, and ``env`` is their whole environment; ``program_folders`` are where they are
+        looked for, as in it.  ``keep`` gets what a file holds before it is changed.
         """
         self._locator = locator
         self._engine = engine
+        self._shell = shell
         self._env = env
         self._program_folders = program_folders
         self._keep = keep
@@ -81,7 +88,7 @@ class Planner:
         """The plan of a call of ``tool`` with JSON text ``args``.
 
         Raises:
-            CanonError, CommandError, WorkspaceError: what the model should be told instead.
+            CanonError, CommandError, LaunchError, WorkspaceError: what the model should be told instead.
         """
         self._locator.workspace.check_in_place()
         match tool:
@@ -201,17 +208,26 @@ class Planner:
         return Plan(preparation, perform)
 
     def _bash(self, args: Bash) -> Plan:
+        self._shell.check()  # nobody is asked about what would not be run
         touched = survey(args.command, self._locator, self._program_folders)
         preparation = Preparation(
             needs=_needs(touched.needs),
             pre=touched.pre,
             risk=Risk.HIGH,
             fresh=True,
-            why=_WHY_SHELL,
+            why=self._shell.why,
             controls=((Bash.CONTROL[0], args.command),),
         )
-        folder = self._locator.workspace.reference
-        line = partial(run_line, args.command, cwd=folder, env=self._env, timeout_ms=args.timeout)
+        root = self._locator.workspace
+        line = partial(
+            run_line,
+            args.command,
+            self._shell,
+            workspace=root.text_path,
+            folder=root.descriptor,
+            env=self._env,
+            timeout_ms=args.timeout,
+        )
         return Plan(preparation, lambda: line)
 
 

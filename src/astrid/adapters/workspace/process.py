@@ -27,11 +27,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
 import trio
 
 from astrid.adapters.workspace.sweep import hunt, is_dead, watch
 from astrid.errors import InternalError, LaunchError, WorkspaceError
+from astrid.ports import Finished
 
 FIXED_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 MARK = "ASTRID_TOOL_RUN"
@@ -74,16 +74,6 @@ _REFUSED_VARIABLES = frozenset(
 # A repository's own configuration names a program that even `git status` runs; what is set here outweighs it.
 _HARDENED = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.fsmonitor", "GIT_CONFIG_VALUE_0": "false"}
 _REFUSED_PREFIXES = ("LD_", "DYLD_", "BASH_", "PYTHON", "NODE_", "GIT_", "NPM_CONFIG_", "ASTRID_", "RUSTC_", "CARGO_")
-
-
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """How a program ended.  ``returncode`` is negative for a signal; the outputs are cut at the caller's limit."""
-
-    returncode: int
-    stdout: bytes
-    stderr: bytes
-    truncated: bool
-    timed_out: bool
 
 
 class _Output:
@@ -171,7 +161,7 @@ async def run_process(
         stdout=bytes(out.data),
         stderr=bytes(err.data),
         truncated=out.truncated or err.truncated,
-        timed_out=deadline.cancelled_caught,
+        stopped="time" if deadline.cancelled_caught else "",
     )
 
 

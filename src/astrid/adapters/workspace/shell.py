@@ -1,4 +1,4 @@
-"""Running one command line with bash, and what a model is told of it.
+"""Running one command line with bash, and what a model is told of it; the shell that has nothing around it.
 
 Never: keeps anything from one line to the next, hands on the daemon's environment, or decides whether the line may run.
 
@@ -7,28 +7,63 @@ Source: the first Astrid (bash: texts, limits, and its bugs: environment, sentin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 
-from astrid.adapters.workspace.process import Finished, run_process
+from astrid.adapters.workspace.process import run_process
 from astrid.adapters.workspace.text import cut
+from astrid.core.canon import Domain, digest, encode
 from astrid.core.visible import visible
-from astrid.ports import ToolOutcome
+from astrid.ports import Finished, Shell, ToolOutcome
 
 BASH = "/bin/bash"
 MAX_OUTPUT_BYTES = 1024 * 1024  # of both streams, as they are shown; the model is shown a part, and can read the rest
 CUT_SUFFIX = "\n\n... (output truncated: it exceeded 1 MiB)"
 
 
-async def run_line(line: str, *, cwd: str, env: Mapping[str, str], timeout_ms: int) -> ToolOutcome:
-    """Run ``line`` in the folder ``cwd`` and say how it went.
+OWN_RIGHTS = digest(Domain.TOOLDEF, encode(("tier", "none", "network", "open")))
+
+
+class OpenShell:
+    """``ports.Shell`` without a box: a line can do whatever the user can.  For who says that this is enough."""
+
+    profile = bytes(OWN_RIGHTS)
+    about = ""
+    why = "a command runs with your own rights: there is no box around it"
+
+    def check(self) -> None:
+        """Nothing is asked for."""
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        workspace: str,
+        folder: int,
+        env: Mapping[str, str],
+        seconds: float,
+        max_bytes: int,
+    ) -> Finished:
+        """Run ``argv`` as the daemon's own child."""
+        # A path that means this very folder, even after a rename, where the system has one.
+        cwd = f"/proc/self/fd/{folder}" if sys.platform == "linux" else workspace
+        return await run_process(argv, cwd=cwd, env=env, seconds=seconds, max_bytes=max_bytes)
+
+
+async def run_line(
+    line: str, shell: Shell, *, workspace: str, folder: int, env: Mapping[str, str], timeout_ms: int
+) -> ToolOutcome:
+    """Run ``line`` with ``shell`` in the open ``workspace`` and say how it went.
 
     Raises:
         LaunchError: bash could not be started, or would not end.
     """
     # SAFETY: no start-up file is read, and `--` keeps a line that begins with a dash from being an option.
     argv = [BASH, "--noprofile", "--norc", "-c", "--", line]
-    done = await run_process(argv, cwd=cwd, env=env, seconds=timeout_ms / 1000, max_bytes=MAX_OUTPUT_BYTES)
-    failed = done.timed_out or done.returncode != 0
+    done = await shell.run(
+        argv, workspace=workspace, folder=folder, env=env, seconds=timeout_ms / 1000, max_bytes=MAX_OUTPUT_BYTES
+    )
+    failed = bool(done.stopped) or done.returncode != 0
     return ToolOutcome(content=describe(done, timeout_ms).encode(), is_error=failed, effect="done")
 
 
@@ -41,8 +76,10 @@ def describe(done: Finished, timeout_ms: int) -> str:
     whole = "\n".join(parts) or "(no output)"
     body = cut(whole, MAX_OUTPUT_BYTES)
     body += CUT_SUFFIX if done.truncated or body != whole else ""
-    if done.timed_out:
+    if done.stopped == "time":
         return f"{body}\nTimeout after {timeout_ms}ms; the command and everything it started were killed"
+    if done.stopped:
+        return f"{body}\nStopped at the limit of {done.stopped}; the command and everything it started were killed"
     if done.returncode:
         code = done.returncode if done.returncode > 0 else 128 - done.returncode
         return f"{body}\n(exit code: {code})"

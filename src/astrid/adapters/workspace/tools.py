@@ -21,7 +21,7 @@ from pathlib import Path
 
 import trio
 
-from astrid.adapters.workspace.arguments import ALL, HOST_ID, HOST_KIND, tool_spec
+from astrid.adapters.workspace.arguments import ALL, HOST_ID, HOST_KIND, Bash, tool_spec
 from astrid.adapters.workspace.handles import Opener, Root
 from astrid.adapters.workspace.matcher import Engine, find_engine
 from astrid.adapters.workspace.paths import HiddenRule, Locator
@@ -33,7 +33,7 @@ from astrid.adapters.workspace.writing import Keep, changed, nothing
 from astrid.core.call import Call, Preparation
 from astrid.core.tools import ToolSpec
 from astrid.errors import AstridError, EdgeError, Effect, InputError, WorkspaceError
-from astrid.ports import ToolOutcome
+from astrid.ports import Shell, ToolOutcome
 
 
 class WorkspaceTools:
@@ -45,6 +45,7 @@ class WorkspaceTools:
         *,
         home: Path,
         profile: bytes,
+        shell: Shell,
         hidden: HiddenRule,
         env: Mapping[str, str] | None = None,
         program_folders: Sequence[Path] = (),
@@ -53,8 +54,8 @@ class WorkspaceTools:
         kept: Sequence[Path] = (),
         keep: Keep = nothing,
     ) -> None:
-        """``home`` is the user's home folder, ``profile`` the digest of the sandbox profile; ``hidden`` says which
-        files policy denies.
+        """``home`` is the user's home folder, ``profile`` the digest of what holds the tools that run in this
+        process; ``shell`` runs commands.  ``hidden`` says which files policy denies.
 
         ``env`` is added to the fixed environment of commands, ``program_folders`` to where they are looked for.
         ``opener`` and ``engine`` are otherwise chosen by what the system offers.  Below the folders ``kept`` no tool
@@ -66,7 +67,10 @@ class WorkspaceTools:
         """
         programs = (*FIXED_PATH, *map(str, program_folders))
         environment = tool_environment(home, env or {}, path=programs)
-        specs = tuple(tool_spec(shape, profile) for shape in ALL)
+        specs = tuple(
+            tool_spec(shape, shell.profile, shell.about) if shape is Bash else tool_spec(shape, profile)
+            for shape in ALL
+        )
         self._specs = specs
         self._tooldefs = {spec.name: spec.tooldef() for spec in specs}
         self._root = Root.open(root, opener)
@@ -81,7 +85,12 @@ class WorkspaceTools:
         self._locator = locator
         self._keep = keep
         self._planner = Planner(
-            locator, engine=engine or find_engine(self._root), env=environment, program_folders=programs, keep=keep
+            locator,
+            engine=engine or find_engine(self._root),
+            shell=shell,
+            env=environment,
+            program_folders=programs,
+            keep=keep,
         )
 
     def close(self) -> None:
@@ -108,7 +117,7 @@ class WorkspaceTools:
         """What a call of ``tool`` with JSON text ``args`` would touch.
 
         Raises:
-            CanonError, CommandError, WorkspaceError: what the model should be told instead.
+            CanonError, CommandError, LaunchError, WorkspaceError: what the model should be told instead.
         """
         return (await trio.to_thread.run_sync(self._planner.plan, tool, args)).preparation
 

@@ -74,4 +74,7 @@ TEMPLATE = """\
 # concurrent = 5                 # how many sub-agents work at once
 # queue = 100                    # how many tasks may wait for that
 # timeout_secs = 300             # how long a task may take that does not say
+
+[sandbox]
+# least = "l0"                   # the least box in which a command may run: l1, l0, or none
 """

@@ -1,0 +1,94 @@
+"""The shells of the box: command lines in a box of the best tier that works here, or none at all.
+
+Never: falls back to another tier: which it is was decided when the shell was chosen, and what a person said yes to
+names it.
+
+Source: architecture, principle 4 (no path leads from "denied" to "try with less sandbox").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import trio
+
+from astrid.adapters.sandbox.profile import build_box
+from astrid.core.canon import Domain, digest, encode
+from astrid.errors import LaunchError
+from astrid.ports import Finished, Launcher, Tier
+
+_ABOUT = (
+    "It runs in a box: it sees the workspace and the system's programs, nothing else of the disk, and has no network;"
+    " home and temporary files are new and empty each time."
+)
+_CHANGES: dict[Tier, str] = {
+    "l1": "a command can change files of the workspace",
+    "l0": "a command can change any file of the workspace, also hooks and settings that other programs follow",
+}
+
+
+class BoxedShell:
+    """``ports.Shell`` in a box of ``tier``."""
+
+    about = _ABOUT
+
+    def __init__(self, launcher: Launcher, tier: Tier) -> None:
+        self._launcher = launcher
+        self._tier: Tier = tier
+        self.profile = bytes(digest(Domain.TOOLDEF, encode(("tier", tier, "network", "none"))))
+        self.why = f"{_CHANGES[tier]}; its box, of tier {tier}, keeps it from your other files and the network"
+
+    def check(self) -> None:
+        """The box was shown to work; that it no longer does, the launcher says."""
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        workspace: str,
+        folder: int,
+        env: Mapping[str, str],
+        seconds: float,
+        max_bytes: int,
+    ) -> Finished:
+        """Run ``argv`` in a box that is made for this run: what is protected depends on what is there now."""
+        box = await trio.to_thread.run_sync(build_box, self._tier, workspace, folder)
+        return await self._launcher.run(box, argv, cwd="", env=env, seconds=seconds, max_bytes=max_bytes)
+
+
+class NoShell:
+    """``ports.Shell`` where there is no box that would do: it runs nothing, and says why."""
+
+    profile = bytes(digest(Domain.TOOLDEF, encode(("tier", "refused"))))
+    about = "It cannot be used now: there is no box on this machine in which it may run."
+    why = "nothing is started here"
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def check(self) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            LaunchError: always.
+        """
+        raise LaunchError(
+            "sandbox.no-tier",
+            f"no command is run: {self._reason}",
+            effect="none",
+            advice="run `astrid doctor`; `least` in the table `sandbox` of the configuration says what is enough",
+        )
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        workspace: str,
+        folder: int,
+        env: Mapping[str, str],
+        seconds: float,
+        max_bytes: int,
+    ) -> Finished:
+        """Refuse."""
+        self.check()

@@ -1,0 +1,49 @@
+"""Which box commands run in: the best tier that works here, if it is enough.
+
+Never: starts a command with less than the configuration asks for.
+
+Source: architecture, principle 4; the first Astrid (a sandbox that was missing was left away).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from astrid.adapters.sandbox.cage.requests import TIERS
+from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
+from astrid.adapters.sandbox.line import Tiers
+from astrid.adapters.sandbox.shell import BoxedShell, NoShell
+from astrid.adapters.workspace.shell import OpenShell
+from astrid.core.protected import SECRET_READS
+from astrid.ports import Launcher, Shell, Tier
+
+_BEST_FIRST: tuple[Tier, ...] = ("l1", "l0")
+
+
+def choose_shell(launcher: Launcher, tiers: Tiers, least: str) -> Shell:
+    """The shell of every session, when no less than ``least`` will do and ``tiers`` work."""
+    best: Tier | None = next((tier for tier in _BEST_FIRST if tier in tiers.works), None)
+    if best is not None and TIERS.index(best) >= TIERS.index(least):
+        return BoxedShell(launcher, best)
+    if least == "none":
+        return OpenShell()
+    reasons = "; ".join(f"{tier}: {why}" for tier, why in tiers.why.items())
+    return NoShell(f"the least tier of a box is {least}, and that does not work here ({reasons})")
+
+
+@asynccontextmanager
+async def boxes(least: str, secrets: Iterable[str]) -> AsyncGenerator[ZygoteLauncher, None]:
+    """A launcher that starts nothing below ``least``, and never shows ``secrets`` or what lies in them."""
+    with TemporaryDirectory(prefix="astrid-") as temporary:
+        async with open_launcher(least=least, never=never_shown(secrets), temporary=Path(temporary)) as launcher:
+            yield launcher
+
+
+def never_shown(secrets: Iterable[str]) -> list[str]:
+    """``secrets``, and those in the home folder; each by its name, and by what that leads to."""
+    known = {*secrets, *(os.path.join(os.path.realpath(Path.home()), name) for name in SECRET_READS)}
+    return sorted({path for name in known for path in (os.path.abspath(name), os.path.realpath(name))})

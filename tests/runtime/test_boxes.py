@@ -1,0 +1,79 @@
+"""Which box commands run in, and that those of a session do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from astrid.adapters.sandbox.line import Tiers
+from astrid.adapters.sandbox.shell import BoxedShell, NoShell
+from astrid.adapters.workspace.shell import OpenShell
+from astrid.core.answers import Verdict
+from astrid.core.grants import Mode
+from astrid.ports import Launcher
+from astrid.runtime.boxes import boxes, choose_shell, never_shown
+from tests.fakes.runtime import call, running, turn
+
+BOTH, LESSER, NONE = ("l1", "l0"), ("l0",), ()
+
+
+@pytest.mark.parametrize(
+    ("works", "least", "chosen"),
+    [
+        *[(BOTH, least, "l1") for least in ("l1", "l0", "none")],
+        (LESSER, "l1", "refused"),
+        *[(LESSER, least, "l0") for least in ("l0", "none")],
+        *[(NONE, least, "refused") for least in ("l1", "l0")],
+        (NONE, "none", "open"),
+    ],
+)
+def test_commands_run_in_the_best_box_that_works_or_not_at_all(works: tuple[str, ...], least: str, chosen: str) -> None:
+    shell = choose_shell(cast("Launcher", None), Tiers(works=works, why={"l1": "no mounts"}, landlock=7), least)
+    match chosen:
+        case "open":
+            assert isinstance(shell, OpenShell)
+        case "refused":
+            assert isinstance(shell, NoShell)
+            with pytest.raises(Exception, match=f"the least tier of a box is {least}.*l1: no mounts"):
+                shell.check()
+        case tier:
+            assert isinstance(shell, BoxedShell)
+            assert f"of tier {tier}" in shell.why
+
+
+def test_secrets_are_named_by_where_they_lie_and_by_where_that_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "home" / ".ssh").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    real = os.path.realpath(tmp_path)
+    found = never_shown([str(tmp_path / "keys")])
+    assert {f"{real}/keys", f"{real}/home/.ssh", f"{real}/elsewhere", f"{real}/home/.aws"} <= set(found)
+
+
+@pytest.mark.e2e
+async def test_a_command_that_a_person_approved_runs_in_the_box(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text("canary")
+    line = f"echo made > made.txt; cat {tmp_path}/outside; echo x > {tmp_path}/new"
+    async with (
+        boxes("l0", [str(tmp_path / "home")]) as launcher,
+        running(tmp_path, shell=choose_shell(launcher, launcher.tiers, "l0")) as runtime,
+    ):
+        if not launcher.tiers.works:
+            pytest.skip(f"no tier works here: {launcher.tiers.why}")
+        await runtime.grant(Mode.GUIDED)
+        await runtime.open([turn(call("bash", command=f"bash -c {line!r}")), turn()])
+        await runtime.attend()
+        await runtime.say("go")
+        asked = (await runtime.until("approval_needed"))[-1]
+        assert b"its box, of tier l" in await runtime.question(asked)
+        await runtime.respond(asked, Verdict.ONCE)
+        [told] = [one["result"] for one in await runtime.until("turn_complete") if one["event"] == "tool_call_result"]
+    assert (tmp_path / "workspace" / "made.txt").read_text() == "made\n"
+    assert "canary" not in told
+    assert not (tmp_path / "new").exists()
