@@ -15,6 +15,7 @@ from astrid.core.checkpoint import verify_checkpoint
 from astrid.core.install import verify_install
 from astrid.core.keys import SigningKey, load_public_key
 from astrid.core.merkle import leaf_hash, verify_inclusion
+from tests.adapters.sandbox.conftest import tiers
 from tests.fakes.home import RUNTIME, USER
 from tests.fakes.processes import OUTSIDE, READ, Place
 from tests.fakes.terminal import installed
@@ -188,7 +189,10 @@ def test_the_doctor_says_what_is_missing_and_what_the_daemon_finds(place: Place)
     assert done.returncode == 1  # this home has no user key
     assert states["user-key"] == "fail"
     assert {name: states[name] for name in WELL} == dict.fromkeys(WELL, "ok")
-    assert states["sandbox"] == "warn"  # there is none, and that is said
+    assert {tier: states[f"tier {tier}"] for tier in tiers()} == {
+        tier: "warn" if why else "ok" for tier, why in tiers().items()
+    }
+    assert states["sandbox"] == states["tier l1"]
 
 
 def test_the_doctor_finds_nothing_wrong_where_nothing_is(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""``astridd`` and ``python -m astrid.daemon``: be the daemon, or verify a log without one.
+"""``astridd`` and ``python -m astrid.daemon``: be the daemon, or without one verify a log or run a
+program in the box.
 
 Source: the first Astrid (names of flags); protocol N11 (what ``verify`` exits with).
 """
@@ -14,7 +15,7 @@ from typing import NoReturn
 
 from astrid import __version__
 from astrid.errors import AstridError, plain
-from astrid.home import home_folder, open_home
+from astrid.home import Home, home_folder, open_home
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
@@ -38,13 +39,13 @@ def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(given if given and given[0] in _COMMANDS else [*_top(given)])
     try:
         check_environment()
-        return _verify(options) if options.command == "verify" else _run(options)
+        return _DO[options.command](options)
     except AstridError as error:
         complain(error)
         return 1
 
 
-_COMMANDS = ("run", "verify")
+_COMMANDS = ("run", "verify", "box")
 
 
 def _top(given: Sequence[str]) -> Sequence[str]:
@@ -83,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("--start", action="store_true", help="only what a daemon looks at when it starts in this home")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
+    box = commands.add_parser("box", help="what the box of this machine is, or one program in it", allow_abbrev=False)
+    box.add_argument("--workspace", type=Path, metavar="DIR", help="the folder; for a command, the current one")
+    box.add_argument("argv", nargs="*", metavar="COMMAND", help="run it; without, say what the box is, as JSON")
     return parser
 
 
@@ -118,13 +122,32 @@ def _verify(options: argparse.Namespace) -> int:
     root: Path = own if options.home is None else options.home.resolve()
     is_own = root == own.resolve() or root == own
     finding = try_start(root) if options.start else verify_home(root, trust, is_own=is_own)
+    _print(finding.to_json() if options.json else finding.to_text())
+    return finding.exit_code
+
+
+def _box(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from astrid.daemon.boxing import explain, run_boxed
+
+    home = Home(home_folder(os.environ))
+    if options.argv:
+        return run_boxed(home, options.workspace or Path(), options.argv)
+    _print(msgspec.json.encode(explain(home, options.workspace)).decode())
+    return 0
+
+
+def _print(text: str) -> None:
     try:
-        sys.stdout.write((finding.to_json() if options.json else finding.to_text()) + "\n")
+        sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read has left, as ``head`` does, and the exit code says it still; Python would complain when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
-    return finding.exit_code
+
+
+_DO = {"run": _run, "verify": _verify, "box": _box}
 
 
 if __name__ == "__main__":

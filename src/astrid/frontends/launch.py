@@ -16,9 +16,9 @@ import os
 import site
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from astrid.errors import LaunchError
 
@@ -166,6 +166,30 @@ def verify_copy(root: Path, *arguments: str) -> tuple[int, str]:
     return _captured(DAEMON, "verify", "--home", str(root), *arguments)
 
 
+def explain_box(home: Home, workspace: Path | None = None) -> tuple[int, str]:
+    """What the box of this machine is, and what a program in ``workspace`` sees: JSON, if the exit code is 0.  By the
+    configuration of ``home``, which need not be there.
+
+    Raises:
+        LaunchError: the process that says so cannot be started.
+    """
+    named = () if workspace is None else ("--workspace", str(workspace))
+    return _captured(DAEMON, "box", *named, environment=_bare_environment(home))
+
+
+def become_boxed(home: Home, workspace: Path, argv: Sequence[str]) -> NoReturn:
+    """Run ``argv`` in the box of ``home``, which need not be there: this process becomes the one that does.
+
+    Raises:
+        LaunchError: it cannot be started.
+    """
+    command = _python(DAEMON, "box", "--workspace", str(workspace), "--", *argv)
+    try:
+        os.execve(command[0], command, _bare_environment(home))  # noqa: S606 - as above
+    except OSError as error:
+        raise _failed("the box", error) from error
+
+
 def run_attack(*arguments: str) -> tuple[int, str]:
     """The demo's hostile child, or damage to a copy of a log: the exit code and what was printed.
 
@@ -175,12 +199,12 @@ def run_attack(*arguments: str) -> tuple[int, str]:
     return _captured(ATTACK, *arguments)
 
 
-def _captured(module: str, *arguments: str) -> tuple[int, str]:
+def _captured(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
     command = _python(module, *arguments)
     try:
         done = subprocess.run(  # noqa: S603 - as above
             command,
-            env=_bare_environment(),
+            env=_bare_environment() if environment is None else environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,

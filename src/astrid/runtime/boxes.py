@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 
 from astrid.adapters.sandbox.cage.requests import TIERS
 from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
@@ -26,11 +26,20 @@ _BEST_FIRST: tuple[Tier, ...] = ("l1", "l0")
 
 def choose_shell(launcher: Launcher, tiers: Tiers, least: str) -> Shell:
     """The shell of every session, when no less than ``least`` will do and ``tiers`` work."""
-    best: Tier | None = next((tier for tier in _BEST_FIRST if tier in tiers.works), None)
-    if best is not None and TIERS.index(best) >= TIERS.index(least):
+    best = best_tier(tiers, least)
+    if best is not None:
         return BoxedShell(launcher, best)
-    if least == "none":
-        return OpenShell()
+    return OpenShell() if least == "none" else no_shell(tiers, least)
+
+
+def best_tier(tiers: Tiers, least: str) -> Tier | None:
+    """The best tier that works, if that is not less than ``least``."""
+    best: Tier | None = next((tier for tier in _BEST_FIRST if tier in tiers.works), None)
+    return best if best is not None and TIERS.index(best) >= TIERS.index(least) else None
+
+
+def no_shell(tiers: Tiers, least: str) -> NoShell:
+    """What refuses every command, since ``least`` does not work."""
     reasons = "; ".join(f"{tier}: {why}" for tier, why in tiers.why.items())
     return NoShell(f"the least tier of a box is {least}, and that does not work here ({reasons})")
 
@@ -38,9 +47,8 @@ def choose_shell(launcher: Launcher, tiers: Tiers, least: str) -> Shell:
 @asynccontextmanager
 async def boxes(least: str, secrets: Iterable[str]) -> AsyncGenerator[ZygoteLauncher, None]:
     """A launcher that starts nothing below ``least``, and never shows ``secrets`` or what lies in them."""
-    with TemporaryDirectory(prefix="astrid-") as temporary:
-        async with open_launcher(least=least, never=never_shown(secrets), temporary=Path(temporary)) as launcher:
-            yield launcher
+    async with open_launcher(least=least, never=never_shown(secrets), temporary=Path(gettempdir())) as launcher:
+        yield launcher
 
 
 def never_shown(secrets: Iterable[str]) -> list[str]:

@@ -21,7 +21,7 @@ def make_scratch(below: Path) -> Path:
         LaunchError: none can be made.
     """
     try:
-        return Path(tempfile.mkdtemp(prefix="run-", dir=below)).resolve()
+        return Path(tempfile.mkdtemp(prefix="astrid-run-", dir=below)).resolve()
     except OSError as error:
         raise LaunchError(
             "sandbox.no-scratch",

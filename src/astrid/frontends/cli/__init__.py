@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "daemon": ("astrid.frontends.cli.daemon", "run, look at and stop the daemon of this home"),
     "keys": ("astrid.frontends.cli.keys", "show your keys, and how they are kept"),
     "secrets": ("astrid.frontends.cli.secrets", "keep values under names; what uses one is told its name alone"),
+    "sandbox": ("astrid.frontends.cli.sandbox", "run a program in the box of agents, or see what that is"),
     "doctor": ("astrid.frontends.cli.doctor", "check this installation, and say what to do about it"),
     "demo": ("astrid.frontends.cli.demo", "watch Astrid at work, with a scripted model and a scripted person"),
 }

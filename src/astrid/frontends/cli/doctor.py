@@ -2,8 +2,8 @@
 
 It looks at the home, the keys, the statements, the log and the machine, and asks the daemon if one runs.
 
-Never: starts anything but the verifier, changes anything, or opens the user's key; how that is kept, the install
-statement says.
+Never: starts anything but the verifier and the box, changes anything, or opens the user's key; how that is kept, the
+install statement says.
 
 Source: the first Astrid; threats 5, 11, 41, 43.
 """
@@ -30,6 +30,7 @@ from astrid.core.note import parse_note
 from astrid.core.tokens import Assurance
 from astrid.errors import AstridError, LaunchError
 from astrid.frontends.cli import DONE, FAILED, counted, lasting, plain
+from astrid.frontends.cli.sandbox import holds, read_report
 from astrid.frontends.client import connect, run_client
 from astrid.frontends.launch import verify_home
 from astrid.frontends.meeting import kept_checkpoint, load_credentials, load_install
@@ -71,9 +72,10 @@ def _look() -> Iterator[Finding]:
     yield _python()
     yield _openat2()
     yield _ripgrep()
-    yield _sandbox()
     try:
-        home = open_home(home_folder(os.environ))
+        folder = home_folder(os.environ)
+        yield from _sandbox(Home(folder))
+        home = open_home(folder)
     except AstridError as error:
         yield _bad("home", error)
         return
@@ -127,10 +129,19 @@ def _ripgrep() -> Finding:
     return Finding(name="ripgrep", state="ok", detail=found)
 
 
-def _sandbox() -> Finding:
-    advice = "each one asks you, in every mode: read the line, and say yes only to what you would type yourself"
-    detail = "there is none yet: commands of a session run with your own rights"
-    return Finding(name="sandbox", state="warn", detail=detail, advice=advice)
+def _sandbox(home: Home) -> Iterator[Finding]:
+    """What commands run in, and each tier with why it does not work."""
+    try:
+        report = read_report(home)
+    except AstridError as error:
+        yield _bad("sandbox", error)
+        return
+    advice = "docs/sandbox.md says what each tier needs, and what it cannot hold"
+    yield Finding(name="sandbox", state="ok" if report.tier == "l1" else "warn", detail=holds(report), advice=advice)
+    for tier, why in report.why.items():
+        needed = "warn" if why else "ok"
+        detail = f"does not work here: {why}" if why else "works: a program has just run in it"
+        yield Finding(name=f"tier {tier}", state=needed, detail=detail[:4000], advice=advice)
 
 
 # --- keys
