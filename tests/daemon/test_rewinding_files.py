@@ -21,6 +21,7 @@ from astrid.errors import AstridError, InputError
 from astrid.messages.gateway import EndSession, SessionOpened
 from astrid.runtime.verify import verify_log
 from astrid.wire import params as p
+from astrid.wire.typed import encode
 from tests.daemon.test_forking import forked
 from tests.fakes.journal import FakeStore
 from tests.fakes.minds import calls, task
@@ -225,6 +226,19 @@ async def test_what_cannot_be_taken_back_is_listed(tmp_path: Path) -> None:
         assert "touch y" in done.stays[0].arguments
         assert outside.read_text() == "o"
         assert (runtime.workspace / "y").exists()
+
+
+async def test_what_is_too_much_to_be_listed_is_counted_and_done_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as runtime:
+        prepared(runtime)
+        trees = await lived(runtime, TURNS)
+        one = (await planned(runtime, runtime.session, 0)).files[0]
+        monkeypatch.setattr(daemon_rewinding, "MAX_LIST_BYTES", len(encode(one)))
+        done = await rewound(runtime, runtime.session, 0)
+        assert (done.files, done.not_listed) == ((one,), 2)
+        assert snapshot(runtime.workspace) == trees[0]
 
 
 async def test_what_a_sub_agent_wrote_is_taken_back_with_what_the_session_wrote_itself(

@@ -15,13 +15,14 @@ import pytest
 import trio
 
 from astrid.errors import AstridError
-from astrid.frontends.cli import DENIED, sessions
+from astrid.frontends.cli import DENIED, rewinding, sessions
 from astrid.frontends.cli.past import read_journal
 from astrid.frontends.cli.rewinding import restore_session, rewind_session
 from astrid.frontends.client import Client, connect
 from astrid.wire import events as e
 from astrid.wire import params as p
 from astrid.wire import results as r
+from astrid.wire import undone as u
 from tests.daemon.test_histories import ended
 from tests.fakes.daemons import LIMIT_SECONDS, InProcess, daemon_in
 
@@ -203,3 +204,37 @@ async def test_for_a_session_that_has_ended_a_fork_is_named(tmp_path: Path) -> N
         assert caught.value.code == "session.ended"
         assert "fork" in caught.value.advice
         assert (daemon.workspace / "b.txt").read_text() == "new\n"
+
+
+@pytest.mark.parametrize(
+    ("done", "writes", "first"),
+    [(True, True, "put back:"), (False, True, "would be put back:"), (False, False, "not put back, but can be:")],
+)
+def test_people_are_told_of_every_file_and_call_what_became_of_it(done: bool, writes: bool, first: str) -> None:
+    told = u.FilesRewound(
+        session_id=f"session:{'0' * 32}",
+        turn=1,
+        done=done,
+        plan=b"p" * 32,
+        files=(u.UndoneFile(path="/ws/a", does="make"),),
+        left=(u.LeftFile(path="/ws/b", why="unkept"), u.LeftFile(path="/ws/c", why="refused", said="it has two names")),
+        stays=(
+            u.StayedCall(record=7, tool="bash", arguments="{}", why="unknown"),
+            u.StayedCall(record=9, tool="write_file", arguments="{}", why="outside"),
+        ),
+        not_listed=3,
+        forked_at=2,
+        in_view=True,
+    )
+    assert list(rewinding._files_said(told, writes=writes)) == [
+        first,
+        f"  /ws/a {'' if done else 'to be '}made again",
+        "left alone:",
+        "  /ws/b: what it held is not kept any more",
+        "  /ws/c: it has two names",
+        "what was done since stays done:",
+        "  bash {} (record 7, how it ended is not known)",
+        "  write_file {} (record 9, not in the workspace)",
+        "  what the session did that this one goes on from, up to turn 2",
+        "and 3 more",
+    ]
