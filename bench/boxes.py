@@ -23,7 +23,7 @@ import trio
 
 from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
 from astrid.adapters.sandbox.profile import build_box
-from astrid.ports import Box
+from astrid.box_ports import Box
 from bench import measure
 from bench.measure import Row, shown
 

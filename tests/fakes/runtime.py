@@ -16,6 +16,7 @@ import trio.testing
 from astrid.adapters.store.journal import SqliteReader
 from astrid.adapters.system import SystemEntropy
 from astrid.adapters.workspace.shell import OpenShell
+from astrid.box_ports import Shell
 from astrid.core.approval import Answer, SignedAnswer, Verdict
 from astrid.core.canon import Domain, encode
 from astrid.core.chain import decode_body, decode_frame
@@ -33,7 +34,7 @@ from astrid.kernel import Codec, Message, Ref, System, open_system
 from astrid.messages.approvals import ListOpen, OpenQuestion
 from astrid.messages.gate import Done, Failed
 from astrid.messages.gateway import AddToken, Attended, Declined, GiveAnswer, Input, OpenSession, SessionOpened, Taken
-from astrid.ports import Clock, LogStore, Shell
+from astrid.ports import Clock, LogStore
 from astrid.runtime.boot import World
 from astrid.runtime.config import AgentsTable
 from astrid.runtime.tree import Directory, tree

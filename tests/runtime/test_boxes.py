@@ -11,9 +11,9 @@ import pytest
 from astrid.adapters.sandbox.line import Tiers
 from astrid.adapters.sandbox.shell import BoxedShell, NoShell
 from astrid.adapters.workspace.shell import OpenShell
+from astrid.box_ports import Launcher
 from astrid.core.answers import Verdict
 from astrid.core.grants import Mode
-from astrid.ports import Launcher
 from astrid.runtime.boxes import boxes, choose_shell, never_shown
 from tests.fakes.runtime import call, running, turn
 

@@ -11,7 +11,7 @@ import pytest
 
 from astrid.adapters.sandbox.launcher import open_launcher
 from astrid.adapters.sandbox.profile import build_box
-from astrid.ports import Tier
+from astrid.box_ports import Tier
 from tests.sandbox.scene import Attack, Scene, attacks
 
 pytestmark = pytest.mark.e2e

@@ -20,8 +20,8 @@ from astrid.adapters.sandbox.cage.requests import TIERS
 from astrid.adapters.sandbox.profile import build_box
 from astrid.adapters.sandbox.streaming import Passage
 from astrid.adapters.workspace.process import tool_environment
+from astrid.box_ports import Box, Tier
 from astrid.home import Home, identify_workspace
-from astrid.ports import Box, Tier
 from astrid.runtime.boot import secrets_of
 from astrid.runtime.boxes import best_tier, boxes, never_shown, no_shell
 from astrid.runtime.config import Loaded, load_config

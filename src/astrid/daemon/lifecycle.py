@@ -20,6 +20,7 @@ import trio
 from astrid.adapters.demo.pay import DemoPayments
 from astrid.adapters.system import SystemClock, SystemEntropy
 from astrid.adapters.workspace.watchman import watchman
+from astrid.box_ports import Shell
 from astrid.daemon.books import Books
 from astrid.daemon.health import RANK as CARETAKER_RANK
 from astrid.daemon.health import Caretaker
@@ -29,7 +30,6 @@ from astrid.daemon.shared import Shared
 from astrid.errors import AstridError, LaunchError
 from astrid.home import Home, HomeLock, clear_drafts
 from astrid.kernel import ChildSpec, Misuse, Reason, Ref, SupervisorSpec, System, TooManyRestarts, open_system
-from astrid.ports import Shell
 from astrid.runtime.boot import World, secrets_of
 from astrid.runtime.boxes import boxes, choose_shell
 from astrid.runtime.config import Loaded, load_config

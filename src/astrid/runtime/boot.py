@@ -20,6 +20,7 @@ import trio
 from astrid import __version__
 from astrid.adapters.sandbox.shell import NoShell
 from astrid.adapters.store.journal import SqliteStore
+from astrid.box_ports import Shell
 from astrid.core.approval import Approvals
 from astrid.core.canon import Domain, digest
 from astrid.core.chain import ChainState
@@ -38,7 +39,7 @@ from astrid.core.verify import LogKeys
 from astrid.errors import InternalError, KeyFormatError, TokenError
 from astrid.home import Home, Secrets, read_guarded, write_guarded
 from astrid.hosts.subagent import SubagentServer
-from astrid.ports import Clock, Entropy, Journal, LogReader, LogStore, Shell
+from astrid.ports import Clock, Entropy, Journal, LogReader, LogStore
 from astrid.runtime.catalogue import Catalogue, actors_folder
 from astrid.runtime.chronicle import Chronicle
 from astrid.runtime.config import Config, Loaded, load_config

@@ -18,8 +18,8 @@ from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
 from astrid.adapters.sandbox.line import Tiers
 from astrid.adapters.sandbox.shell import BoxedShell, NoShell
 from astrid.adapters.workspace.shell import OpenShell
+from astrid.box_ports import Launcher, Shell, Tier
 from astrid.core.protected import SECRET_READS
-from astrid.ports import Launcher, Shell, Tier
 
 _BEST_FIRST: tuple[Tier, ...] = ("l1", "l0")
 

@@ -20,6 +20,7 @@ from astrid.adapters.llm.sight import image_tokens, takes_images
 from astrid.adapters.workspace.shell import OWN_RIGHTS
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.adapters.workspace.undoing import Undoer
+from astrid.box_ports import Shell
 from astrid.core.canon import MAX_U64, Digest, Domain, digest, encode
 from astrid.core.decide import Limits
 from astrid.core.frame import compose
@@ -36,7 +37,7 @@ from astrid.hosts.results import Consult, ResultServer, find_image
 from astrid.hosts.skills import TOOL as READ_SKILL
 from astrid.hosts.skills import SkillServer
 from astrid.hosts.todos import TodoServer
-from astrid.ports import Entropy, Model, Shell
+from astrid.ports import Entropy, Model
 from astrid.runtime.config import Config, usd
 from astrid.runtime.definitions import load_subagents
 from astrid.runtime.framing import Texts, environment_of, listed

@@ -12,7 +12,7 @@ import trio
 
 from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
 from astrid.adapters.sandbox.profile import build_box
-from astrid.ports import Box, Tier
+from astrid.box_ports import Box, Tier
 
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 

@@ -23,8 +23,8 @@ from astrid.adapters.sandbox import launcher as launcher_module
 from astrid.adapters.sandbox import starting
 from astrid.adapters.sandbox.cage.trees import descendants_of
 from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
+from astrid.box_ports import Box, Tier
 from astrid.errors import LaunchError
-from astrid.ports import Box, Tier
 from tests.adapters.sandbox.conftest import ENV, tiers
 from tests.architecture.source import ROOT, SRC
 

@@ -12,8 +12,8 @@ import trio
 
 from astrid.adapters.sandbox.cage.trees import descendants_of
 from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
+from astrid.box_ports import Box, Finished, Tier
 from astrid.errors import LaunchError
-from astrid.ports import Box, Finished, Tier
 from tests.adapters.sandbox.conftest import ENV, descriptors_of, tiers
 
 pytestmark = pytest.mark.e2e

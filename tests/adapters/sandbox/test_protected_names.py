@@ -12,8 +12,8 @@ import trio
 
 from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
 from astrid.adapters.sandbox.profile import build_box
+from astrid.box_ports import Box
 from astrid.errors import LaunchError
-from astrid.ports import Box
 from tests.adapters.sandbox.conftest import ENV, tiers
 
 pytestmark = pytest.mark.e2e

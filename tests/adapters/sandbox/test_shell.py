@@ -11,8 +11,8 @@ import pytest
 from astrid.adapters.sandbox.launcher import ZygoteLauncher
 from astrid.adapters.sandbox.line import Tiers
 from astrid.adapters.sandbox.shell import BoxedShell, NoShell
+from astrid.box_ports import Finished, Shell, Tier
 from astrid.errors import LaunchError
-from astrid.ports import Finished, Shell, Tier
 from tests.adapters.sandbox.conftest import ENV
 
 pytestmark = pytest.mark.e2e

@@ -12,8 +12,8 @@ import trio.testing
 
 from astrid.adapters.workspace import process, sweep
 from astrid.adapters.workspace.process import MARK, run_process, tool_environment
+from astrid.box_ports import Finished
 from astrid.errors import InternalError, LaunchError, WorkspaceError
-from astrid.ports import Finished
 
 pytestmark = pytest.mark.e2e
 

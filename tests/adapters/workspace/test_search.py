@@ -14,8 +14,8 @@ from astrid.adapters.workspace.handles import Root
 from astrid.adapters.workspace.matcher import Engine, Matcher, find_engine
 from astrid.adapters.workspace.observe import MAX_FILE_BYTES
 from astrid.adapters.workspace.text import CUT_SUFFIX
+from astrid.box_ports import Finished
 from astrid.errors import WorkspaceError
-from astrid.ports import Finished
 from tests.fakes.workspace_bench import Bench, MakeBench
 
 

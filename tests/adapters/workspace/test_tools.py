@@ -16,13 +16,14 @@ from astrid.adapters.workspace.matcher import Engine
 from astrid.adapters.workspace.plans import Plan, Planner
 from astrid.adapters.workspace.shell import CUT_SUFFIX, MAX_OUTPUT_BYTES, OpenShell, run_line
 from astrid.adapters.workspace.tools import WorkspaceTools
+from astrid.box_ports import Finished
 from astrid.core.call import decode_call, encode_call
 from astrid.core.resources import parse_pattern
 from astrid.core.risk import EffectClass, Risk
 from astrid.core.tokens import Permission
 from astrid.core.tools import ControlKind, OutputTrust
 from astrid.errors import CanonError, LaunchError, WorkspaceError
-from astrid.ports import Finished, ToolServer
+from astrid.ports import ToolServer
 from tests.fakes.workspace_bench import Bench, MakeBench
 
 NEW = {"file_path": "new.txt", "content": "new"}

@@ -13,7 +13,7 @@ import trio
 
 from astrid.adapters.sandbox.child import Child
 from astrid.adapters.sandbox.watching import wait_for_excess
-from astrid.ports import Box, Finished
+from astrid.box_ports import Box, Finished
 
 DRAIN_SECONDS = 0.2
 GRACE_SECONDS = 2.0

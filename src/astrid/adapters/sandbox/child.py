@@ -15,8 +15,8 @@ from pathlib import Path
 import trio
 
 from astrid.adapters.sandbox.scratch import remove_scratch
+from astrid.box_ports import Ended
 from astrid.errors import InternalError, LaunchError
-from astrid.ports import Ended
 
 CLOSE_SECONDS = 5.0
 

@@ -22,8 +22,8 @@ from astrid.adapters.sandbox.child import Child
 from astrid.adapters.sandbox.line import Line, Tiers
 from astrid.adapters.sandbox.scratch import make_scratch
 from astrid.adapters.sandbox.starting import no_zygote, start_zygote
+from astrid.box_ports import Box, Finished
 from astrid.errors import LaunchError
-from astrid.ports import Box, Finished
 
 GREET_SECONDS = 30.0
 PAUSE_SECONDS = 0.05  # before another zygote; twice as long each time, until one has lived for a while
@@ -31,8 +31,8 @@ LONGEST_PAUSE_SECONDS = 10.0
 
 
 class ZygoteLauncher:
-    """See the module; ``ports.Launcher``.  ``never`` are the paths that no child ever sees, ``least`` the least tier;
-    below ``temporary`` lie the temporary files of programs that have no root of their own.
+    """See the module; ``box_ports.Launcher``.  ``never`` are the paths that no child ever sees, ``least`` the least
+    tier; below ``temporary`` lie the temporary files of programs that have no root of their own.
     """
 
     def __init__(self, *, least: str, never: Sequence[str], temporary: Path) -> None:

@@ -20,8 +20,8 @@ import trio
 from astrid.adapters.sandbox.cage.requests import MAX_PACKET_BYTES
 from astrid.adapters.sandbox.child import Child
 from astrid.adapters.sandbox.starting import Process, no_zygote
+from astrid.box_ports import Ended
 from astrid.errors import LaunchError
-from astrid.ports import Ended
 
 _REPORT_BYTES = 64 * 1024
 END_SECONDS = 5.0

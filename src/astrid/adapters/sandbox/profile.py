@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from astrid.adapters.sandbox.cage.selftest import SYSTEM
+from astrid.box_ports import Box, Tier
 from astrid.core.protected import OCCUPIED, Protection, classify_write
-from astrid.ports import Box, Tier
 
 # What programs look up about the machine, none of it anybody's secret.
 FACTS = tuple(

@@ -14,9 +14,9 @@ from typing import NoReturn
 import trio
 
 from astrid.adapters.sandbox.profile import build_box
+from astrid.box_ports import Finished, Launcher, Tier
 from astrid.core.canon import Domain, digest, encode
 from astrid.errors import LaunchError
-from astrid.ports import Finished, Launcher, Tier
 
 _ABOUT = (
     "It runs in a box: it sees the workspace and the system's programs, nothing else of the disk, and has no network;"
@@ -29,7 +29,7 @@ _CHANGES: dict[Tier, str] = {
 
 
 class BoxedShell:
-    """``ports.Shell`` in a box of ``tier``."""
+    """``box_ports.Shell`` in a box of ``tier``."""
 
     about = _ABOUT
 
@@ -58,7 +58,7 @@ class BoxedShell:
 
 
 class NoShell:
-    """``ports.Shell`` where there is no box that would do: it runs nothing, and says why."""
+    """``box_ports.Shell`` where there is no box that would do: it runs nothing, and says why."""
 
     profile = bytes(digest(Domain.TOOLDEF, encode(("tier", "refused"))))
     about = "It cannot be used now: there is no box on this machine in which it may run."

@@ -13,7 +13,7 @@ import trio
 
 from astrid.adapters.sandbox.child import Child
 from astrid.adapters.sandbox.watching import wait_for_excess
-from astrid.ports import Box
+from astrid.box_ports import Box
 
 _CHUNK_BYTES = 64 * 1024
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import trio
 
 from astrid.adapters.sandbox.cage.trees import descendants_of
-from astrid.ports import Box
+from astrid.box_ports import Box
 
 LOOK_SECONDS = 0.1
 _MOST_OPEN = 256  # folders still to be looked into; what more of them hold is not counted

@@ -36,13 +36,14 @@ from astrid.adapters.workspace.shell import run_line
 from astrid.adapters.workspace.walk import list_directory
 from astrid.adapters.workspace.wildcard import Wildcard
 from astrid.adapters.workspace.writing import Keep, edit, write
+from astrid.box_ports import Shell
 from astrid.core.call import Need, Pre, Preparation
 from astrid.core.images import is_image
 from astrid.core.risk import Risk
 from astrid.core.tokens import Permission
 from astrid.core.visible import visible
 from astrid.errors import WorkspaceError
-from astrid.ports import Shell, ToolOutcome
+from astrid.ports import ToolOutcome
 
 MAX_NEEDS_BYTES = 3000  # a grant that covers the call has to fit into one block of a token
 _WHY_PROTECTED = "this file decides what other programs, or the next session, will do"

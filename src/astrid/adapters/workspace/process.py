@@ -30,8 +30,8 @@ from pathlib import Path
 import trio
 
 from astrid.adapters.workspace.sweep import hunt, is_dead, watch
+from astrid.box_ports import Finished
 from astrid.errors import InternalError, LaunchError, WorkspaceError
-from astrid.ports import Finished
 
 FIXED_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 MARK = "ASTRID_TOOL_RUN"

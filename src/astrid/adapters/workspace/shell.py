@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 
 from astrid.adapters.workspace.process import run_process
 from astrid.adapters.workspace.text import cut
+from astrid.box_ports import Finished, Shell
 from astrid.core.canon import Domain, digest, encode
 from astrid.core.visible import visible
-from astrid.ports import Finished, Shell, ToolOutcome
+from astrid.ports import ToolOutcome
 
 BASH = "/bin/bash"
 MAX_OUTPUT_BYTES = 1024 * 1024  # of both streams, as they are shown; the model is shown a part, and can read the rest
@@ -25,7 +26,7 @@ OWN_RIGHTS = digest(Domain.TOOLDEF, encode(("tier", "none", "network", "open")))
 
 
 class OpenShell:
-    """``ports.Shell`` without a box: a line can do whatever the user can.  For who says that this is enough."""
+    """``box_ports.Shell`` without a box: a line can do whatever the user can.  For who says that this is enough."""
 
     profile = bytes(OWN_RIGHTS)
     about = ""

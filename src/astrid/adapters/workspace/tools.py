@@ -30,10 +30,11 @@ from astrid.adapters.workspace.process import FIXED_PATH, tool_environment
 from astrid.adapters.workspace.text import clip
 from astrid.adapters.workspace.undoing import Kept, Undoer
 from astrid.adapters.workspace.writing import Keep, changed, nothing
+from astrid.box_ports import Shell
 from astrid.core.call import Call, Preparation
 from astrid.core.tools import ToolSpec
 from astrid.errors import AstridError, EdgeError, Effect, InputError, WorkspaceError
-from astrid.ports import Shell, ToolOutcome
+from astrid.ports import ToolOutcome
 
 
 class WorkspaceTools:
