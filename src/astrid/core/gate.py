@@ -215,9 +215,7 @@ class Gate:
         said: Executed | None = None,
         refused: Denied | None = None,
     ) -> list[Effect]:
-        """Book the true amount, record the outcome, answer.  The answer need not wait: whatever it leads to needs a
-        later permit.
-        """
+        """Book the true amount, record the outcome, answer at once: whatever that leads to needs a later permit."""
         permit = pending.permit
         session, principal = permit.call.session, self.facts.principals.get(pending.sender)
         warn_at = 0 if principal is None else principal.limits.warn_at_percent
@@ -289,9 +287,8 @@ class Gate:
             approved = Approved(proposal=pending.proposal.proposal, token=message.token)
             effects.append(Send(pending.sender, approved, answers=True))
         if not waiting:
-            minted = Minted(qid=message.qid, token=message.token)
             of_session = [ref for ref, one in self.facts.principals.items() if one.own == message.session]
-            effects += [Send(ref, minted) for ref in of_session]
+            effects += [Send(ref, Minted(qid=message.qid, token=message.token)) for ref in of_session]
         return effects
 
     # --- ends
