@@ -94,10 +94,10 @@ class ToolServer(Protocol):
         """What a call of ``tool`` with JSON text ``args`` would touch."""
         ...
 
-    async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
+    async def execute(self, call: Call, report: Report) -> ToolOutcome:
         """Run ``call``.  It re-checks ``call.pre`` on the descriptors it opened and answers ``effect: none`` when
         they differ.
-        ``report`` passes on provisional output (stream events); it never blocks and may drop."""
+        What it reaches of the network it begins and ends by ``report``."""
         ...
 
 
@@ -263,4 +263,12 @@ class EgressLog(Protocol):
 
     def end(self, number: int, traffic: Traffic) -> None:
         """Record how the connection with this number ended."""
+        ...
+
+
+class Report(EgressLog, Protocol):
+    """What a running call says before its end: its connections, and as a function provisional output."""
+
+    def __call__(self, piece: bytes, /) -> None:
+        """Pass on a piece of output (stream events).  It never blocks and may drop."""
         ...

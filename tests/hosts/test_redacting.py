@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from astrid.core.call import Call, Preparation
+from astrid.core.egress_connection import Attempt, Traffic
 from astrid.core.redact import Redactor
 from astrid.core.tools import ToolSpec
 from astrid.errors import AstridError, ConfigError, EdgeError, InputError
 from astrid.hosts.redacting import Redacting
-from astrid.ports import ToolOutcome
+from astrid.ports import Report, ToolOutcome, ToolServer
+from tests.fakes.egress import Recorded
 
 Act = Callable[[Redacting], Awaitable[object]]
 VALUE = "correct horse battery"
@@ -39,7 +41,7 @@ class Talkative:
             raise self.fails
         return Preparation(needs=())
 
-    async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
+    async def execute(self, call: Call, report: Report) -> ToolOutcome:
         self.given.append(call)
         if self.fails is not None:
             raise self.fails
@@ -97,3 +99,54 @@ async def test_a_call_whose_secrets_cannot_be_read_is_not_begun(act: Act) -> Non
     with pytest.raises(ConfigError):
         await act(Redacting(server, unreadable))
     assert server.given == []
+
+
+class Online(Talkative):
+    """Connects to a host while it runs."""
+
+    def __init__(self, host: str, refused: str = "") -> None:
+        super().__init__()
+        self.attempt = Attempt(host=host, port=443, addresses=("1.1.1.1",), refused=refused)
+
+    async def execute(self, call: Call, report: Report) -> ToolOutcome:
+        number = await report.begin(self.attempt)
+        report.end(number, TRAFFIC)
+        return ToolOutcome(content=b"", is_error=False, effect="done", spent_micros=0)
+
+
+class Noted(Recorded):
+    """A ``Report`` that notes what it is told."""
+
+    def __call__(self, piece: bytes, /) -> None:
+        raise AssertionError(piece)
+
+
+TRAFFIC = Traffic(address="1.1.1.1", sent_bytes=1, received_bytes=2, cut="")
+
+
+async def run(server: ToolServer) -> Noted:
+    report = Noted()
+    try:
+        await Redacting(server, redactor).execute(object(), report)  # type: ignore[arg-type]
+    except EdgeError as error:
+        assert error.code == "egress.secret"
+    return report
+
+
+async def test_a_connection_and_its_end_are_told_as_they_are() -> None:
+    server = Online("a.example")
+    report = await run(server)
+    assert (report.attempts, report.ends) == ([server.attempt], [(1, TRAFFIC)])
+
+
+async def test_no_connection_begins_to_a_host_whose_name_holds_a_secret() -> None:
+    report = await run(Online(f"{VALUE}.example"))
+    assert [(one.host, one.addresses, one.refused) for one in report.attempts] == [
+        ("[secret key].example", (), "egress.secret")
+    ]
+    assert report.ends == []
+
+
+async def test_a_refused_name_is_recorded_without_the_secret() -> None:
+    report = await run(Online(f"{VALUE}.example", "egress.not-listed"))
+    assert [(one.host, one.refused) for one in report.attempts] == [("[secret key].example", "egress.not-listed")]

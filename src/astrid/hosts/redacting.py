@@ -15,10 +15,11 @@ from contextlib import contextmanager
 import msgspec
 
 from astrid.core.call import Call, Preparation
+from astrid.core.egress_connection import Attempt, Traffic
 from astrid.core.redact import Redactor
 from astrid.core.tools import ToolSpec
 from astrid.errors import EdgeError, InputError
-from astrid.ports import ToolOutcome, ToolServer
+from astrid.ports import Report, ToolOutcome, ToolServer
 
 
 class Redacting:
@@ -43,15 +44,41 @@ class Redacting:
         with _cleaned(self._redactor()):
             return await self._server.prepare(tool, args)
 
-    async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
+    async def execute(self, call: Call, report: Report) -> ToolOutcome:
         """What the server does.  Each piece on the way stands for itself: a value that is cut in two is found in the
         result, which is what counts.
         """
         redactor = self._redactor()
         with _cleaned(redactor):
-            outcome = await self._server.execute(call, lambda piece: report(redactor.redact(piece)))
+            outcome = await self._server.execute(call, _Quiet(report, redactor))
         content = redactor.redact(outcome.content)
         return outcome if content == outcome.content else msgspec.structs.replace(outcome, content=content)
+
+
+class _Quiet:
+    """A ``Report`` into which no value goes, and beyond which none is told as the name of a host."""
+
+    def __init__(self, report: Report, redactor: Redactor) -> None:
+        self._report = report
+        self._redactor = redactor
+
+    def __call__(self, piece: bytes, /) -> None:
+        self._report(self._redactor.redact(piece))
+
+    async def begin(self, attempt: Attempt) -> int:
+        host = self._redactor.redact_text(attempt.host)
+        if host == attempt.host:
+            return await self._report.begin(attempt)
+        told = Attempt(host=host, port=attempt.port, addresses=(), refused=attempt.refused or "egress.secret")
+        number = await self._report.begin(told)
+        if attempt.refused:
+            return number
+        raise EdgeError(
+            "egress.secret", "the name of the host holds a secret", effect="none", advice="send it to no such host"
+        )
+
+    def end(self, number: int, traffic: Traffic) -> None:
+        self._report.end(number, traffic)
 
 
 @contextmanager

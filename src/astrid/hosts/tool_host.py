@@ -21,7 +21,8 @@ import msgspec
 import trio
 
 from astrid.core.call import Call, Preparation, decode_call
-from astrid.core.gate_messages import Execute, Executed, Prepare, Prepared, Progress, Unprepared, Withdraw
+from astrid.core.gate_connections import Connect, Disconnected
+from astrid.core.gate_messages import Connecting, Execute, Executed, Prepare, Prepared, Progress, Unprepared, Withdraw
 from astrid.errors import CanonError, InternalError
 from astrid.hosts.tool_worker import Leash, Look, Looked, Piece, Ran, Refused, Run, Worker
 from astrid.kernel import Actor, ChildSpec, Down, Message, Posted, Reason, Ref, Sender, SupervisorSpec
@@ -124,7 +125,9 @@ class ToolHost(Actor):
                 self._execute(message)
             case Withdraw() if gate:
                 self._withdraw(message.ref)
-            case Looked() | Refused() | Ran() | Piece():
+            case Connecting() if gate:
+                self._connecting(message)
+            case Looked() | Refused() | Ran() | Piece() | Connect() | Disconnected():
                 self._from_worker(message, sender)
             case Down():
                 self._down(message)
@@ -191,8 +194,8 @@ class ToolHost(Actor):
 
     def _begin(self, message: Execute, call: Call) -> None:
         """Have a call run that is permitted and fits."""
-        worker = self._give(Run(ref=message.ref, call=call))
-        worker.leash.scope = trio.CancelScope()
+        worker = self._give(Run(ref=message.ref, permit_seq=message.permit_seq, call=call))
+        worker.leash.scope, worker.leash.report = trio.CancelScope(), None
         self._jobs[worker.actor.id] = Job(message.ref, worker, message.permit_seq, call.max_micros)
         self._running[message.ref] = worker.actor.id
 
@@ -200,6 +203,13 @@ class ToolHost(Actor):
         """Nobody waits for a call any more."""
         if ref in self._running:
             self._jobs[self._running[ref]].worker.leash.scope.cancel()
+
+    def _connecting(self, message: Connecting) -> None:
+        """The gate says whether a call may connect."""
+        worker = self._running.get(message.ref)
+        report = None if worker is None else self._jobs[worker].worker.leash.report
+        if report is not None:
+            report.recorded(message)
 
     def _unfit(self, message: Execute, call: Call) -> str:
         if message.incarnation != self.ctx.ref.incarnation or self._tooldefs.get(call.tool) != call.tooldef:
@@ -257,13 +267,16 @@ class ToolHost(Actor):
         self.ctx.monitor(actor)
         return Hired(name, actor, leash)
 
-    def _from_worker(self, message: Looked | Refused | Ran | Piece, sender: Sender) -> None:
+    def _from_worker(self, message: Looked | Refused | Ran | Piece | Connect | Disconnected, sender: Sender) -> None:
         job = self._jobs.get(sender.id)
         if job is None:
             return  # of an earlier start of this host, or nobody who works for it
         match message:
             case Piece():
                 self.ctx.post(self._interceptor, Progress(ref=message.ref, chunk=message.chunk))
+                return
+            case Connect() | Disconnected():
+                self._pass_on(message)
                 return
             case Looked():
                 self._answer_prepared(message.ref, message.preparation)
@@ -281,6 +294,11 @@ class ToolHost(Actor):
             self._spare[sender.id] = job.worker
         else:
             self.ctx.parent.stop_child(job.worker.name)
+
+    def _pass_on(self, message: Connect | Disconnected) -> None:
+        posted = self.ctx.post(self._interceptor, message)
+        if posted is not Posted.ACCEPTED and isinstance(message, Connect):
+            self._connecting(Connecting(ref=message.ref, number=message.number, code="gate.busy"))
 
     def _forget(self, actor: int) -> Job | None:
         job = self._jobs.pop(actor, None)

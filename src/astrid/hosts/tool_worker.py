@@ -12,8 +12,10 @@ from __future__ import annotations
 import trio
 
 from astrid.core.call import Call, Preparation
+from astrid.core.gate_connections import Connect, Disconnected
 from astrid.core.turn_retry import failure_text
 from astrid.errors import AstridError, EdgeError, Effect, InputError, InternalError
+from astrid.hosts.tool_report import CallReport
 from astrid.kernel import Actor, Message, Ref, Sender
 from astrid.ports import ToolServer
 
@@ -32,6 +34,7 @@ class Run(Message, frozen=True, kw_only=True):
     """To a worker: run this call, which is permitted."""
 
     ref: int
+    permit_seq: int
     call: Call
 
 
@@ -71,12 +74,15 @@ class Piece(Message, frozen=True, kw_only=True):
 
 
 class Leash:
-    """How the front stops what a worker runs: the scope of the one call that it has in hand, or had."""
+    """What the front holds of the one call that a worker runs, or ran: how to stop it, and who hears what the gate says
+    of its connections.
+    """
 
-    __slots__ = ("scope",)
+    __slots__ = ("report", "scope")
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
+        self.report: CallReport | None = None
 
 
 class Worker(Actor):
@@ -93,7 +99,7 @@ class Worker(Actor):
             case Look():
                 told = await self._look(message)
             case Run():
-                told = await self._run(message.ref, message.call)
+                told = await self._run(message)
             case _:
                 raise InternalError("tool.message", f"`{type(message).__name__}` is not taken from `{sender.path}`")
         self.ctx.post(self._front, told)
@@ -106,18 +112,24 @@ class Worker(Actor):
             return Refused(ref=message.ref, code=error.code, reason=error.message, advice=error.advice)
         return Looked(ref=message.ref, preparation=preparation)
 
-    async def _run(self, ref: int, call: Call) -> Ran:
-        scope = self._leash.scope
+    async def _run(self, run: Run) -> Ran:
+        ref, call, scope = run.ref, run.call, self._leash.scope
         if scope.cancel_called:
             return _ran(ref, call, b"tool.stopped: the call was not begun", "none")
         with scope:
-            return await self._execute(ref, call)
+            return await self._execute(run)
         return _ran(ref, call, STOPPED, "maybe")
 
-    async def _execute(self, ref: int, call: Call) -> Ran:
-        def report(chunk: bytes) -> None:
+    async def _execute(self, run: Run) -> Ran:
+        ref, call = run.ref, run.call
+
+        def piece(chunk: bytes) -> None:
             self.ctx.post(self._front, Piece(ref=ref, chunk=chunk))
 
+        def say(message: Connect | Disconnected) -> None:
+            self.ctx.post(self._front, message)
+
+        report = self._leash.report = CallReport(ref, run.permit_seq, piece, say)
         try:
             outcome = await self._server.execute(call, report)
         except EdgeError as error:
