@@ -12,13 +12,17 @@ import msgspec
 import pytest
 
 from astrid.adapters.workspace.tools import WorkspaceTools
+from astrid.core.answers import Verdict
 from astrid.core.call import Call
 from astrid.core.conversation import ToolResult
+from astrid.core.grants import Mode
 from astrid.core.redact import Redactor
 from astrid.errors import EdgeError
 from astrid.home import Home, Secrets
 from astrid.ports import ToolOutcome
-from tests.fakes.runtime import Runtime, running
+from tests.fakes.clock import StillClock
+from tests.fakes.home import make_home
+from tests.fakes.runtime import Runtime, call, running, turn
 from tests.fakes.sleepers import actor, opened, talk
 
 NAME, VALUE = "canary", b"canary-4f1d9c27e0b8"
@@ -100,3 +104,38 @@ async def test_no_tool_runs_while_nobody_can_tell_what_is_secret(tmp_path: Path)
         asked = len(runtime.model.asked)
         await talk(runtime, "after")
         assert len(runtime.model.asked) == asked  # a model's words could hold it as well
+
+
+LOOKS = "printenv > seen; cat a.txt"
+
+
+async def with_child(folder: Path) -> tuple[Home, bytes, list[bytes]]:
+    """A session whose model runs a command that prints what it finds: the home, what the command saw around it, and
+    what everybody was told.
+    """
+    home, _ = make_home(folder / "home", now_s=StillClock().now_ns() // 10**9)
+    Secrets(home).set(NAME, VALUE)
+    home.config.write_text(f'[providers.anthropic]\nkey_secret = "{NAME}"\n')
+    (folder / "workspace").mkdir()
+    (folder / "workspace" / "a.txt").write_bytes(TEXT)
+    async with running(folder) as runtime:
+        assert runtime.world.catalogue._vendor_keys.of("anthropic") == VALUE.decode()
+        await runtime.grant(Mode.GUIDED)
+        await runtime.open([turn(call("bash", command=LOOKS)), turn(text="done")])
+        await runtime.attend()
+        await runtime.say("look around")
+        events = await runtime.until("approval_needed")
+        await runtime.respond(events[-1], Verdict.ONCE)
+        events += await runtime.until("turn_complete")
+    seen = (folder / "workspace" / "seen").read_bytes()
+    return home, seen, [json.dumps(events).encode()]
+
+
+async def test_a_secret_that_the_daemon_uses_and_a_command_prints_is_nowhere_but_in_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", VALUE.decode())
+    home, environment, told = await with_child(tmp_path)
+    assert b"PATH=" in environment
+    assert f"[secret {NAME}]".encode() in told[0], "the command printed it, or this shows nothing"
+    assert holders(home, environment, *told) == {f"secrets/{NAME}"}
