@@ -13,18 +13,21 @@ from astrid.core.context import can_restore, is_full
 from astrid.core.conversation import Message, Text, TextDelta, ToolDefinition, ToolResult, ToolUse, encode_request
 from astrid.core.ids import QuestionId
 from astrid.core.labels import RUNTIME, SIGNED_USER, Integrity, Label, join
+from astrid.core.replay import Difference, Proposed, replay
 from astrid.core.risk import EffectClass
-from astrid.core.turn import context_label, step
+from astrid.core.turn import context_label, resume, step
 from astrid.core.turn_entries import Entry
 from astrid.core.turn_limits import Limits
 from astrid.core.turn_messages import (
     AnyRow,
+    AnyTurnEffect,
     AnyTurnInput,
     CallDeferred,
     CallDenied,
     CallUnknown,
     Cancel,
     Finished,
+    FrameRow,
     InputRow,
     LimitReached,
     ModelAnswered,
@@ -41,6 +44,7 @@ from astrid.core.turn_messages import (
     StreamText,
     ToolAnswered,
     UserInput,
+    Verdict,
     Wait,
     Waited,
     Withdraw,
@@ -48,6 +52,7 @@ from astrid.core.turn_messages import (
     encode_row,
 )
 from astrid.core.turn_plan import model_request
+from astrid.core.turn_retry import DIE_BYTES
 from astrid.core.turn_state import Calling, Idle, Turn, Waiting, new_turn, outstanding, restore
 
 EFFECTS = {"look": EffectClass.READ, "peek": EffectClass.READ, "edit": EffectClass.STAGING, "run": EffectClass.EXEC}
@@ -111,12 +116,19 @@ class TurnMachine(RuleBasedStateMachine):
         self.integrity = Integrity.SIGNED_USER
         self.ends: dict[int, list[Entry]] = {0: []}
         self.floor: Label = self.setting.frame_label  # of what was in view before the last rewinding
+        self.heard: dict[int, Verdict] = {}
+        self.proposals: list[ProposeTool | ProposeModel] = []
+        self.now_ns = 0
 
     def tell(self, message: AnyTurnInput) -> None:
-        was_running = self.running
         if not isinstance(message, ModelProgressed | UserInput | Cancel | LimitReached | Restore | Rewind | Waited):
             del self.open[message.ref]
-        effects = step(self.turn, message, 1)
+            self.heard[message.ref] = message
+        self.now_ns += 1
+        self.perform(step(self.turn, message, self.now_ns), message)
+
+    def perform(self, effects: tuple[AnyTurnEffect, ...], message: AnyTurnInput | None) -> None:
+        was_running = self.running
         assert [place for place, effect in enumerate(effects) if isinstance(effect, Save)] in ([], [0])
         for effect in effects:
             match effect:
@@ -131,9 +143,10 @@ class TurnMachine(RuleBasedStateMachine):
                     assert effect.label.integrity == context_label(self.turn).integrity
                     self.refs.add(effect.ref)
                     self.open[effect.ref] = effect
+                    self.proposals.append(effect)
                     assert isinstance(effect, ProposeModel) or effect.arguments in (b"{}", b'{"a":1}')
                 case Wait():
-                    assert isinstance(message, ModelFailed)
+                    assert isinstance(message, ModelFailed | None)
                     assert effect.ref not in self.refs, "a ref was used twice"
                     self.refs.add(effect.ref)
                 case Withdraw():
@@ -192,13 +205,27 @@ class TurnMachine(RuleBasedStateMachine):
 
     def restart(self, data: st.DataObject) -> None:
         self.turn = restore(self.setting, [decode_row(encode_row(row)) for row in self.rows])
+        if self.running and data.draw(st.booleans()):
+            self.go_on(data)
+
+    def go_on(self, data: st.DataObject) -> None:
+        """After a crash the log says of some of what was proposed how it ended; the rest is proposed anew."""
+        known = [self.verdict_on(ref, data) for ref in sorted(self.open) if data.draw(st.booleans())]
+        verdicts = [one for one in known if not isinstance(one, ModelProgressed)]
+        self.heard |= {verdict.ref: verdict for verdict in verdicts}
+        self.open.clear()
+        self.now_ns += 1
+        self.perform(resume(self.turn, verdicts, self.now_ns), None)
 
     def answer(self, data: st.DataObject) -> None:
         if isinstance(self.turn.phase, Waiting):
             self.tell(Waited(ref=self.turn.phase.ref))
             return
         ref = data.draw(st.sampled_from(sorted(self.open)))
-        refusals: list[AnyTurnInput] = [
+        self.tell(self.verdict_on(ref, data))
+
+    def verdict_on(self, ref: int, data: st.DataObject) -> Verdict | ModelProgressed:
+        refusals: list[Verdict | ModelProgressed] = [
             CallDenied(ref=ref, code="a.b", layer="policy", model_text="no"),
             CallDeferred(ref=ref, question_id=QuestionId(bytes(16))),
             CallUnknown(ref=ref),
@@ -208,15 +235,15 @@ class TurnMachine(RuleBasedStateMachine):
         if isinstance(proposal, ProposeModel):
             stop: Any = data.draw(st.sampled_from(["end_turn", "tool_use", "max_tokens", "refusal", "pause"]))
             if proposal.request != model_request(self.turn) and data.draw(st.integers(0, 3)):
-                self.tell(ModelAnswered(ref=ref, parts=(Text(text="a summary"),), stop_reason="end_turn"))
-                return
+                return ModelAnswered(ref=ref, parts=(Text(text="a summary"),), stop_reason="end_turn")
             said = ModelAnswered(ref=ref, parts=data.draw(PARTS), stop_reason=stop)
-            failed = [ModelFailed(ref=ref, code=code) for code in ("model.x", "model.timeout", "model.overloaded")]
-            self.tell(data.draw(st.sampled_from([*[said] * 12, *failed, *refusals])))
-        else:
-            content = data.draw(st.sampled_from([b"out\xff", b"o" * 60]))
-            done = ToolAnswered(ref=ref, content=content, is_error=data.draw(st.booleans()), label=data.draw(LABELS))
-            self.tell(data.draw(st.sampled_from([*[done] * 4, *refusals])))
+            die = data.draw(st.integers(0, 2 ** (8 * DIE_BYTES) - 1))
+            codes = ("model.x", "model.timeout", "model.overloaded")
+            failed = [ModelFailed(ref=ref, code=code, die=die) for code in codes]
+            return data.draw(st.sampled_from([*[said] * 12, *failed, *refusals]))
+        content = data.draw(st.sampled_from([b"out\xff", b"o" * 60]))
+        done = ToolAnswered(ref=ref, content=content, is_error=data.draw(st.booleans()), label=data.draw(LABELS))
+        return data.draw(st.sampled_from([*[done] * 4, *refusals]))
 
     def late(self, data: st.DataObject) -> None:
         """Answers to what is not open, or of the wrong kind, change nothing."""
@@ -301,6 +328,13 @@ class TurnMachine(RuleBasedStateMachine):
             step(cut, Cancel(), 2)
             assert isinstance(cut.phase, Idle)
             check_well_formed([entry.message for entry in cut.conversation], open_calls=False)
+        if any(isinstance(row, FrameRow) for row in self.rows):
+            self.it_replays_to_itself()
+
+    def it_replays_to_itself(self) -> None:
+        again = [one.what for one in replay(self.rows, self.heard) if isinstance(one, Proposed)]
+        assert not [one for one in replay(self.rows, self.heard) if isinstance(one, Difference)]
+        assert again == self.proposals
 
 
 class CompactingMachine(TurnMachine):
