@@ -30,7 +30,7 @@ from astrid.core.gate_admin import begin
 from astrid.core.install import Install, install_id, roots_of, verify_install
 from astrid.core.keys import KEY_BYTES, SigningKey, load_public_key
 from astrid.core.past import Past, recall_questions
-from astrid.core.policy import Policy
+from astrid.core.policy_rules import Layers
 from astrid.core.protected import SECRET_READS
 from astrid.core.records import Boot, Entry
 from astrid.core.subagents import HOST_ID
@@ -74,6 +74,12 @@ def account_secrets() -> tuple[str, ...]:
 def secrets_of(home: Home, config: Config) -> tuple[str, ...]:
     """What no tool reads, whatever the variables say: the home itself, and the secrets of the user and of vendors."""
     return (os.path.realpath(home.root), *account_secrets(), *key_files(config))
+
+
+def policy_layers(home: Home, loaded: Loaded) -> Layers:
+    """What the policy of a daemon of ``home`` is made from."""
+    # Resolved, for paths are judged as they really are: a rule on the name of a link would match nothing.
+    return Layers(loaded.policies, os.path.realpath(Path.home()), secrets_of(home, loaded.config))
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -163,9 +169,7 @@ class World:
         self.identity = load_identity(home)
         self.loaded: Loaded = loaded or load_config(home.config)
         self.config = self.loaded.config
-        # Resolved, for paths are judged as they really are: a rule on the name of a link would match nothing.
-        user_home = os.path.realpath(Path.home())
-        self.policy = Policy(*self.loaded.policies, home=user_home, never_read=secrets_of(home, self.config))
+        self.policy = policy_layers(home, self.loaded).policy()
         self.keys = self.identity.keys
         self.runtime_key = self.identity.runtime_key
         self.holder: bytes = self.identity.holder_key.public
