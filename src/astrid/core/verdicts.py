@@ -139,7 +139,7 @@ def find_verdicts(
         if isinstance(body, DeniedRecord):
             found.append(refused(one.ref, body.layer, body.code))
         else:
-            found += _ended(one, seq, outcomes.get(body.ref), beside)
+            found += ended(one, seq, outcomes.get(body.ref), beside)
     return tuple(found)
 
 
@@ -148,22 +148,28 @@ def _is_about(one: OpenProposal, seq: int, body: PermitRecord | DeniedRecord, be
         return one.use is None and body.host_kind == MODEL
     arguments = one.use.arguments.encode()
     if isinstance(body, PermitRecord):
-        return body.tool == one.use.name and decode_call(_kept(beside, seq, body.bytes_)).args == arguments
+        return body.tool == one.use.name and decode_call(kept(beside, seq, body.bytes_)).args == arguments
     if body.tool not in ("", one.use.name):  # a tool that nobody has, has no name there
         return False
-    return arguments_of(_kept(beside, seq, body.detail)) == arguments[:SHOWN_BYTES]
+    return arguments_of(kept(beside, seq, body.detail)) == arguments[:SHOWN_BYTES]
 
 
-def _ended(
+def ended(
     one: OpenProposal, permit_seq: int, outcome: tuple[int, OutcomeRecord] | None, beside: Beside
 ) -> list[Verdict]:
+    """How the call of permit ``permit_seq`` ended, at most one; nothing, if it may be proposed again.
+
+    Raises:
+        CanonError: what lies beside the outcome is not what it commits to.
+        InputError: that was erased.
+    """
     if outcome is None or outcome[1].unknown:
         # SAFETY: a tool that was allowed may have run.
         return [] if one.use is None else [CallUnknown(ref=one.ref)]
     seq, body = outcome
     if body.effect == "none" and body.is_error and not body.result.length:
         return []  # what was allowed was no longer so when it was to begin
-    content = _kept(beside, seq, body.result, slot=_OUTCOME_SLOT)
+    content = kept(beside, seq, body.result, slot=_OUTCOME_SLOT)
     if one.use is None:
         return [model_failed(one.ref, content) if body.is_error else model_answered(one.ref, content)]
     # SAFETY: older outcomes do not say whether anybody vouched, and of those nobody did.
@@ -172,7 +178,13 @@ def _ended(
     return [ToolAnswered(ref=one.ref, content=content, is_error=body.is_error, label=label)]
 
 
-def _kept(beside: Beside, seq: int, sealed: Sealed, *, slot: int = 0) -> bytes:
+def kept(beside: Beside, seq: int, sealed: Sealed, *, slot: int = 0) -> bytes:
+    """What lies beside record ``seq``, as that commits to it.
+
+    Raises:
+        CanonError: it is something else.
+        InputError: it was erased.
+    """
     found = recalled(lambda of, _: beside(of, slot), Kept(seq, sealed))
     if found is None:
         raise InputError(
