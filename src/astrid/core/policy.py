@@ -101,6 +101,8 @@ _FRESH_TOOL: Final = Fresh("policy wants a person to approve each call of this t
 _FRESH_DELETE: Final = Fresh("policy wants a person to approve each deletion")
 _FRESH_NETWORK: Final = Fresh("policy wants a person to approve each network request")
 _FRESH_KIND: Final = Fresh("this kind of action can never be approved in advance")
+FRESH_REASONS = frozenset(one.reason for one in (_FRESH_TOOL, _FRESH_DELETE, _FRESH_NETWORK, _FRESH_KIND))
+"""What a question says that was put because of policy."""
 
 
 class Policy:
