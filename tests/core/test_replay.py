@@ -128,15 +128,15 @@ def test_how_a_model_call_ended_that_has_no_outcome_the_end_of_the_turn_says(ver
     assert differences(session.rows, session.heard) == []
 
 
-def test_how_far_a_result_may_be_believed_is_taken_from_its_row() -> None:
+def test_how_far_a_result_may_be_believed_is_taken_from_its_row_only_where_nobody_vouched() -> None:
     session = Kept()
     (call,) = session.calling("look")
     session.tell(answered(call, label=Label(Integrity.TOOL, (7,), chosen=True)))
     heard = {**session.heard, call.ref: answered(call, label=Label(Integrity.UNTRUSTED, (7,)))}
     assert differences(session.rows, heard) == []
-    other = {**session.heard, call.ref: answered(call, label=Label(Integrity.UNTRUSTED, (8,)))}
-    [found] = differences(session.rows, other)
-    assert isinstance(found.was, ResultRow)
+    for label in (Label(Integrity.UNTRUSTED, (8,)), Label(Integrity.TOOL, (7,), chosen=False)):
+        [found] = differences(session.rows, {**session.heard, call.ref: answered(call, label=label)})
+        assert isinstance(found.was, ResultRow)
 
 
 @pytest.mark.parametrize("die", [0, 1, 30_000, 65_535])

@@ -22,7 +22,7 @@ import msgspec
 
 from astrid.core import turn_answer as texts
 from astrid.core.ids import QuestionId
-from astrid.core.labels import Label
+from astrid.core.labels import Integrity, Label
 from astrid.core.turn import resume, step
 from astrid.core.turn_cut import rows_up_to
 from astrid.core.turn_messages import (
@@ -222,8 +222,8 @@ def _known(phase: Calling, rows: Sequence[AnyRow], at: int, heard: Heard) -> lis
 def _answer(ref: int, row: AnyRow, heard: Heard) -> Verdict | None:
     """What ended the proposal ``ref`` of a call whose result is ``row``."""
     result, verdict = cast("ResultRow", row), heard.get(ref)
-    if isinstance(verdict, ToolAnswered):
-        # What the tool's definition says of its output, no record says.
+    if isinstance(verdict, ToolAnswered) and verdict.label.integrity is Integrity.UNTRUSTED:
+        # An older outcome does not say whether anybody vouches for it.
         label = Label(result.label.integrity, verdict.label.origins, result.label.chosen)
         return msgspec.structs.replace(verdict, label=label)
     if verdict is not None:
