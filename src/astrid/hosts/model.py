@@ -70,25 +70,7 @@ class ModelServer:
 
     def specs(self) -> tuple[ToolSpec, ...]:
         """One tool, which no model sees."""
-        return (
-            ToolSpec(
-                name=self._tool,
-                host_kind="model",
-                host_id=self._model.name,
-                description=b"one call of a language model",
-                schema=b"{}",
-                effect=EffectClass.MODEL.value,
-                control=(),
-                verbs=(),
-                nouns=(),
-                output_trust=OutputTrust.THIRD_PARTY,
-                endorsed_fields=(),
-                creates_id="",
-                code=_ZEROS,
-                profile=_ZEROS,
-                fresh=False,
-            ),
-        )
+        return (model_spec(self._model.name, self._tool),)
 
     def glance(self, tool: str, args: bytes) -> Preparation:
         """What the call may cost, and which model it needs."""
@@ -193,6 +175,27 @@ class ModelServer:
             cache_write_tokens=usage.cache_write_tokens,
             cache_read_tokens=usage.cache_read_tokens,
         )
+
+
+def model_spec(name: str, tool: str) -> ToolSpec:
+    """The definition of ``tool``, by which the model ``name`` is called."""
+    return ToolSpec(
+        name=tool,
+        host_kind="model",
+        host_id=name,
+        description=b"one call of a language model",
+        schema=b"{}",
+        effect=EffectClass.MODEL.value,
+        control=(),
+        verbs=(),
+        nouns=(),
+        output_trust=OutputTrust.THIRD_PARTY,
+        endorsed_fields=(),
+        creates_id="",
+        code=_ZEROS,
+        profile=_ZEROS,
+        fresh=False,
+    )
 
 
 def _counts(usage: Usage) -> tuple[int, ...]:

@@ -51,6 +51,17 @@ _SCHEMA = (
     b'"required":["handle"],"type":"object"}'
 )
 
+SPEC = own_tool(
+    READ_RESULT,
+    "results",
+    b"Read more of a result that was cut, by the handle in the note where it was cut.",
+    _SCHEMA,
+    effect=EffectClass.READ,
+    trust=OutputTrust.THIRD_PARTY,
+    verbs=("continue", "read"),
+    nouns=("output", "result"),
+)
+
 Consult = Callable[[Callable[[LogReader], bytes]], Awaitable[bytes]]
 
 
@@ -74,18 +85,7 @@ class ResultServer:
 
     def specs(self) -> tuple[ToolSpec, ...]:
         """One tool."""
-        return (
-            own_tool(
-                READ_RESULT,
-                "results",
-                b"Read more of a result that was cut, by the handle in the note where it was cut.",
-                _SCHEMA,
-                effect=EffectClass.READ,
-                trust=OutputTrust.THIRD_PARTY,
-                verbs=("continue", "read"),
-                nouns=("output", "result"),
-            ),
-        )
+        return (SPEC,)
 
     def glance(self, tool: str, args: bytes) -> Preparation:
         """The right to read in the workspace is all that it takes; whose result it is, ``execute`` looks at."""
