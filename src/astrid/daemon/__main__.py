@@ -1,4 +1,4 @@
-"""``astridd`` and ``python -m astrid.daemon``: be the daemon, or without one verify a log or run a
+"""``astridd`` and ``python -m astrid.daemon``: be the daemon, or without one verify a log, replay a session or run a
 program in the box.
 
 Source: the first Astrid (names of flags); protocol N11 (what ``verify`` exits with).
@@ -45,7 +45,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         return 1
 
 
-_COMMANDS = ("run", "verify", "box")
+_COMMANDS = ("run", "verify", "replay", "box")
 
 
 def _top(given: Sequence[str]) -> Sequence[str]:
@@ -84,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("--start", action="store_true", help="only what a daemon looks at when it starts in this home")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
+    replay = commands.add_parser("replay", help="live through a session again, without a daemon", allow_abbrev=False)
+    replay.add_argument("session", metavar="ID", help="the session")
+    replay.add_argument("--policy", type=Path, metavar="FILE", help="decide by the policy of this configuration")
+    replay.add_argument("--json", action="store_true", help="print one JSON object")
     box = commands.add_parser("box", help="what the box of this machine is, or one program in it", allow_abbrev=False)
     box.add_argument("--workspace", type=Path, metavar="DIR", help="the folder; for a command, the current one")
     box.add_argument("argv", nargs="*", metavar="COMMAND", help="run it; without, say what the box is, as JSON")
@@ -126,6 +130,17 @@ def _verify(options: argparse.Namespace) -> int:
     return finding.exit_code
 
 
+def _replay(options: argparse.Namespace) -> int:
+    from astrid.core.ids import parse_id
+    from astrid.daemon import replayed
+    from astrid.runtime.replaying import replay_home
+
+    home = open_home(home_folder(os.environ))
+    found = replay_home(home, parse_id("session", options.session), options.policy)
+    _print(replayed.as_json(found) if options.json else replayed.as_text(found))
+    return replayed.exit_code(found)
+
+
 def _box(options: argparse.Namespace) -> int:
     import msgspec
 
@@ -147,7 +162,7 @@ def _print(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
 
 
-_DO = {"run": _run, "verify": _verify, "box": _box}
+_DO = {"run": _run, "verify": _verify, "replay": _replay, "box": _box}
 
 
 if __name__ == "__main__":

@@ -135,12 +135,25 @@ def run_verifier(arguments: Sequence[str]) -> int:
     Raises:
         LaunchError: it cannot be started.
     """
-    command = _python(DAEMON, "verify", *arguments)
+    return _run_beside("verify", *arguments)
+
+
+def run_replayer(arguments: Sequence[str]) -> int:
+    """Have a session lived through again by a process of its own, which prints what comes of it; its exit code.
+
+    Raises:
+        LaunchError: it cannot be started.
+    """
+    return _run_beside("replay", *arguments)
+
+
+def _run_beside(what: str, *arguments: str) -> int:
+    command = _python(DAEMON, what, *arguments)
     try:
         # In a session of its own Ctrl-C does not reach it, but us; and whoever is interrupted here kills it.
         done = subprocess.run(command, env=_bare_environment(), check=False, start_new_session=True)  # noqa: S603 - as above
     except OSError as error:
-        raise _failed("the verifier", error) from error
+        raise _failed(f"the process to {what}", error) from error
     return done.returncode
 
 

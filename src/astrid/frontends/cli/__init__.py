@@ -1,7 +1,8 @@
 """The command line ``astrid``: one module a command, loaded when it is called.
 
 Each module has ``add_arguments(parser)`` and ``run(args) -> int``.  What it raises becomes one line on the standard
-error output.  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something was denied or deferred, 130 interrupted.
+error output.  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something was denied or deferred, 4 a replay
+comes out otherwise, 130 interrupted.
 
 Never: imports an event loop or a vendor library to print help, runs a session in its own process, or runs as an
 interpreter that the environment could have put code into.
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "instructions": ("astrid.frontends.cli.instructions", "see what instructs sessions in a folder, and trust it"),
     "models": ("astrid.frontends.cli.models", "see which models there are, what they cost, and which can be used"),
     "sessions": ("astrid.frontends.cli.sessions", "list, show, export and end sessions, and say what one cost"),
+    "replay": ("astrid.frontends.cli.replay", "live through a session again, by its policy or another one"),
     "daemon": ("astrid.frontends.cli.daemon", "run, look at and stop the daemon of this home"),
     "keys": ("astrid.frontends.cli.keys", "show your keys, and how they are kept"),
     "secrets": ("astrid.frontends.cli.secrets", "keep values under names; what uses one is told its name alone"),
