@@ -220,11 +220,8 @@ class Gate:
         session, principal = permit.call.session, self.facts.principals.get(pending.sender)
         warn_at = 0 if principal is None else principal.limits.warn_at_percent
         sound, booked = book(self.facts.ledger, permit.charge, spent_micros, warn_at_percent=warn_at)
-        vouched = said is not None and bool(pending.tool.spec.output_trust) and not said.untrusted
-        chosen = said is not None and said.chosen
-        end = records.End(
-            effect, is_error, unknown, spent_micros, sound, pending.permit_seq, content, vouched=vouched, chosen=chosen
-        )
+        vouched, chosen = records.worth(pending.tool, said)
+        end = records.End(effect, is_error, unknown, spent_micros, sound, pending.permit_seq, content, vouched, chosen)
         made = records.settled(pending.ref, session, end, self._salts.take())
         self._drop(pending)
         self._connections.forget(pending.ref)

@@ -13,6 +13,7 @@ from astrid.core.call import Call, Preparation
 from astrid.core.canon import decode, encode
 from astrid.core.decide import Ask, Denied, Permit
 from astrid.core.facts import Facts, Principal, Tool
+from astrid.core.gate_messages import Executed
 from astrid.core.question import Control, Question, choices_for, question_bytes
 from astrid.core.records import (
     ChargeRow,
@@ -72,6 +73,13 @@ def permitted(facts: Facts, ref: int, call: Call, call_bytes: bytes, permit: Per
     # A model call's bytes are the whole conversation, which the session's journal holds already.
     payloads = () if call.host_kind == "model" else (payload,)
     return entry(body, session=call.session, payloads=payloads, ref=ref)
+
+
+def worth(tool: Tool, said: Executed | None) -> tuple[bool, bool]:
+    """Whether somebody who is believed stands behind what a host said, and whether that was chosen among few."""
+    if said is None:
+        return False, False
+    return bool(tool.spec.output_trust) and not said.untrusted, said.chosen
 
 
 def settled(ref: int, session: bytes, end: End, salt: bytes) -> Entry:
