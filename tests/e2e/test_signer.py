@@ -203,6 +203,26 @@ def test_sealing_a_plain_key_says_that_it_was_plain_before(bench: Bench, desk: D
     assert unseal(bench.home.user_key.read_bytes(), PASSPHRASE.encode()) == seed
 
 
+def test_a_passphrase_is_set_and_taken_off_again(bench: Bench, desk: Desk) -> None:
+    seed = bench.home.user_key.read_bytes()
+    setting = desk.runs("keys", "passphrase", "set", "--json")
+    setting.sees("New passphrase.*: ")
+    setting.types(f"{PASSPHRASE}\r")
+    setting.sees("once more: ")
+    setting.types(f"{PASSPHRASE}\r")
+    assert setting.ends() == 0
+    assert '"passphrase": true' in setting.text
+    assert "whoever copied it then can still use it" in setting.text.replace("\n", " ")
+    assert unseal(bench.home.user_key.read_bytes(), PASSPHRASE.encode()) == seed
+    removing = desk.runs("keys", "passphrase", "remove")
+    removing.sees("Passphrase of your Astrid key: ")
+    removing.types(f"{PASSPHRASE}\r")
+    assert removing.ends() == 0
+    assert "under no passphrase any more" in removing.text
+    assert "A plain key is no protection" in removing.text
+    assert bench.home.user_key.read_bytes() == seed
+
+
 def test_keys_are_never_generated_over_others(bench: Bench, desk: Desk) -> None:
     before = bench.home.user_key.read_bytes()
     assert desk.runs("keys", "generate").ends() == 1

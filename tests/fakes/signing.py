@@ -137,7 +137,7 @@ def ask(service: Service, asked: Signed) -> Signed:
     reply = decode(service.serve(pack(asked)[HEADER_BYTES:]), Reply, max_bytes=MAX_FRAME_BYTES, what="a reply")
     if not reply.done:
         return decode(reply.body, Failure, max_bytes=MAX_FRAME_BYTES, what="a failure")
-    states = dict.fromkeys(("Show", "Unlock", "Create", "Reseal"), KeyState)
+    states = dict.fromkeys(("Show", "Unlock", "Create", "Reseal", "Unseal"), KeyState)
     shape = {**states, "AcceptLoss": LossAccepted}.get(type(asked).__name__, SignedReply)
     return decode(reply.body, shape, max_bytes=MAX_FRAME_BYTES, what="a reply")
 

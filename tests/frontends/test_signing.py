@@ -31,6 +31,7 @@ from astrid.frontends.signer.protocol import (
     SignedReply,
     SignPrompt,
     Unlock,
+    Unseal,
     frame,
     unpack,
 )
@@ -110,11 +111,12 @@ async def answering(bench: Bench, *answers: bytes) -> AsyncIterator[list[object]
 async def test_every_operation_asks_for_what_its_arguments_say(bench: Bench) -> None:
     signer = bench.signer
     terms = Terms(days=3, uses=5, purse_micros=7, folder=Path("/w"), tainted_ok=True)
-    async with answering(bench, *(told(STATE),) * 4, *(told(SIGNED),) * 5) as asked:
+    async with answering(bench, *(told(STATE),) * 5, *(told(SIGNED),) * 5) as asked:
         assert await signer.show() == STATE
         assert await signer.unlock() == STATE
         assert await signer.create(plain=True) == STATE
         assert await signer.reseal() == STATE
+        assert await signer.unseal() == STATE
         assert await signer.answer(b"q", b"note", [b"p" * 32]) == SIGNED
         await signer.grant_workspace(Path("/w"), Mode.SAFE, days=1, purse_micros=2)
         await signer.grant(["file://a/b"], Permission.READ, Risk.LOW, terms)
@@ -125,6 +127,7 @@ async def test_every_operation_asks_for_what_its_arguments_say(bench: Bench) -> 
         Unlock(),
         Create(plain=True),
         Reseal(),
+        Unseal(),
         AnswerQuestion(b"q", b"note", (b"p" * 32,)),
         GrantWorkspace(b"/w", "safe", 1, 2),
         GrantPatterns(("file://a/b",), 1, 0, 3, 5, 7, b"/w", tainted_ok=True),

@@ -41,6 +41,7 @@ from astrid.frontends.signer.protocol import (
     SignedReply,
     SignPrompt,
     Unlock,
+    Unseal,
     answered,
     check_length,
     pack,
@@ -172,6 +173,10 @@ class Signer:
     async def reseal(self) -> KeyState:
         """Put the user's key under a new passphrase, for which it asks."""
         return await self._ask(Reseal(), KeyState)
+
+    async def unseal(self) -> KeyState:
+        """Keep the user's key without the passphrase, for which it asks."""
+        return await self._ask(Unseal(), KeyState)
 
     async def answer(self, question: bytes, checkpoint: bytes, proof: Sequence[bytes] = ()) -> SignedReply:
         """What the person says to a question, signed.

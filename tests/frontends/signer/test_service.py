@@ -30,6 +30,7 @@ from astrid.frontends.signer.protocol import (
     SignedReply,
     SignPrompt,
     Unlock,
+    Unseal,
     pack,
 )
 from tests.fakes.authority import DAY, NOW
@@ -348,6 +349,39 @@ def test_a_plain_key_that_is_sealed_later_stays_stated_as_plain(bench: Bench) ->
     assert unseal(bench.home.user_key.read_bytes(), b"battery staple") == seed
     reply = signed(ask(bench.service(Person(YES, "battery staple")), PATTERNS))
     assert bench.token(reply).leaf.assurance == Assurance.PLAIN
+
+
+def test_the_passphrase_of_a_key_that_was_sealed_late_can_be_taken_off_by_who_knows_it(bench: Bench) -> None:
+    seed = bench.home.user_key.read_bytes()
+    ask(bench.service(Person("battery staple", "battery staple")), Reseal())
+    file = bench.home.user_key.read_bytes()
+    person = Person("one wrong", "two wrong", "three wrong")
+    assert code(ask(bench.service(person), Unseal())) == "key.passphrase"
+    assert bench.home.user_key.read_bytes() == file
+    state = ask(bench.service(Person("battery staple")), Unseal())
+    assert isinstance(state, KeyState)
+    assert bench.home.user_key.read_bytes() == seed
+    assert bench.home.user_key.stat().st_mode & 0o777 == 0o600
+    signed(ask(bench.service(Person(YES)), PATTERNS))
+
+
+def test_the_passphrase_of_a_key_that_is_stated_as_sealed_stays(sealed: Bench) -> None:
+    before = sealed.home.user_key.read_bytes()
+    assert code(ask(sealed.service(Person(PASSPHRASE.decode())), Unseal())) == "signer.stays-sealed"
+    assert sealed.home.user_key.read_bytes() == before
+
+
+def test_where_there_is_no_passphrase_none_is_taken_off(bench: Bench) -> None:
+    before = bench.home.user_key.read_bytes()
+    assert code(ask(bench.service(None), Unseal())) == "signer.no-seal"
+    assert bench.home.user_key.read_bytes() == before
+
+
+def test_nobody_takes_a_passphrase_off_without_knowing_it(bench: Bench) -> None:
+    ask(bench.service(Person("battery staple", "battery staple")), Reseal())
+    file = bench.home.user_key.read_bytes()
+    assert code(ask(bench.service(None, yes=True), Unseal())) == "signer.no-terminal"
+    assert bench.home.user_key.read_bytes() == file
 
 
 def test_passphrases_can_be_changed_without_a_terminal(sealed: Bench) -> None:

@@ -1,4 +1,4 @@
-"""``astrid keys``: what keys this home has, making or sealing the user's, and trusting another install's statement.
+"""``astrid keys``: what keys this home has, making the user's, its passphrase, and trusting another install's.
 
 Never: opens a private key; what needs one is done by the signer.
 
@@ -70,6 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--passphrase-fd", type=int, metavar="N", help="read passphrases from the lines of descriptor N"
     )
     generate.add_argument("--json", action="store_true", help="print JSON")
+    passphrase = actions.add_parser("passphrase", help="put the user key under a (new) passphrase, or take it off")
+    passphrase.add_argument("what", choices=("set", "remove"))
+    passphrase.add_argument(
+        "--passphrase-fd", type=int, metavar="N", help="read passphrases from the lines of descriptor N"
+    )
+    passphrase.add_argument("--json", action="store_true", help="print JSON")
     trust = actions.add_parser("trust", help="keep another install's statement, to verify its logs and exports with")
     trust.add_argument("file", type=Path, metavar="FILE")
     trust.add_argument("--yes", action="store_true", help="the fingerprint was compared already")
@@ -88,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
             return _show(home, as_json=args.json)
         case "generate":
             return _generate(home, args)
+        case "passphrase":
+            return run_signed(lambda: _passphrase(home, args))
         case _:
             return _trust(home, args)
 
@@ -168,6 +176,22 @@ async def _make_or_seal(home: Home, args: argparse.Namespace, *, exists: bool) -
     if exists and state.assurance == Assurance.PLAIN:
         sys.stderr.write(SEALED_LATE)
     print_created(home, state, as_json=args.json)
+    return DONE
+
+
+# --- passphrase
+
+
+async def _passphrase(home: Home, args: argparse.Namespace) -> int:
+    sets = args.what == "set"
+    async with Signer.start(home, passphrase_fd=args.passphrase_fd) as signer:
+        state = await (signer.reseal() if sets else signer.unseal())
+    sys.stderr.write("" if not sets or state.assurance == Assurance.SEALED else SEALED_LATE)
+    sys.stderr.write("" if sets else PLAIN_WARNING)
+    if args.json:
+        print_json({"user_key": bytes(state.public).hex(), "passphrase": sets})
+    else:
+        print("the user key is under the new passphrase" if sets else "the user key is under no passphrase any more")
     return DONE
 
 

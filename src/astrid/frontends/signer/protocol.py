@@ -63,6 +63,10 @@ class Reseal(Signed, frozen=True, array_like=True):
     """Put the user's key under a new passphrase."""
 
 
+class Unseal(Signed, frozen=True, array_like=True):
+    """Keep the user's key without a passphrase, if the install statement never called it sealed."""
+
+
 class AnswerQuestion(Signed, frozen=True, array_like=True):
     """Show a question to the person and sign what they say.
 
@@ -153,10 +157,11 @@ class KeyState(Signed, frozen=True, array_like=True):
 
 
 REQUESTS: dict[str, type[Signed]] = {
-    "show": Show,  # -> KeyState, as the next three
+    "show": Show,  # -> KeyState, as the next four
     "unlock": Unlock,
     "create": Create,
     "reseal": Reseal,
+    "unseal": Unseal,
     "answer": AnswerQuestion,  # -> SignedReply, as the next four
     "grant-workspace": GrantWorkspace,
     "grant": GrantPatterns,

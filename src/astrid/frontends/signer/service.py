@@ -47,6 +47,7 @@ from astrid.frontends.signer.protocol import (
     SignedReply,
     SignPrompt,
     Unlock,
+    Unseal,
     unpack,
 )
 from astrid.frontends.signer.vault import Vault
@@ -116,6 +117,8 @@ class Service:
                 return self._create(asked)
             case Reseal():
                 return self._reseal()
+            case Unseal():
+                return self._unseal()
             case AnswerQuestion():
                 return self._question(asked)
             case GrantWorkspace():
@@ -151,6 +154,11 @@ class Service:
         identity = load_identity(self._home)
         with only_one(self._home):
             return self._state(identity, self._vault.reseal(identity))
+
+    def _unseal(self) -> KeyState:
+        identity = load_identity(self._home)
+        with only_one(self._home):
+            return self._state(identity, self._vault.unseal(identity))
 
     def _passphrases(self) -> Passphrases:
         if self._around.passphrases is not None:

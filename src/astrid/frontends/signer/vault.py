@@ -107,6 +107,32 @@ class Vault:
         self._key = key
         return key
 
+    def unseal(self, identity: Identity) -> SigningKey:
+        """The key, from now on without a passphrase, by the one that it is under.
+
+        Raises:
+            InputError: no or a wrong passphrase, or there is none.
+            KeyFormatError: the install statement says that this key is sealed.
+            TokenError: no key of this install.
+            ConfigError: the file cannot be read or written; the old one is still there.
+        """
+        file = self._read()
+        if not is_sealed(file):
+            raise InputError("signer.no-seal", "the user key is under no passphrase", advice="nothing was changed")
+        seed = self._seed(file)
+        key = SigningKey.from_seed(seed)
+        # SAFETY: grants of such a key are recorded as those of a sealed one, and it would be refused when it is plain.
+        if identity.assurance_of(key) == Assurance.SEALED:
+            raise KeyFormatError(
+                "signer.stays-sealed",
+                "the install statement says that the user key is sealed, so it stays so",
+                where=str(self._home.user_key),
+                advice="for a key without a passphrase make a new home",
+            )
+        self._write(seed, replace=True)
+        self._key = key
+        return key
+
     def _read(self) -> bytes:
         return read_guarded(self._home.user_key, what=WHAT, max_bytes=MOST_FILE_BYTES, secret=True)
 
