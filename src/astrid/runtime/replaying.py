@@ -14,12 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
 from astrid.adapters.demo.pay import DemoPayments
+from astrid.adapters.sandbox.shell import BoxedShell, NoShell, profile_of
 from astrid.adapters.store.journal import SqliteReader
-from astrid.adapters.workspace.arguments import ALL, tool_spec
+from astrid.adapters.workspace.arguments import ALL, Bash, tool_spec
+from astrid.adapters.workspace.shell import OWN_RIGHTS, OpenShell
+from astrid.box_ports import Tier
 from astrid.core.answers import MAX_ANSWER_BYTES, SignedAnswer
 from astrid.core.canon import Signed, decode
 from astrid.core.chain import Frame, decode_body
@@ -57,7 +61,6 @@ from astrid.hosts.todos import TodoServer
 from astrid.ports import LogReader
 from astrid.runtime.archive import rows_of
 from astrid.runtime.boot import EPOCH, load_install, log_keys, policy_layers
-from astrid.runtime.catalogue import NO_SANDBOX
 from astrid.runtime.config import load_config
 from astrid.runtime.definitions import load_subagents
 from astrid.runtime.log import read_frames, read_witness
@@ -122,11 +125,14 @@ def replay_home(home: Home, session: bytes, policy: Path | None) -> Replayed:
 
 
 def own_specs() -> tuple[ToolSpec, ...]:
-    """The definitions of all tools that there are, but for models."""
+    """The definitions of all tools that there are, but for models; of commands, one for each box that there can be."""
     agents = load_subagents(actors_folder() / "subagents")
     servers = (SkillServer("/", dict), TodoServer("/"), SubagentServer(agents), DemoPayments(Path("/")))
-    files = [tool_spec(shape, NO_SANDBOX) for shape in ALL]
-    return (*files, RESULT_SPEC, *[spec for server in servers for spec in server.specs()])
+    files = [tool_spec(shape, OWN_RIGHTS) for shape in ALL if shape is not Bash]
+    boxes = [(profile_of(tier), BoxedShell.about) for tier in get_args(Tier)]
+    shells = [(OpenShell.profile, OpenShell.about), (NoShell.profile, NoShell.about), *boxes]
+    commands = [tool_spec(Bash, profile, about) for profile, about in shells]
+    return (*files, *commands, RESULT_SPEC, *[spec for server in servers for spec in server.specs()])
 
 
 class Told:

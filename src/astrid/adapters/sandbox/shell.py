@@ -28,6 +28,11 @@ _CHANGES: dict[Tier, str] = {
 }
 
 
+def profile_of(tier: Tier) -> bytes:
+    """What the definition of a tool says whose commands run in a box of ``tier``."""
+    return bytes(digest(Domain.TOOLDEF, encode(("tier", tier, "network", "none"))))
+
+
 class BoxedShell:
     """``box_ports.Shell`` in a box of ``tier``."""
 
@@ -36,7 +41,7 @@ class BoxedShell:
     def __init__(self, launcher: Launcher, tier: Tier) -> None:
         self._launcher = launcher
         self._tier: Tier = tier
-        self.profile = bytes(digest(Domain.TOOLDEF, encode(("tier", tier, "network", "none"))))
+        self.profile = profile_of(tier)
         self.why = f"{_CHANGES[tier]}; its box, of tier {tier}, keeps it from your other files and the network"
 
     def check(self) -> None:
