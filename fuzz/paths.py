@@ -28,6 +28,7 @@ from astrid.adapters.workspace.handles import Opener, Root
 from astrid.adapters.workspace.matcher import Engine
 from astrid.adapters.workspace.openers import Parts, kernel_opens, open_by_walking, open_in_kernel
 from astrid.adapters.workspace.paths import Locator, Target
+from astrid.adapters.workspace.shell import OpenShell
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.errors import AstridError, WorkspaceError
 from astrid.ports import ToolOutcome
@@ -290,6 +291,7 @@ def bench_of(made: World, opener: Opener) -> Bench:
         made.base / "ws",
         home=made.base / "home",
         profile=b"\7" * 32,
+        shell=OpenShell(),
         hidden=lambda resource: False,
         opener=racing(opener),
         engine=Engine(),
