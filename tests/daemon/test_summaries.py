@@ -11,6 +11,7 @@ from astrid.core import records as r
 from astrid.core.canon import Signed, encode
 from astrid.core.chain import Frame
 from astrid.core.records import BODIES, Kind
+from astrid.core.records_connections import ConnectionEndedRecord, ConnectionRecord
 from astrid.daemon.explaining import explain, mentions
 from astrid.daemon.summaries import MAX_SUMMARY, is_called, kind_name, summarize, tool_of
 from astrid.wire import results
@@ -76,6 +77,9 @@ STORY: list[tuple[Kind, Signed]] = [
     (Kind.OUTCOME, r.OutcomeRecord(2, 5, "done", False, False, 4, True, SEALED)),
     (Kind.REVOKED, r.RevokedRecord(BLOCK, "token", NOTHING, SEALED)),
     (Kind.DENIED, r.DeniedRecord(3, "workspace", "bash", NOTHING, "capability", "token.none", SEALED)),
+    (Kind.CONNECTION, ConnectionRecord(5, 1, 443, "", SEALED)),
+    (Kind.CONNECTION_ENDED, ConnectionEndedRecord(5, 1, 1, 30, 40, "")),
+    (Kind.CONNECTION, ConnectionRecord(4, 1, 443, "", SEALED)),
 ]  # fmt: skip
 FRAMES = [(frame(kind, body, seq), body) for seq, (kind, body) in enumerate(STORY, 1)]
 
@@ -91,10 +95,10 @@ def found(kind: str, wanted: bytes) -> list[tuple[Frame, Signed]]:
 @pytest.mark.parametrize(
     ("kind", "wanted", "numbers"),
     [
-        ("session", SESSION, [1, 2, 3, 4, 5, 6, 7, 8]),
+        ("session", SESSION, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
         ("question", QID, [2, 3, 4]),
-        ("call", ASKED, [2, 3, 4, 5, 6]),
-        ("call", DONE, [5, 6]),
+        ("call", ASKED, [2, 3, 4, 5, 6, 9, 10]),
+        ("call", DONE, [5, 6, 9, 10]),
         ("call", REFUSED, [8]),
         ("token", BLOCK, [1, 4, 5, 7]),
         ("call", b"\x09" * 8, []),
@@ -111,6 +115,8 @@ def test_an_explanation_says_what_decided_in_order() -> None:
     assert "yes, once by 0707070707070707" in lines[2]
     assert "record 5: `bash` was allowed" in lines[3]
     assert "effect: done" in lines[4]
+    assert "connection 1 to port 443" in lines[5]
+    assert "connection 1 ended, 30 bytes out, 40 in" in lines[6]
     refused = found("call", REFUSED)
     (line,) = explain("call", refused, {})
     assert line.endswith("the layer `capability` refused it with `token.none`")

@@ -28,11 +28,13 @@ from astrid.core.records_connections import ConnectionEndedRecord, ConnectionRec
 from astrid.core.resources import net_resource
 from astrid.core.tools import EffectClass, OutputTrust, ToolSpec
 from astrid.home import Home, open_home
-from astrid.messages.gateway import SessionOpened
+from astrid.messages.gateway import EndSession, SessionOpened
 from astrid.ports import Report, ToolOutcome
 from astrid.runtime.parts import Extra
+from tests.daemon.test_deleting import deleted
 from tests.fakes.egress import PUBLIC, Wire
 from tests.fakes.runtime import call, running, turn
+from tests.fakes.sleepers import ask
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 SCHEMA = b'{"additionalProperties":false,"properties":{},"required":[],"type":"object"}'
@@ -125,8 +127,8 @@ class Life:
         return found
 
 
-async def lived(folder: Path, fetcher: Fetcher) -> Life:
-    """A session whose model fetches once; a person says yes."""
+async def lived(folder: Path, fetcher: Fetcher, *, erased: bool = False) -> Life:
+    """A session whose model fetches once; a person says yes, and may have it ``erased`` at its end."""
     async with running(folder) as runtime:
         runtime.world.catalogue._extras = (Extra("fetcher", "fetcher", fetcher),)
         await runtime.grant(Mode.GUIDED)
@@ -138,6 +140,10 @@ async def lived(folder: Path, fetcher: Fetcher) -> Life:
         await runtime.respond(asked, Verdict.ONCE)
         await runtime.until("turn_complete")
         home = runtime.world.home
+        if erased:
+            await ask(runtime, EndSession(session=runtime.session, reason="asked"))
+            await runtime.until("session_ended")
+            await deleted(runtime, runtime.session)
     return Life(home)
 
 
@@ -201,3 +207,9 @@ def frames_of(folder: Path) -> list[bytes]:
         return reader.frames(1, 100_000)
     finally:
         reader.close()
+
+
+async def test_what_hosts_a_session_reached_is_erased_with_it(tmp_path: Path) -> None:
+    life = await lived(tmp_path, Fetcher("http://b.example/", "http://a.example/"), erased=True)
+    assert [life.beside[frame.seq] for frame, _ in life.of(ConnectionRecord)] == [None, None]
+    assert b"a.example" not in b"".join(frame.body for frame, _ in life.of(ConnectionRecord))

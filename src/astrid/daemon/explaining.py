@@ -14,6 +14,7 @@ from astrid.core.answers import Verdict
 from astrid.core.canon import Signed
 from astrid.core.chain import Frame
 from astrid.core.ids import show_id
+from astrid.core.records_connections import ConnectionEndedRecord, ConnectionRecord
 from astrid.daemon.summaries import kind_name, summarize
 
 MAX_LINE = 1000
@@ -45,6 +46,8 @@ def _mentions_call(ref: int, body: Signed, before: Found) -> bool:
             return body.ref == ref or body.token in said
         case r.OutcomeRecord():
             return any(isinstance(permit, r.PermitRecord) and permit.ref == body.ref for _, permit in before)
+        case ConnectionRecord() | ConnectionEndedRecord():
+            return any(isinstance(one, r.PermitRecord) and frame.seq == body.permit_seq for frame, one in before)
         case _:
             return False
 

@@ -38,9 +38,7 @@ def erasure_of(reader: LogReader, past: PastSession, note: bytes, keys: LogKeys)
     wanted = Recall(id=0, session=past.session, first=past.first, rows=past.rows, note=note)
     texts = tuple(
         (frame.seq, slot)
-        for frame, body in records_of(
-            reader, wanted, checkpoint, Prompt | AttachedRecord | ConnectionRecord | OutcomeRecord
-        )
+        for frame, body in records_of(reader, wanted, checkpoint, _TEXTS)
         for slot in (1 if isinstance(body, OutcomeRecord) else 0,)
         if reader.payload(frame.seq, slot) is not None
     )
