@@ -23,7 +23,7 @@ from astrid.adapters.workspace.process import tool_environment
 from astrid.box_ports import Box, Tier
 from astrid.home import Home, identify_workspace
 from astrid.runtime.boot import secrets_of
-from astrid.runtime.boxes import best_tier, boxes, never_shown, no_shell
+from astrid.runtime.boxes import best_tier, boxes, caps_of, never_shown, no_shell
 from astrid.runtime.config import Loaded, load_config
 from astrid.wire.boxes import BoxReport
 
@@ -63,7 +63,7 @@ async def _explain(home: Home, root: str) -> BoxReport:
     )
     if tier is None or not root:
         return told
-    with _box(tier, root) as box:
+    with _box(tier, root, loaded) as box:
         return msgspec.structs.replace(
             told,
             run=box.run,
@@ -82,7 +82,7 @@ async def _run(home: Home, root: str, argv: Sequence[str]) -> int:
         tier = best_tier(launcher.tiers, least)
         if tier is None:
             no_shell(launcher.tiers, least).check()
-        with _box(tier, root) as box:
+        with _box(tier, root, loaded) as box:
             child = await launcher.start(box, argv, cwd="", env=tool_environment(Path.home(), {}))
             try:
                 passage = Passage(child, box)
@@ -100,9 +100,9 @@ def _loaded(home: Home) -> tuple[Loaded, tuple[str, ...]]:
 
 
 @contextmanager
-def _box(tier: Tier, root: str) -> Iterator[Box]:
+def _box(tier: Tier, root: str, loaded: Loaded) -> Iterator[Box]:
     folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield build_box(tier, root, folder)
+        yield build_box(tier, root, folder, caps_of(loaded.config.sandbox))
     finally:
         os.close(folder)

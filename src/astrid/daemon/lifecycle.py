@@ -105,10 +105,10 @@ class Daemon:
 
     async def _live(self) -> None:
         loaded = load_config(self._home.config)
-        least = loaded.config.sandbox.least
+        table = loaded.config.sandbox
         # Before there is anything that a process of ours could take along: keys, a log, connections.
-        async with boxes(least, secrets_of(self._home, loaded.config)) as launcher:
-            await self._live_with(loaded, choose_shell(launcher, launcher.tiers, least))
+        async with boxes(table.least, secrets_of(self._home, loaded.config)) as launcher:
+            await self._live_with(loaded, choose_shell(launcher, launcher.tiers, table))
 
     async def _live_with(self, loaded: Loaded, shell: Shell) -> None:
         extras = (demo_tools(self._home),) if self._options.demo_tools else ()

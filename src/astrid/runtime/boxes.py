@@ -16,20 +16,29 @@ from tempfile import gettempdir
 from astrid.adapters.sandbox.cage.requests import TIERS
 from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
 from astrid.adapters.sandbox.line import Tiers
+from astrid.adapters.sandbox.profile import Caps
 from astrid.adapters.sandbox.shell import BoxedShell, NoShell
 from astrid.adapters.workspace.shell import OpenShell
 from astrid.box_ports import Launcher, Shell, Tier
 from astrid.core.protected import SECRET_READS
+from astrid.runtime.config import SandboxTable
 
+MB = 1024 * 1024
 _BEST_FIRST: tuple[Tier, ...] = ("l1", "l0")
 
 
-def choose_shell(launcher: Launcher, tiers: Tiers, least: str) -> Shell:
-    """The shell of every session, when no less than ``least`` will do and ``tiers`` work."""
+def choose_shell(launcher: Launcher, tiers: Tiers, table: SandboxTable) -> Shell:
+    """The shell of every session, by what the configuration asks for, where ``tiers`` work."""
+    least = table.least
     best = best_tier(tiers, least)
     if best is not None:
-        return BoxedShell(launcher, best)
+        return BoxedShell(launcher, best, caps_of(table))
     return OpenShell() if least == "none" else no_shell(tiers, least)
+
+
+def caps_of(table: SandboxTable) -> Caps:
+    """How much a program may use, by the configuration."""
+    return Caps(memory_bytes=table.memory_mb * MB, processes=table.processes, growth_bytes=table.growth_mb * MB)
 
 
 def best_tier(tiers: Tiers, least: str) -> Tier | None:

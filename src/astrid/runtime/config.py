@@ -133,10 +133,13 @@ class RuntimeTable(ConfigTable, frozen=True):
 
 class SandboxTable(ConfigTable, frozen=True):
     """``[sandbox]``: the least tier in which a command may run; ``none`` lets it run with the user's own rights where
-    no tier works.
+    no tier works.  And how much a command may use, with all that it starts.
     """
 
     least: Literal["l1", "l0", "none"] = "l0"
+    memory_mb: Annotated[int, msgspec.Meta(ge=64, le=1_000_000)] = 4096
+    processes: Annotated[int, msgspec.Meta(ge=8, le=100_000)] = 512
+    growth_mb: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2048
 
 
 class ContextTable(ConfigTable, frozen=True):

@@ -10,6 +10,7 @@ import pytest
 
 from astrid.adapters.sandbox.launcher import ZygoteLauncher
 from astrid.adapters.sandbox.line import Tiers
+from astrid.adapters.sandbox.profile import Caps
 from astrid.adapters.sandbox.shell import BoxedShell, NoShell
 from astrid.box_ports import Finished, Shell, Tier
 from astrid.errors import LaunchError
@@ -85,3 +86,25 @@ async def test_without_a_box_nothing_runs_and_the_reason_is_told(workspace: Path
         "none",
     )
     assert os.listdir(workspace) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "caps", "limit"),
+    [
+        ("head -c 20M /dev/zero > big; sleep 60", Caps(growth_bytes=1 << 20), "disk"),
+        ("for i in $(seq 20); do sleep 60 & done; wait", Caps(processes=8), "processes"),
+        (
+            "for i in 1 2 3; do python3 -c 'import time; x = bytearray(60 << 20); time.sleep(60)' & done; wait",
+            Caps(memory_bytes=100 << 20),
+            "memory",
+        ),
+    ],
+)
+async def test_a_line_that_takes_more_than_it_may_is_ended_and_the_limit_is_named(
+    launcher: ZygoteLauncher, tier: Tier, workspace: Path, folder: int, line: str, caps: Caps, limit: str
+) -> None:
+    done = await run(BoxedShell(launcher, tier, caps), workspace, folder, line)
+    if limit == "processes" and not done.stopped:
+        assert b"Resource temporarily unavailable" in done.stderr  # the kernel was quicker than the watch
+    else:
+        assert done.stopped == limit

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+import msgspec
+
 from astrid.adapters.sandbox.cage.selftest import SYSTEM
 from astrid.box_ports import Box, Tier
 from astrid.core.protected import OCCUPIED, Protection, classify_write
@@ -25,11 +27,30 @@ FACTS = tuple(
         *("bash.bashrc", "inputrc", "terminfo", "protocols", "services", "fonts", "java", "perl"),
     )
 )
-LIMITS = {"fsize": 2 << 30, "nofile": 1024, "nproc": 512, "data": 4 << 30, "cpu": 3600}
+LIMITS = {"fsize": 2 << 30, "nofile": 1024, "cpu": 3600}
 _GIT = ".git"
 
 
-def build_box(tier: Tier, workspace: str, folder: int, *, run: Sequence[str] = (), read: Sequence[str] = ()) -> Box:
+class Caps(msgspec.Struct, frozen=True, kw_only=True):
+    """What all processes of one program may use together: memory, how many they are, how much the workspace grows."""
+
+    memory_bytes: int = 4 << 30
+    processes: int = 512
+    growth_bytes: int = 2 << 30
+
+
+DEFAULT_CAPS = Caps()
+
+
+def build_box(
+    tier: Tier,
+    workspace: str,
+    folder: int,
+    caps: Caps = DEFAULT_CAPS,
+    *,
+    run: Sequence[str] = (),
+    read: Sequence[str] = (),
+) -> Box:
     """The box for programs in ``workspace``, whose real path this is and which is open as ``folder``.  ``run`` and
     ``read`` are folders that the user's configuration adds.
     """
@@ -40,7 +61,11 @@ def build_box(tier: Tier, workspace: str, folder: int, *, run: Sequence[str] = (
         run=(*SYSTEM, *run),
         read=(*FACTS, *read),
         protect=protected_in(folder) if tier == "l1" else (),
-        limits=LIMITS,
+        # The kernel holds each process to what the watch holds all of them to: no single one need be waited for.
+        limits={**LIMITS, "nproc": caps.processes, "data": caps.memory_bytes},
+        memory_bytes=caps.memory_bytes,
+        processes=caps.processes,
+        growth_bytes=caps.growth_bytes,
     )
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import trio
 
-from astrid.adapters.sandbox.profile import build_box
+from astrid.adapters.sandbox.profile import DEFAULT_CAPS, Caps, build_box
 from astrid.box_ports import Finished, Launcher, Tier
 from astrid.core.canon import Domain, digest, encode
 from astrid.errors import LaunchError
@@ -38,8 +38,9 @@ class BoxedShell:
 
     about = _ABOUT
 
-    def __init__(self, launcher: Launcher, tier: Tier) -> None:
+    def __init__(self, launcher: Launcher, tier: Tier, caps: Caps = DEFAULT_CAPS) -> None:
         self._launcher = launcher
+        self._caps = caps
         self._tier: Tier = tier
         self.profile = profile_of(tier)
         self.why = f"{_CHANGES[tier]}; its box, of tier {tier}, keeps it from your other files and the network"
@@ -58,7 +59,7 @@ class BoxedShell:
         max_bytes: int,
     ) -> Finished:
         """Run ``argv`` in a box that is made for this run: what is protected depends on what is there now."""
-        box = await trio.to_thread.run_sync(build_box, self._tier, workspace, folder)
+        box = await trio.to_thread.run_sync(build_box, self._tier, workspace, folder, self._caps)
         return await self._launcher.run(box, argv, cwd="", env=env, seconds=seconds, max_bytes=max_bytes)
 
 

@@ -77,4 +77,7 @@ TEMPLATE = """\
 
 [sandbox]
 # least = "l0"                   # the least box in which a command may run: l1, l0, or none
+# memory_mb = 4096               # how much a command may hold, with all that it starts
+# processes = 512                # how many processes that may be
+# growth_mb = 2048               # how much it may add to the workspace
 """
