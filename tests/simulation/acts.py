@@ -34,6 +34,7 @@ from astrid.messages.gateway import (
     Taken,
 )
 from tests.fakes.home import HOLDER, USER
+from tests.fakes.replays import NO_MODEL
 from tests.simulation.people import AUD, ROOT_PATH, WORKSPACE
 from tests.simulation.plan import GRANTS, JUMPS_S, KILLED, TOOLS, Act
 from tests.simulation.rogues import Rogue, family, lies
@@ -293,7 +294,7 @@ class Acts:
             workspace=WORKSPACE,
             toolboxes=TOOLBOXES,
             mode="safe",
-            model="none",
+            model=NO_MODEL,
             scripted=False,
             asks=asks,
             limits=limits,

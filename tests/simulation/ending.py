@@ -1,6 +1,7 @@
-"""What is looked at when a life is over: the whole log, its beginnings, and copies of it that somebody changed.
+"""What is looked at when a life is over: the whole log, its beginnings, copies of it that somebody changed, and whether
+its sessions come out as they were when they are lived through again.
 
-Source: protocol N9 to N11; I4.
+Source: protocol N9 to N11; I4, I9.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import random
 from collections.abc import Callable
 
 from astrid.core.checkpoint import verify_checkpoint
+from astrid.core.policy_rules import Layers
 from astrid.core.verify import verify_log
 from astrid.errors import ChainError
+from tests.fakes.replays import replayed
 from tests.simulation.disk import Disk
+from tests.simulation.edges import SPECS
+from tests.simulation.plan import Plan
 from tests.simulation.records import Records
-from tests.simulation.world import IDENTITY
+from tests.simulation.world import HOME_PATH, IDENTITY, POLICIES
 
 CUTS = 3
 
@@ -51,6 +56,18 @@ def check_log(disk: Disk, records: Records, wrong: Callable[[str, str], None], s
         _must_not(wrong, f"bit {bit} of byte {place} of record {size}", lambda c=changed: verify_log(keys, c, notes))
     for one in records.open_permits():
         wrong("I5", f"the permit {one.seq} has no outcome at the end")
+
+
+def check_replays(disk: Disk, plan: Plan, wrong: Callable[[str, str], None]) -> None:
+    """I9: every session of a turn machine replays to itself: its rows, what it proposed, and what was decided.  In one
+    life of four, for it takes a third of what living it did.
+    """
+    if plan.seed % 4:
+        return
+    layers = Layers((POLICIES[plan.policy],), HOME_PATH)
+    for one in replayed(disk.log, IDENTITY.keys, IDENTITY.roots, layers, SPECS):
+        if not one.same:
+            wrong("I9", f"{one.session.hex()} replays otherwise: {one.difference or one.differing[0]}")
 
 
 def _must(wrong: Callable[[str, str], None], what: str, check: Callable[[], object]) -> None:

@@ -4,7 +4,7 @@ durable; at the end a last start looks whether everything is as the records say.
 Each start is a run of its own on a virtual clock under a seeded schedule.  A crash comes before any step of any task;
 what the dying tasks do afterwards reaches neither the disk nor the world.
 
-Source: architecture 5 (the table of crashes), 10 (I1 to I8).
+Source: architecture 5 (the table of crashes), 10 (I1 to I9).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.fakes.home import USER
 from tests.simulation.authority import Authority
 from tests.simulation.disk import Disk
 from tests.simulation.edges import START_NS, SimClock, SimEntropy, SimTools
-from tests.simulation.ending import check_log
+from tests.simulation.ending import check_log, check_replays
 from tests.simulation.people import AUD, People
 from tests.simulation.plan import Boot, Plan
 from tests.simulation.records import Records
@@ -110,6 +110,7 @@ class Life:
                 break
         if not self.watch.violations:
             check_log(self.disk, self.records, self.watch.wrong, self.plan.seed)
+            check_replays(self.disk, self.plan, self.watch.wrong)
         if left := _belongings() - before:  # what others left behind may go at any time
             self.watch.wrong("I8", f"a thread or an open file is left: {left}")
         return self._result()

@@ -6,12 +6,13 @@ Each stands beside the seed of the life in which a search from seed 0 found it f
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import msgspec
 import pytest
 
-from astrid.core import approval, decide, gate, gate_admin, tokens
+from astrid.core import approval, decide, gate, gate_admin, tokens, turn_answer
 from astrid.core.approval import Approvals, Stage
 from astrid.core.budget import EMPTY, Ledger, Purse
 from astrid.core.facts import Facts
@@ -311,6 +312,15 @@ def money_that_is_set_aside_can_be_had_again(patch: Patch) -> None:
     wrap(patch, Ledger, "lack", make)
 
 
+def a_result_is_told_by_what_no_row_says(patch: Patch) -> None:
+    told = count()
+
+    def make(result_text: Any) -> Any:
+        return lambda content, *how: f"{result_text(content, *how)} ({next(told)} so far)"
+
+    wrap(patch, turn_answer, "result_text", make)
+
+
 PLANTS: tuple[tuple[Plant, int], ...] = (
     (executed_before_its_permit_is_durable, 0),
     (a_reservation_is_not_released, 0),
@@ -337,6 +347,7 @@ PLANTS: tuple[tuple[Plant, int], ...] = (
     (whoever_was_being_woken_when_the_gateway_broke_is_forgotten, 13),
     (policy_blocks_no_tool, 10),
     (money_that_is_set_aside_can_be_had_again, 59),
+    (a_result_is_told_by_what_no_row_says, 20),
 )
 
 

@@ -43,12 +43,13 @@ from tests.simulation.plan import Plan
 
 T = TypeVar("T")
 IDENTITY = Identity(INSTALL, log_keys(INSTALL), roots_of(INSTALL, epoch=EPOCH), RUNTIME, HOLDER)
-_POLICIES = {
+POLICIES = {
     "": PolicyConfig(),
     "asks": PolicyConfig(approval_required_tools=("note", "trusted")),
     "blocks": PolicyConfig(blocked_tools=(*DEFAULT_BLOCKED_TOOLS, "wipe", "trusted"), max_argument_size=4_000),
 }
-_READY = {name: Policy(config, home="/sim/home") for name, config in _POLICIES.items()}
+HOME_PATH = "/sim/home"
+_READY = {name: Policy(config, home=HOME_PATH) for name, config in POLICIES.items()}
 
 
 class SimCatalogue:
@@ -117,7 +118,7 @@ class SimWorld(World):
         self.identity = IDENTITY
         idle = RuntimeTable(idle_secs=plan.idle_s)
         config = Config(security=SecurityTable(approval_timeout_secs=plan.wait_s), runtime=idle)
-        self.loaded = Loaded(config, (_POLICIES[plan.policy],), ())
+        self.loaded = Loaded(config, (POLICIES[plan.policy],), ())
         self.config = config
         self.policy = _READY[plan.policy]
         self.keys = IDENTITY.keys
