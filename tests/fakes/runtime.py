@@ -255,11 +255,14 @@ async def running(
     if agents is not None:
         world.config = msgspec.structs.replace(world.config, agents=AgentsTable(**agents))
     directory = Directory()
-    async with open_system(
-        tree(world, directory), strict=strict, on_failure=lambda _ref, _why, error: failures.append(error)
-    ) as system:
-        directory.system = system
-        runtime = Runtime(world, directory, system, workspace, aud)
-        runtime.failures = failures
-        yield runtime
+    try:
+        async with open_system(
+            tree(world, directory), strict=strict, on_failure=lambda _ref, _why, error: failures.append(error)
+        ) as system:
+            directory.system = system
+            runtime = Runtime(world, directory, system, workspace, aud)
+            runtime.failures = failures
+            yield runtime
+    finally:
+        world.close()
     assert broken or not failures, failures

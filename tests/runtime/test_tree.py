@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
 
+import pytest
 from trio.testing import MockClock
 
+from astrid.core.grants import Mode
 from astrid.kernel import ChildSpec, SupervisorSpec, open_system
 from astrid.kernel.testing import Probe, settle
 from astrid.runtime import tree as module
@@ -14,6 +18,7 @@ from astrid.runtime.boot import World
 from astrid.runtime.tree import RANKS, Directory, tree
 from tests.fakes.clock import FakeEntropy, StillClock
 from tests.fakes.home import make_home
+from tests.fakes.runtime import running, turn
 
 DRAWN = re.compile(r"[├└]─ (\w+)\s+(one_for_one)?")
 
@@ -77,3 +82,18 @@ async def test_whoever_ended_for_good_is_forgotten(autojump_clock: MockClock) ->
         assert len(directory.by_id) < 200
         assert len(directory.by_path) < 200
         assert directory.by_path["root/one"] == system.ref("root/one")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at what the system says is open")
+async def test_a_runtime_that_has_ended_holds_no_folder_of_a_workspace_open(tmp_path: Path) -> None:
+    async with running(tmp_path) as runtime:
+        await runtime.grant(Mode.GUIDED)
+        await runtime.open([{"model": {"name": "m"}}, turn(text="x")])
+        assert held(runtime.workspace) > 0
+    assert held(runtime.workspace) == 0
+
+
+def held(folder: Path) -> int:
+    """How many of this process's descriptors are that folder."""
+    own = Path("/proc/self/fd")
+    return sum(os.path.samefile(own / name, folder) for name in os.listdir(own) if (own / name).exists())

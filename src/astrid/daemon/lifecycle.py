@@ -127,6 +127,7 @@ class Daemon:
                 if self._signals < 2:
                     await server.say_goodbye(GOODBYE_SECONDS)
         finally:
+            world.close()
             if self._server is not None:
                 await self._server.close()
         self._report.note("stopped")

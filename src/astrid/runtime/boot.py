@@ -197,6 +197,10 @@ class World:
         self._past: Past | None = None
         self._journal: Journal | None = None
 
+    def close(self) -> None:
+        """Let go of what is held open beside the log, when no actor is there any more."""
+        self.catalogue.close()
+
     @property
     def anchor_trouble(self) -> str:
         """Why the last checkpoint could not be kept outside the log's folder; empty if it was."""

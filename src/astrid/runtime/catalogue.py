@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -89,11 +90,16 @@ class Catalogue:
         self._providers = configured_providers(config)
         self._kept = KeptFiles(home.kept, config.workspace.keep_mb * MB)
         self._places: dict[bytes, Place] = {}
+        self._held = ExitStack()  # the folders that are open
         self._undoers: dict[bytes, Undoer] = {}
         self._brains: dict[str, Brain] = {}
         # Of each workspace and definition, the last that a session got.
         self._settings: dict[tuple[bytes, str], Setting] = {}
         self._agent, self._prompt = load_agent(DEFAULT_AGENT)
+
+    def close(self) -> None:
+        """Let go of the folders of workspaces.  What is called in them afterwards fails."""
+        self._held.close()
 
     def place(self, workspace: str) -> Place:
         """The workspace at a path."""
@@ -117,6 +123,7 @@ class Catalogue:
                 kept=(*code_folders(), actors_folder()),
                 keep=self._kept.keep,
             )
+            self._held.callback(server.close)
             place = self._places[known] = Place(known, identity.path, f"workspace:{known.hex()}", server)
             self._undoers[known] = server.undoer(self._kept.get)
         return place
