@@ -101,7 +101,7 @@ def test_the_folder_that_holds_the_home_is_no_workspace(boxed: Place) -> None:
 def test_what_the_box_is_says_each_tier_and_each_name_that_is_protected(boxed: Place) -> None:
     (boxed.workspace / "AGENTS.md").write_text("be kind")
     found = json.loads(boxed.astrid("sandbox", "explain", "--json").stdout)
-    assert found["why"] == tiers()
+    assert {one["tier"]: one["why"] for one in found["tiers"]} == tiers()
     assert (found["least"], found["workspace"]) == ("l0", os.path.realpath(boxed.workspace))
     assert str(Path(os.path.realpath(boxed.home.root))) in found["never"]
     assert ("AGENTS.md" in found["protected"]) is (found["tier"] == "l1")

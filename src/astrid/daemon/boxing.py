@@ -25,7 +25,7 @@ from astrid.home import Home, identify_workspace
 from astrid.runtime.boot import secrets_of
 from astrid.runtime.boxes import best_tier, boxes, caps_of, never_shown, no_shell
 from astrid.runtime.config import Loaded, load_config
-from astrid.wire.boxes import BoxReport
+from astrid.wire.boxes import BoxLimit, BoxReport, TierReport
 
 
 def explain(home: Home, workspace: Path | None) -> BoxReport:
@@ -57,19 +57,20 @@ async def _explain(home: Home, root: str) -> BoxReport:
     told = BoxReport(
         tier=tier or ("none" if least == "none" else "refused"),
         least=least,
-        why={one: tiers.why.get(one, "") for one in ("l1", "l0")},
+        tiers=(TierReport(tier="l1", why=tiers.why.get("l1", "")), TierReport(tier="l0", why=tiers.why.get("l0", ""))),
         landlock=tiers.landlock,
         workspace=root,
     )
     if tier is None or not root:
         return told
     with _box(tier, root, loaded) as box:
+        limits = {**box.limits, "memory": box.memory_bytes, "processes": box.processes, "growth": box.growth_bytes}
         return msgspec.structs.replace(
             told,
             run=box.run,
             read=box.read,
             protected=box.protect,
-            limits={**box.limits, "memory": box.memory_bytes, "processes": box.processes, "growth": box.growth_bytes},
+            limits=tuple(BoxLimit(name=name, most=most) for name, most in sorted(limits.items())),
             never=tuple(never_shown(secrets)),
         )
 

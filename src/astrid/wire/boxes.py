@@ -7,23 +7,35 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
-
 from astrid.wire.fields import Wire
 
 
+class TierReport(Wire, frozen=True, kw_only=True):
+    """Why a tier does not work here; empty where it does."""
+
+    tier: Literal["l1", "l0"]
+    why: str
+
+
+class BoxLimit(Wire, frozen=True, kw_only=True):
+    """The most that a program may use of something; bytes, seconds or a number, as its name says."""
+
+    name: str
+    most: int
+
+
 class BoxReport(Wire, frozen=True, kw_only=True):
-    """``tier`` is what commands run in, ``refused`` when they do not run; ``why`` says of each tier why it does not
-    work, and nothing where it does.  The last five are of a box of ``tier`` in ``workspace``, if one was named.
+    """``tier`` is what commands run in, ``refused`` when they do not run; ``tiers`` says of each why it does not
+    work.  The last five are of a box of ``tier`` in ``workspace``, if one was named.
     """
 
     tier: Literal["l1", "l0", "none", "refused"]
     least: Literal["l1", "l0", "none"]
-    why: dict[str, str]
+    tiers: tuple[TierReport, ...]
     landlock: int
     workspace: str
     run: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
-    limits: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    limits: tuple[BoxLimit, ...] = ()
     never: tuple[str, ...] = ()

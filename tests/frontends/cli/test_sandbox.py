@@ -11,18 +11,18 @@ import pytest
 
 from astrid.errors import LaunchError
 from astrid.frontends.cli import doctor, run, sandbox
-from astrid.wire.boxes import BoxReport
+from astrid.wire.boxes import BoxLimit, BoxReport, TierReport
 
 HERE = BoxReport(
     tier="l0",
     least="l0",
-    why={"l1": "[Errno 1] no \x1b[2Jnamespaces", "l0": ""},
+    tiers=(TierReport(tier="l1", why="[Errno 1] no \x1b[2Jnamespaces"), TierReport(tier="l0", why="")),
     landlock=7,
     workspace="/w\nnetwork: all",
     run=("/usr",),
     read=("/etc/hosts",),
     protected=(".git/hooks",),
-    limits={"nofile": 3},
+    limits=(BoxLimit(name="nofile", most=3),),
     never=("/h/.ssh",),
 )
 

@@ -138,10 +138,10 @@ def _sandbox(home: Home) -> Iterator[Finding]:
         return
     advice = "docs/sandbox.md says what each tier needs, and what it cannot hold"
     yield Finding(name="sandbox", state="ok" if report.tier == "l1" else "warn", detail=holds(report), advice=advice)
-    for tier, why in report.why.items():
-        needed = "warn" if why else "ok"
-        detail = f"does not work here: {why}" if why else "works: a program has just run in it"
-        yield Finding(name=f"tier {tier}", state=needed, detail=detail[:4000], advice=advice)
+    for one in report.tiers:
+        needed = "warn" if one.why else "ok"
+        detail = f"does not work here: {one.why}" if one.why else "works: a program has just run in it"
+        yield Finding(name=f"tier {one.tier}", state=needed, detail=detail[:4000], advice=advice)
 
 
 # --- keys

@@ -85,7 +85,7 @@ def holds(report: BoxReport) -> str:
 def describe(report: BoxReport) -> list[str]:
     """The report as lines for people."""
     lines = [holds(report), f"the least that will do is {report.least}"]
-    lines += [f"tier {tier}: {why or 'works'}" for tier, why in report.why.items()]
+    lines += [f"tier {one.tier}: {one.why or 'works'}" for one in report.tiers]
     if not report.limits:
         return lines
     parts = {
@@ -95,7 +95,7 @@ def describe(report: BoxReport) -> list[str]:
         "cannot change": report.protected,
         "never sees": report.never,
         "network": ["none"],
-        "limits": [f"{name} {number}" for name, number in sorted(report.limits.items())],
+        "limits": [f"{one.name} {one.most}" for one in report.limits],
     }
     for name, entries in parts.items():
         lines += [f"{name}:", *(f"  {entry}" for entry in entries)]
