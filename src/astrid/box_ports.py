@@ -137,6 +137,13 @@ class Shell(Protocol):
         ...
 
     @property
+    def contains(self) -> bool:
+        """Whether the box holds all that a line can do: it changes files of the workspace that no rule protects, and
+        nothing else.
+        """
+        ...
+
+    @property
     def why(self) -> str:
         """Why a person is asked about a line."""
         ...

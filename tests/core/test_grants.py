@@ -50,16 +50,17 @@ def permissions(mode: Mode, path: str) -> int:
     return sum(allowed)
 
 
-READS, WRITES, DELETES = (
+READS, WRITES, RUNS, DELETES = (
     Permission.READ | Permission.LIST,
     Permission.WRITE | Permission.CREATE,
+    Permission.EXECUTE,
     Permission.DELETE,
 )
 
 
 @pytest.mark.parametrize(
     ("mode", "allowed"),
-    [(Mode.SAFE, READS), (Mode.GUIDED, READS | WRITES), (Mode.AUTONOMOUS, READS | WRITES | DELETES)],
+    [(Mode.SAFE, READS), (Mode.GUIDED, READS | WRITES | RUNS), (Mode.AUTONOMOUS, READS | WRITES | RUNS | DELETES)],
 )
 def test_each_mode_allows_its_part_inside_the_workspace_and_nothing_outside(mode: Mode, allowed: int) -> None:
     assert permissions(mode, "/home/u/proj") == permissions(mode, "/home/u/proj/src/a.py") == allowed
@@ -67,7 +68,7 @@ def test_each_mode_allows_its_part_inside_the_workspace_and_nothing_outside(mode
         assert permissions(mode, outside) == 0
 
 
-def test_no_mode_lets_anything_run_or_reach_the_network_but_a_model() -> None:
+def test_no_mode_names_a_program_or_reaches_the_network_but_for_a_model() -> None:
     for mode in Mode:
         schemes = {parse_pattern(grant.pattern).scheme: grant.perms for grant in mode_grants(mode, TERMS.root)}
         assert set(schemes) == {"file", "model", "tool"}

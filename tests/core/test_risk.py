@@ -37,6 +37,7 @@ def test_the_levels_are_ordered_and_numbered_as_tokens_carry_them() -> None:
     [
         ("read", Risk.LOW, False, False),
         ("staging", Risk.LOW, False, False),
+        ("contained", Risk.MEDIUM, False, False),
         ("fetch", Risk.MEDIUM, True, False),
         ("write", Risk.HIGH, True, False),
         ("exec", Risk.HIGH, True, False),

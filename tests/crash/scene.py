@@ -6,11 +6,13 @@ Source: ``tests.fakes.processes``.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import Any
 
 import astrid
+from astrid.adapters.sandbox.cage.carving import STUB_MODE
 from tests.crash.trap import Trap
 from tests.crash.vendor import KEY
 from tests.fakes.daemon_home import grant_workspace
@@ -116,6 +118,11 @@ class Scene:
         return {mark: lines.count(mark) for mark in (*MARKS, *set(lines) - set(MARKS))}
 
     def written(self) -> dict[str, str]:
-        """The other files of the workspace, but for traces."""
-        files = sorted(self.workspace.iterdir())
+        """The other files of the workspace, but for traces, and names that the next command of the workspace frees."""
+        files = [path for path in sorted(self.workspace.iterdir()) if not _is_stub(path)]
         return {path.name: path.read_text() for path in files if not path.name.startswith("trace")}
+
+
+def _is_stub(path: Path) -> bool:
+    """Whether it is what occupies a protected name while a command runs; the process that removes it was killed."""
+    return path.is_dir() and stat.S_IMODE(path.stat().st_mode) == STUB_MODE and not any(path.iterdir())

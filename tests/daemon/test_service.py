@@ -52,10 +52,12 @@ async def granted(daemon: InProcess, client: Client) -> None:
     await client.call("tokensAdd", p.TokensAdd(token=daemon.grant()))
 
 
-async def opened(daemon: InProcess, client: Client, *turns: dict[str, Any], **options: Any) -> r.SessionInfo:
+async def opened(
+    daemon: InProcess, client: Client, *turns: dict[str, Any], mode: p.Mode = "guided", **options: Any
+) -> r.SessionInfo:
     asked = p.CreateSession(
         workspace=str(daemon.workspace),
-        mode="guided",
+        mode=mode,
         model=daemon.script(*turns),
         options=p.SessionOptions(**options),
     )
@@ -263,7 +265,7 @@ class TestQuestions:
     async def asked(self, root: Path) -> AsyncIterator[tuple[InProcess, Client, str, bytes]]:
         async with served(root) as (daemon, client):
             await granted(daemon, client)
-            info = await opened(daemon, client, {"text": "run", "tool_calls": [RUN]}, {"text": "done"})
+            info = await opened(daemon, client, {"text": "run", "tool_calls": [RUN]}, {"text": "done"}, mode="safe")
             await client.subscribe(info.session_id, interactive=True)
             await client.call("sendInput", p.SendInput(session_id=info.session_id, turn=1, input="go"))
             event = (await until(client, info.session_id, e.ApprovalNeeded))[-1]
@@ -312,7 +314,7 @@ class TestQuestions:
     async def test_when_the_one_who_could_answer_leaves_the_session_goes_on_without(self, tmp_path: Path) -> None:
         async with served(tmp_path) as (daemon, client):
             await granted(daemon, client)
-            info = await opened(daemon, client, {"text": "run", "tool_calls": [RUN]}, {"text": "done"})
+            info = await opened(daemon, client, {"text": "run", "tool_calls": [RUN]}, {"text": "done"}, mode="safe")
             async with connect(daemon.home) as person:
                 await person.subscribe(info.session_id, interactive=True)
             await client.subscribe(info.session_id)

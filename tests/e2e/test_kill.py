@@ -50,7 +50,7 @@ def accept_grant(place: Place) -> None:
 class Watching:
     """``astrid exec`` at a terminal."""
 
-    def __init__(self, place: Place, *turns: Json, mode: str = "guided") -> None:
+    def __init__(self, place: Place, *turns: Json, mode: str = "safe") -> None:
         words = ["exec", "go", "--mode", mode, "--workspace", str(place.workspace), "--model", place.script(*turns)]
         self.terminal = Terminal(astrid(*words), place.home.root, rows=ROWS)
 
@@ -210,7 +210,7 @@ def test_once_is_once_also_when_the_daemon_dies_under_the_call_that_it_was_for(p
         once = [one for one in told(place, "tokens", "list")["tokens"] if one["scope"] == "once"]
         assert [(one["uses"], one["used"], one["revoked"]) for one in once] == [(1, 0, False)]
         asks = place.script({"tool_calls": [BLOCKS]}, {"text": "done"})
-        done = place.astrid("exec", "go", "--mode", "guided", "--approve", "never", "--model", asks)
+        done = place.astrid("exec", "go", "--mode", "safe", "--approve", "never", "--model", asks)
         assert done.returncode == 3, done  # the yes was for that one call of that one session
         assert is_sound(place)
     assert read(place.workspace / "marker") == ""

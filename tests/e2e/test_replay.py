@@ -27,6 +27,7 @@ pytestmark = [
     pytest.mark.skipif(not installed(), reason="the product is not installed where an isolated Python finds it"),
 ]
 Json = dict[str, Any]
+ASKING = '[security.policy]\napproval_required_tools = ["bash"]\n'
 WRITE = {"name": "write_file", "arguments": {"file_path": "made.txt", "content": "x"}}
 TASK = {"name": "task", "arguments": {"agent": "explorer", "description": "look", "prompt": "as a sub-agent"}}
 CHILD = {"when": {"last_text_contains": "as a sub-agent"}, "text": "I look", "tool_calls": [READ], "goto": "child"}
@@ -48,9 +49,10 @@ TURNS = (
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     made = Place(tmp_path_factory.mktemp("place"), assurance=Assurance.PLAIN)
+    made.home.config.write_text(ASKING)
     with made.daemon() as daemon:
         accept_grant(made)
-        with Watching(made, *TURNS) as terminal:
+        with Watching(made, *TURNS, mode="guided") as terminal:
             for answer in ("o", "d"):
                 terminal.sees("and Enter: ")
                 terminal.types(f"{answer}\r")
@@ -152,7 +154,7 @@ def test_a_sub_agents_session_is_replayed_by_its_own_name(place: Place) -> None:
 STRICTER = """
 [security.policy]
 blocked_tools = ["touch no", "write_file", "su"]
-approval_required_tools = ["read_file"]
+approval_required_tools = ["bash", "read_file"]
 denied_paths = []
 """
 
@@ -187,7 +189,7 @@ def test_what_another_policy_would_have_changed_is_listed_with_its_rules(place: 
 
 
 def test_by_the_policy_that_there_is_nothing_would_change(place: Place) -> None:
-    code, found = replay(place, "go", "--policy", policy_file(place, ""))
+    code, found = replay(place, "go", "--policy", policy_file(place, ASKING))
     assert (code, found["same"]) == (0, True), found
 
 

@@ -34,6 +34,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     script = [{"text": "a command", "tool_calls": [WRITES]}, {"text": "done"}]
     (tmp_path / "script.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in script))
     made = Bench(tmp_path / "home").made()
+    made.home.config.write_text('[security.policy]\napproval_required_tools = ["bash"]\n')
     told(made.home, "tokens", "grant", "--workspace", str(tmp_path / "project"), "--mode", "guided", "--yes")
     yield made
     told(made.home, "daemon", "stop")

@@ -38,7 +38,7 @@ NEEDS = (
     (Need("net://443/com/example/www", INVOKE),),
     (Need("file://w/b", READ), Need("net://80/com/example", INVOKE)),
 )
-EFFECTS = ("read", "staging", "read", "egress", "fetch", "exec", "staging", "financial")
+EFFECTS = ("read", "staging", "read", "egress", "fetch", "exec", "contained", "financial")
 GRANTS = (
     EVERYTHING,
     Grant("file://w/**", READ | WRITE, 0, 1, b""),

@@ -24,6 +24,7 @@ LEVEL = {
     "read": 0,
     "model": 0,
     "staging": 0,
+    "contained": 1,
     "fetch": 1,
     "write": 2,
     "exec": 2,

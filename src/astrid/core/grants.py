@@ -29,14 +29,17 @@ class Mode(enum.Enum):
     """How far a session may go before a person is asked."""
 
     SAFE = "safe"  # reads and searches; everything else asks
-    GUIDED = "guided"  # also writes and creates files in the workspace
+    GUIDED = "guided"  # also writes and creates files in the workspace, and runs commands whose box holds them there
     AUTONOMOUS = "autonomous"  # also deletes them
 
 
+_LOOK = Permission.READ | Permission.LIST
+_CHANGE = _LOOK | Permission.WRITE | Permission.CREATE
+# To execute a folder is to run commands in a box that shows them this folder to change, and nothing else.
 _FILE_PERMISSIONS = {
-    Mode.SAFE: Permission.READ | Permission.LIST,
-    Mode.GUIDED: Permission.READ | Permission.LIST | Permission.WRITE | Permission.CREATE,
-    Mode.AUTONOMOUS: Permission.READ | Permission.LIST | Permission.WRITE | Permission.CREATE | Permission.DELETE,
+    Mode.SAFE: _LOOK,
+    Mode.GUIDED: _CHANGE | Permission.EXECUTE,
+    Mode.AUTONOMOUS: _CHANGE | Permission.EXECUTE | Permission.DELETE,
 }
 _FILE_RISK = {Mode.SAFE: Risk.LOW, Mode.GUIDED: Risk.MEDIUM, Mode.AUTONOMOUS: Risk.MEDIUM}
 

@@ -35,6 +35,7 @@ class EffectClass(enum.Enum):
     READ = "read"  # looks at the workspace
     MODEL = "model"  # shows the conversation to the model that the user chose for it
     STAGING = "staging"  # changes only what can be taken back: files of the workspace, drafts
+    CONTAINED = "contained"  # runs a program in a box that holds all it can do: it changes the workspace alone
     FETCH = "fetch"  # asks the network for something; the question itself leaves
     WRITE = "write"  # changes something outside the workspace
     EXEC = "exec"  # runs a program
@@ -55,6 +56,7 @@ _BASE_RISK = {
     EffectClass.READ: Risk.LOW,
     EffectClass.MODEL: Risk.LOW,
     EffectClass.STAGING: Risk.LOW,
+    EffectClass.CONTAINED: Risk.MEDIUM,
     EffectClass.FETCH: Risk.MEDIUM,
     EffectClass.WRITE: Risk.HIGH,
     EffectClass.EXEC: Risk.HIGH,
@@ -70,7 +72,7 @@ SINK_RISK = Risk.HIGH
 
 _SEVERITY = {effect: place for place, effect in enumerate(EffectClass)}
 
-_NOT_SINKS = frozenset({EffectClass.READ, EffectClass.MODEL, EffectClass.STAGING})
+_NOT_SINKS = frozenset({EffectClass.READ, EffectClass.MODEL, EffectClass.STAGING, EffectClass.CONTAINED})
 
 
 def base_risk(effect: EffectClass) -> Risk:

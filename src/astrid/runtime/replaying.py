@@ -19,9 +19,9 @@ from typing import get_args
 import msgspec
 
 from astrid.adapters.demo.pay import DemoPayments
-from astrid.adapters.sandbox.shell import BoxedShell, NoShell, profile_of
+from astrid.adapters.sandbox.shell import HOLDING, BoxedShell, NoShell, profile_of
 from astrid.adapters.store.journal import SqliteReader
-from astrid.adapters.workspace.arguments import ALL, Bash, tool_spec
+from astrid.adapters.workspace.arguments import ALL, Bash, bash_spec, tool_spec
 from astrid.adapters.workspace.shell import OWN_RIGHTS, OpenShell
 from astrid.box_ports import Tier
 from astrid.core.answers import MAX_ANSWER_BYTES, SignedAnswer
@@ -129,9 +129,9 @@ def own_specs() -> tuple[ToolSpec, ...]:
     agents = load_subagents(actors_folder() / "subagents")
     servers = (SkillServer("/", dict), TodoServer("/"), SubagentServer(agents), DemoPayments(Path("/")))
     files = [tool_spec(shape, OWN_RIGHTS) for shape in ALL if shape is not Bash]
-    boxes = [(profile_of(tier), BoxedShell.about) for tier in get_args(Tier)]
-    shells = [(OpenShell.profile, OpenShell.about), (NoShell.profile, NoShell.about), *boxes]
-    commands = [tool_spec(Bash, profile, about) for profile, about in shells]
+    boxes = [(profile_of(tier), BoxedShell.about, tier in HOLDING) for tier in get_args(Tier)]
+    none = [(shell.profile, shell.about, shell.contains) for shell in (OpenShell, NoShell)]
+    commands = [bash_spec(profile, about, contains=contains) for profile, about, contains in (*none, *boxes)]
     return (*files, *commands, RESULT_SPEC, *[spec for server in servers for spec in server.specs()])
 
 

@@ -26,6 +26,9 @@ _CHANGES: dict[Tier, str] = {
     "l1": "a command can change files of the workspace",
     "l0": "a command can change any file of the workspace, also hooks and settings that other programs follow",
 }
+HOLDING: frozenset[Tier] = frozenset({"l1"})
+"""The tiers that hold all a line can do.  Without mounts nothing in the workspace is kept from being changed, hooks and
+settings included."""
 
 
 def profile_of(tier: Tier) -> bytes:
@@ -42,6 +45,7 @@ class BoxedShell:
         self._launcher = launcher
         self._caps = caps
         self._tier: Tier = tier
+        self.contains = tier in HOLDING
         self.profile = profile_of(tier)
         self.why = f"{_CHANGES[tier]}; its box, of tier {tier}, keeps it from your other files and the network"
 
@@ -67,6 +71,7 @@ class NoShell:
     """``box_ports.Shell`` where there is no box that would do: it runs nothing, and says why."""
 
     profile = bytes(digest(Domain.TOOLDEF, encode(("tier", "refused"))))
+    contains = False
     about = "It cannot be used now: there is no box on this machine in which it may run."
     why = "nothing is started here"
 

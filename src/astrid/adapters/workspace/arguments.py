@@ -44,7 +44,6 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     CONTROL: ClassVar[tuple[str, ControlKind]]
     VERBS: ClassVar[tuple[str, ...]]
     NOUNS: ClassVar[tuple[str, ...]]
-    FRESH: ClassVar[bool] = False
 
 
 class ReadFile(Arguments, frozen=True):
@@ -159,7 +158,7 @@ class Bash(Arguments, frozen=True):
 
     NAME = "bash"
     DESCRIPTION = (
-        "Run one command line with bash in the workspace's root; a person approves each one. Programs are "
+        "Run one command line with bash in the workspace's root. Programs are "
         "looked for in the system's folders only. Every call starts afresh: cd, variables and functions do "
         "not persist, and what still runs in the background at the end is killed. Lines that cannot be judged"
         " (eval, functions, loops) are refused: put them into a script file and run that."
@@ -168,7 +167,6 @@ class Bash(Arguments, frozen=True):
     CONTROL = ("command", ControlKind.COMMAND)
     VERBS = ("build", "execute", "run", "start", "test")
     NOUNS = ("command", "program", "script", "shell")
-    FRESH = True
 
     command: Annotated[str, Meta(min_length=1, description="The command line.")]
     timeout: Annotated[int, Meta(ge=1, le=MAX_TIMEOUT_MS, description="Milliseconds after which it is killed.")] = (
@@ -205,6 +203,16 @@ def invalid_arguments(reason: str) -> WorkspaceError:
     )
 
 
+def bash_spec(profile: bytes, about: str, *, contains: bool) -> ToolSpec:
+    """The definition of ``bash`` in a box of ``profile``.  Where that ``contains`` all a line can do, its effect is of
+    another class; where it does not, a person is asked about each line.
+    """
+    if contains:
+        return msgspec.structs.replace(tool_spec(Bash, profile, about), effect=EffectClass.CONTAINED.value)
+    spec = tool_spec(Bash, profile, f"A person approves each line. {about}".rstrip())
+    return msgspec.structs.replace(spec, fresh=True)
+
+
 def tool_spec(shape: type[Arguments], profile: bytes, about: str = "") -> ToolSpec:
     """The definition of one tool.  ``profile`` is the digest of the sandbox profile in force, ``about`` what a model
     is to know of that.
@@ -225,7 +233,7 @@ def tool_spec(shape: type[Arguments], profile: bytes, about: str = "") -> ToolSp
         creates_id="",
         code=_NO_CODE,
         profile=profile,
-        fresh=shape.FRESH,
+        fresh=False,
     )
 
 

@@ -26,7 +26,7 @@ from astrid.adapters.workspace.arguments import (
     decode_arguments,
     invalid_arguments,
 )
-from astrid.adapters.workspace.commands import survey
+from astrid.adapters.workspace.commands import Touched, survey
 from astrid.adapters.workspace.matcher import Engine, Matcher
 from astrid.adapters.workspace.observe import observe_for_write
 from astrid.adapters.workspace.paths import Locator, Target, check_writable
@@ -38,6 +38,7 @@ from astrid.adapters.workspace.wildcard import Wildcard
 from astrid.adapters.workspace.writing import Keep, edit, write
 from astrid.box_ports import Shell
 from astrid.core.call import Need, Pre, Preparation
+from astrid.core.command import parse_command
 from astrid.core.images import is_image
 from astrid.core.risk import Risk
 from astrid.core.tokens import Permission
@@ -210,12 +211,13 @@ class Planner:
 
     def _bash(self, args: Bash) -> Plan:
         self._shell.check()  # nobody is asked about what would not be run
-        touched = survey(args.command, self._locator, self._program_folders)
+        contained = self._shell.contains
+        touched = self._held(args.command) if contained else survey(args.command, self._locator, self._program_folders)
         preparation = Preparation(
             needs=_needs(touched.needs),
             pre=touched.pre,
-            risk=Risk.HIGH,
-            fresh=True,
+            risk=Risk.MEDIUM if contained else Risk.HIGH,
+            fresh=not contained,
             why=self._shell.why,
             controls=((Bash.CONTROL[0], args.command),),
         )
@@ -230,6 +232,11 @@ class Planner:
             timeout_ms=args.timeout,
         )
         return Plan(preparation, lambda: line)
+
+    def _held(self, command: str) -> Touched:
+        """What a line needs whose box holds it: to run in the workspace, whatever it starts and opens there."""
+        parse_command(command)  # what cannot be judged, policy could not judge either
+        return Touched({self._locator.locate(".").tree: Permission.EXECUTE}, ())
 
 
 def _looking(shape: type[Arguments], target: Target, needs: Mapping[str, Permission], run: Callable[[], str]) -> Plan:

@@ -30,6 +30,7 @@ class OpenShell:
 
     profile = bytes(OWN_RIGHTS)
     about = ""
+    contains = False
     why = "a command runs with your own rights: there is no box around it"
 
     def check(self) -> None:

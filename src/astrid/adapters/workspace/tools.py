@@ -21,7 +21,7 @@ from pathlib import Path
 
 import trio
 
-from astrid.adapters.workspace.arguments import ALL, HOST_ID, HOST_KIND, Bash, tool_spec
+from astrid.adapters.workspace.arguments import ALL, HOST_ID, HOST_KIND, Bash, bash_spec, tool_spec
 from astrid.adapters.workspace.handles import Opener, Root
 from astrid.adapters.workspace.matcher import Engine, find_engine
 from astrid.adapters.workspace.paths import HiddenRule, Locator
@@ -68,10 +68,8 @@ class WorkspaceTools:
         """
         programs = (*FIXED_PATH, *map(str, program_folders))
         environment = tool_environment(home, env or {}, path=programs)
-        specs = tuple(
-            tool_spec(shape, shell.profile, shell.about) if shape is Bash else tool_spec(shape, profile)
-            for shape in ALL
-        )
+        bash = bash_spec(shell.profile, shell.about, contains=shell.contains)
+        specs = tuple(bash if shape is Bash else tool_spec(shape, profile) for shape in ALL)
         self._specs = specs
         self._tooldefs = {spec.name: spec.tooldef() for spec in specs}
         self._root = Root.open(root, opener)

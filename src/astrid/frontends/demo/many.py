@@ -17,7 +17,7 @@ import trio
 from astrid.core.grants import Mode
 from astrid.core.money import Micros, format_usd, parse_usd
 from astrid.frontends.client import Client, connect
-from astrid.frontends.demo.play import PERSON, wait_daemon
+from astrid.frontends.demo.play import GRANTING, wait_daemon
 from astrid.frontends.demo.stage import Stage, demo_folder
 from astrid.frontends.demo.table import Row
 from astrid.frontends.fleet.daemon_engine import DaemonEngine, open_purses
@@ -44,7 +44,7 @@ ATTEMPTS = {"read_file": "policy", "write_file": "workspace", "bash": "command",
 async def play_many(stage: Stage, show: Show, say: Callable[[str], None]) -> list[Row]:
     """Everything up to the end of the last task; the rows say what came of it."""
     async with AsyncExitStack() as stack:
-        signer = await stack.enter_async_context(ScriptedPerson(PERSON).signer(stage.home))
+        signer = await stack.enter_async_context(ScriptedPerson(GRANTING).signer(stage.home))
         await signer.create(plain=False)
         grant = await signer.grant_workspace(stage.workspace, Mode.GUIDED, days=1, purse_micros=parse_usd("50.00"))
         say("a person signed: read and write in the workspace, for a day, for at most $50")

@@ -14,6 +14,7 @@ from astrid.errors import ConfigError
 from astrid.home import Home, open_home, write_guarded
 
 STOLEN = "-----BEGIN OPENSSH PRIVATE KEY-----\nonly the demo's; opens nothing\n-----END OPENSSH PRIVATE KEY-----\n"
+RULES = "# House rules\n\nSay in one line what was wrong, and in one what you changed.\n"
 CONFIG = """\
 [security]
 approval_timeout_secs = 120
@@ -37,6 +38,7 @@ class Stage:
         (self.user / ".ssh").mkdir(parents=True)
         self.key = self.user / ".ssh" / "id_ed25519"
         self.key.write_text(STOLEN)
+        (self.user / "house-rules.md").write_text(RULES)
         (self.workspace / ".git" / "hooks").mkdir(parents=True)
         (self.workspace / "notes").mkdir()
         (self.workspace / "notes" / "outside.txt").symlink_to(self.key)

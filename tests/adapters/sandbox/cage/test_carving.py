@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from astrid.adapters.sandbox.cage.carving import make_stubs, remove_stubs
+from astrid.adapters.sandbox.cage.carving import STUB_MODE, make_stubs, remove_stubs
 
 
 @pytest.fixture
@@ -60,3 +60,18 @@ def test_no_link_is_followed_on_the_way(folder: int, tmp_path: Path) -> None:
     (tmp_path / ".git").symlink_to("outside")
     assert make_stubs(folder, [".git/hooks"], ()) == []
     assert os.listdir(tmp_path / "outside") == []
+
+
+def test_a_stub_that_a_killed_zygote_left_is_ours_again_and_goes(folder: int, tmp_path: Path) -> None:
+    left = make_stubs(folder, [".git/hooks", ".vscode"], ())
+    assert make_stubs(folder, [".git/hooks", ".vscode"], ()) == left == [".git", ".vscode"]
+    remove_stubs(folder, left)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_of_the_users_own_is_no_stub(folder: int, tmp_path: Path) -> None:
+    (tmp_path / ".vscode").mkdir()
+    (tmp_path / ".idea").mkdir()
+    (tmp_path / ".idea" / "kept").touch()
+    (tmp_path / ".idea").chmod(STUB_MODE)
+    assert make_stubs(folder, [".vscode", ".idea"], ()) == []

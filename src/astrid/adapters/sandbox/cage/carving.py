@@ -27,6 +27,7 @@ from astrid.adapters.sandbox.cage.requests import within
 _PATH = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
 READ_ONLY = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 _WRITABLE = kernel.MS_NOSUID | kernel.MS_NODEV
+STUB_MODE = 0o555
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def _opened(path: str) -> Iterator[int]:
 
 def make_stubs(workspace: int, paths: Iterable[str], stubs: Iterable[str]) -> list[str]:
     """Occupy the first missing part of each of ``paths`` by an empty folder, unless it lies in one of the ``stubs``
-    that are there; the names that were missing.
+    that are there; the names that were missing, or are stubs that somebody left.
 
     Raises:
         OSError: a name could neither be made nor is there.
@@ -57,28 +58,38 @@ def make_stubs(workspace: int, paths: Iterable[str], stubs: Iterable[str]) -> li
     return made
 
 
-def _first_missing(workspace: int, path: str) -> str:
-    """The shortest part of ``path`` that is not there; empty if all of it is, or a link or a file ends it before."""
+def _occupy(workspace: int, path: str) -> list[str]:
+    """Occupy the shortest part of ``path`` that is not there; none if all of it is, or a link or a file ends it before.
+
+    An empty folder of our mode was left by a zygote that was killed: it is ours again, and goes with this child.
+    """
     parts = path.split("/")
     for count in range(1, len(parts) + 1):
         whole = "/".join(parts[:count])
         try:
             status = os.stat(whole, dir_fd=workspace, follow_symlinks=False)
         except FileNotFoundError:
-            return whole
+            # What somebody else made meanwhile is there; where we may make nothing, the child, with no more rights,
+            # cannot.
+            with suppress(FileExistsError, PermissionError):
+                os.mkdir(whole, STUB_MODE, dir_fd=workspace)
+                return [whole]
+            return []
         if not stat.S_ISDIR(status.st_mode):
-            return ""
-    return ""
-
-
-def _occupy(workspace: int, path: str) -> list[str]:
-    missing = _first_missing(workspace, path)
-    # What somebody else made meanwhile is there; where we may make nothing, the child, with no more rights, cannot.
-    with suppress(FileExistsError, PermissionError):
-        if missing:
-            os.mkdir(missing, 0o555, dir_fd=workspace)
-            return [missing]
+            return []
+        if stat.S_IMODE(status.st_mode) == STUB_MODE and _is_empty(workspace, whole):
+            return [whole]
     return []
+
+
+def _is_empty(workspace: int, folder: str) -> bool:
+    with suppress(OSError):  # it is gone, or another by now: then it is not ours either
+        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=workspace)
+        try:
+            return not os.listdir(at)
+        finally:
+            os.close(at)
+    return False
 
 
 def remove_stubs(workspace: int, stubs: Iterable[str]) -> None:
