@@ -148,3 +148,25 @@ def test_without_a_floor_it_does_not_serve(workspace: Path) -> None:
     line.close()
     os.close(one.null)
     os.close(one.folder)
+
+
+def test_who_is_told_to_end_again_and_again_ends_once_and_tidies_up(workspace: Path) -> None:
+    if why := tiers()["l1"]:
+        pytest.skip(f"no tier l1 here: {why}")
+    process, line = start_zygote()
+    line.settimeout(PLENTY)
+    one = Daemon(line, process.pid, workspace)
+    packets.send(line, {"least": "l1", "never": []})
+    assert one.hear()["ev"] == "hello"
+    sleeps = {"tier": "l1", "argv": ["/bin/sleep", "1000"], "protect": [".vscode", ".git/hooks", ".idea"]}
+    for id_ in range(1, 9):
+        request = {"env": {}, "workspace": str(workspace), "rx": list(SYSTEM), **sleeps, "id": id_}
+        packets.send(line, request, [one.null, one.null, one.null, one.folder])
+        assert one.hear()["ev"] == "started"
+    while process.poll() is None:
+        process.terminate()
+    line.close()
+    os.close(one.null)
+    os.close(one.folder)
+    assert process.returncode == 0
+    assert list(workspace.iterdir()) == []

@@ -245,7 +245,8 @@ class Zygote:
         self._ended.clear()
 
     def leave(self) -> None:
-        """Kill every child, and wait a bounded time until nothing is left."""
+        """Kill every child, and wait a bounded time until nothing is left.  To be told again changes nothing."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
         for pid, child in self._children.items():
             # One without namespaces kills its descendants first.
