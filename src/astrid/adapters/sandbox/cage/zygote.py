@@ -83,9 +83,10 @@ class Zygote:
         self._floor = Floor(TIERS[-1], ())
         self._works: dict[str, str] = {}
         self._poll = select.poll()
+        self._told_to_end = False
 
     def serve(self) -> None:
-        """Take the floor, say what works, and serve until the daemon is gone."""
+        """Take the floor, say what works, and serve until the daemon is gone, or we are told to end."""
         try:
             self._floor = parse_floor(packets.receive(self._control, MAX_PACKET_BYTES, 0).data)
         except RequestError as refused:
@@ -93,7 +94,7 @@ class Zygote:
             return
         confining.prepare()
         self._works = selftest.run()
-        woken = _wake_on_child()
+        woken = self._wake_on_signals()
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in a child would copy every page
@@ -103,7 +104,7 @@ class Zygote:
         packets.send(self._control, hello)
         self._poll.register(self._control.fileno(), select.POLLIN)
         self._poll.register(woken, select.POLLIN)
-        while True:
+        while not self._told_to_end:
             for descriptor, _ in self._poll.poll():
                 if descriptor == self._control.fileno():
                     if not self._take():
@@ -113,6 +114,19 @@ class Zygote:
                     self._reap()
                 elif descriptor in self._lines and not self._hear(self._lines[descriptor]):
                     self._poll.unregister(descriptor)  # closed: its end is reaped
+
+    def _wake_on_signals(self) -> int:
+        """A descriptor that becomes readable when a child ends, or we are told to end."""
+
+        # SAFETY: a handler runs wherever we just are, in an import or in the end itself: it does nothing but say so.
+        def end(*_: object) -> None:
+            self._told_to_end = True
+
+        woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, end)
+        return woken
 
     def _take(self) -> bool:
         """Serve one request; false when the daemon is gone."""
@@ -245,8 +259,7 @@ class Zygote:
         self._ended.clear()
 
     def leave(self) -> None:
-        """Kill every child, and wait a bounded time until nothing is left.  To be told again changes nothing."""
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        """Kill every child, and wait a bounded time until nothing is left."""
         signal.set_wakeup_fd(-1)
         for pid, child in self._children.items():
             # One without namespaces kills its descendants first.
@@ -262,14 +275,6 @@ class Zygote:
         places = {child.place: child.workspace for child in self._children.values()}
         for place, workspace in places.items():
             carving.remove_stubs(workspace, self._stubs.pop(place, ()))
-
-
-def _wake_on_child() -> int:
-    """A descriptor that becomes readable when a child ends."""
-    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    return woken
 
 
 def main(arguments: list[str]) -> None:
@@ -295,13 +300,8 @@ def main(arguments: list[str]) -> None:
     most = MAX_OPEN if hard == resource.RLIM_INFINITY else min(MAX_OPEN, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     zygote = Zygote(control)
-    signal.signal(signal.SIGTERM, lambda *_: _leave_now(zygote))
     try:
         zygote.serve()
     finally:
         zygote.leave()
-
-
-def _leave_now(zygote: Zygote) -> None:
-    zygote.leave()
-    os._exit(0)
+    os._exit(0)  # all is tidy; while Python ends, a signal would be what we died of
