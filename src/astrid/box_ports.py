@@ -17,8 +17,9 @@ Tier = Literal["l1", "l0"]
 class Box(msgspec.Struct, frozen=True, kw_only=True):
     """What the programs of one session see and may use, all of it the same for each call.
 
-    ``folder`` is the workspace, open; it must stay so while the box is used.  ``protect`` are names below it that stay
-    as they are, also where they are not there yet.  The last four are kept by a watch, which can be late: how much all
+    ``folder`` is the workspace, open; it must stay so while the box is used.  ``lent`` and ``write`` are real paths of
+    what lies elsewhere, to read and run, and to change.  ``protect`` are names below the workspace that stay as they
+    are, also where they are not there yet.  The last four are kept by a watch, which can be late: how much all
     processes together may hold in memory, how many there may be, how much the workspace may grow, by how many files.
     """
 
@@ -27,6 +28,7 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     folder: int
     run: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
+    lent: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     protect: tuple[str, ...] = ()
     limits: Mapping[str, int] = {}
@@ -35,6 +37,18 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 512
     growth_bytes: int = 2 << 30
     growth_files: int = 200_000
+
+
+class Leave(msgspec.Struct, frozen=True, kw_only=True):
+    """What one program gets on top of its session's box, each of it decided about: real paths outside of the workspace
+    to ``read``, and to read and ``write``.
+    """
+
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+
+
+NO_LEAVE = Leave()
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,8 +179,11 @@ class Shell(Protocol):
         env: Mapping[str, str],
         seconds: float,
         max_bytes: int,
+        cwd: str = "",
+        leave: Leave = NO_LEAVE,
     ) -> Finished:
-        """Run ``argv`` without input in the folder ``workspace``, which is open as ``folder``, for at most ``seconds``.
+        """Run ``argv`` without input in the folder ``workspace``, which is open as ``folder``, or in ``cwd`` below it,
+        for at most ``seconds``.
 
         Raises:
             LaunchError: it could not be started (``effect`` none), was lost (``maybe``), or would not die (``done``).

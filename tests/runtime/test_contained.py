@@ -18,8 +18,11 @@ from astrid.adapters.workspace.shell import OpenShell
 from astrid.box_ports import Shell, Tier
 from astrid.core.answers import Verdict
 from astrid.core.grants import Mode
+from astrid.core.question import decode_question
 from astrid.core.records import Kind, PermitRecord
+from astrid.core.resources import file_pattern_tree
 from astrid.core.risk import Risk
+from astrid.core.tokens import Permission
 from astrid.runtime.boxes import boxes
 from tests.fakes.clock import START_NS
 from tests.fakes.home import make_home
@@ -28,6 +31,7 @@ from tests.fakes.runtime import Json, Runtime, call, running, turn
 pytestmark = pytest.mark.e2e
 
 CANARY = "canary-of-another-folder"
+READ, LIST, EXECUTE = int(Permission.READ), int(Permission.LIST), int(Permission.EXECUTE)
 
 
 class Boasting(OpenShell):
@@ -169,3 +173,77 @@ async def test_policy_stands_above_what_the_box_holds(
         assert permits(runtime) == []
     assert ends in [one["event"] for one in events]
     assert CANARY not in json.dumps(events)
+
+
+# --- what lies outside of the workspace
+
+
+async def with_leave(runtime: Runtime, line: str, verdict: Verdict, **leave: list[str]) -> tuple[bytes, list[Json]]:
+    """The question that a command with this leave is, in guided mode, and what comes of this answer to it."""
+    await runtime.grant(Mode.GUIDED)
+    await runtime.open([turn(call("bash", command=line, **leave)), turn()], mode="guided")
+    await runtime.attend()
+    await runtime.say("go")
+    asked = (await runtime.until("approval_needed"))[-1]
+    question = await runtime.question(asked)
+    await runtime.respond(asked, verdict)
+    return question, await runtime.until("turn_complete")
+
+
+async def test_a_file_outside_is_read_by_a_command_that_a_person_let_read_it(tmp_path: Path) -> None:
+    (tmp_path / "beside").write_text("not asked for")
+    async with held(tmp_path) as shell, running(tmp_path, shell=shell) as runtime:
+        line = f"cat {tmp_path}/outside; cat {tmp_path}/beside; echo x > {tmp_path}/outside"
+        question, events = await with_leave(runtime, line, Verdict.ONCE, read=[f"{tmp_path}/outside"])
+        [one] = permits(runtime)
+    _, asked = decode_question(question)
+    assert [(need.resource, need.permission) for need in asked.needs] == [
+        (file_pattern_tree(str(tmp_path / "outside")).text, READ | LIST | EXECUTE),
+        (file_pattern_tree(str(tmp_path / "workspace")).text, EXECUTE),
+    ]
+    assert one.risk >= Risk.HIGH
+    [said] = told(events)
+    assert CANARY in said
+    assert "not asked for" not in said
+    assert (tmp_path / "outside").read_text() == CANARY
+
+
+async def test_a_folder_outside_is_changed_by_a_command_that_a_person_let_change_it(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    async with held(tmp_path) as shell, running(tmp_path, shell=shell) as runtime:
+        line = f"echo made > {tmp_path}/there/made; echo x > {tmp_path}/new"
+        await with_leave(runtime, line, Verdict.ONCE, write=[f"{tmp_path}/there"])
+    assert (tmp_path / "there" / "made").read_text() == "made\n"
+    assert not (tmp_path / "new").exists()
+
+
+async def test_a_no_leaves_it_where_it_is(tmp_path: Path) -> None:
+    async with held(tmp_path) as shell, running(tmp_path, shell=shell) as runtime:
+        await with_leave(runtime, f"rm {tmp_path}/outside", Verdict.DENY, write=[f"{tmp_path}/outside"])
+        assert permits(runtime) == []
+    assert (tmp_path / "outside").read_text() == CANARY
+
+
+@pytest.mark.parametrize("asked", ["link", "linked/outside"])
+async def test_a_name_that_leads_elsewhere_is_not_shown(tmp_path: Path, asked: str) -> None:
+    """A yes is for the path that it shows: what a link makes of it is another."""
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "outside").write_text(CANARY)
+    (tmp_path / "link").symlink_to(tmp_path / "far")
+    (tmp_path / "linked").symlink_to(tmp_path / "far")
+    async with held(tmp_path) as shell, running(tmp_path, shell=shell) as runtime:
+        _, events = await with_leave(runtime, f"cat {tmp_path}/far/outside", Verdict.ONCE, read=[f"{tmp_path}/{asked}"])
+    [said] = told(events)
+    assert "there is a link on the way" in said
+    assert CANARY not in said
+
+
+async def test_nobody_is_asked_about_what_policy_denies_a_part_of(tmp_path: Path) -> None:
+    """A program would see all of the tree: keys and log lie in it."""
+    async with held(tmp_path) as shell, running(tmp_path, shell=shell) as runtime:
+        await runtime.grant(Mode.GUIDED)
+        await runtime.open([turn(call("bash", command="true", read=[str(tmp_path)])), turn()], mode="guided")
+        await runtime.attend()
+        await runtime.say("go")
+        events = await runtime.until("approval_needed", "turn_complete")
+    assert [one["layer"] for one in events if one["event"] == "denied"] == ["policy"]

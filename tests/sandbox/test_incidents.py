@@ -17,7 +17,10 @@ from astrid.adapters.sandbox.shell import BoxedShell
 from astrid.adapters.workspace.shell import OWN_RIGHTS
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.box_ports import Tier
+from astrid.core.call import Need
+from astrid.core.resources import file_pattern_tree
 from astrid.core.risk import Risk
+from astrid.core.tokens import Permission
 from astrid.errors import AstridError
 from astrid.runtime.boxes import boxes
 from tests.fakes.workspace_bench import Bench
@@ -63,9 +66,14 @@ def outside_of(bench: Bench) -> Path:
     return bench.folder.parent / "outside"
 
 
-async def programs(bench: Bench, line: str) -> str:
-    """The programs that a person is told of."""
-    return " ".join(need.resource for need in (await bench.prepare("bash", command=line)).needs)
+async def is_named_or_held(bench: Bench, line: str, program: str) -> None:
+    """A person who is asked about ``line`` is told of ``program``; nobody is asked where it is held, named or not."""
+    preparation = await bench.prepare("bash", command=line)
+    if preparation.fresh:
+        assert f"%2F{program}/" in " ".join(need.resource for need in preparation.needs)
+        return
+    assert preparation.needs == (Need(file_pattern_tree(str(bench.folder)).text, int(Permission.EXECUTE)),)
+    assert preparation.risk == Risk.MEDIUM
 
 
 @pytest.mark.parametrize(
@@ -76,7 +84,7 @@ async def test_cve_2025_54795_what_hides_in_the_words_of_a_harmless_program_is_n
 ) -> None:
     async with agent(tmp_path, tier) as bench:
         try:
-            assert "%2Ftouch/" in await programs(bench, line)
+            await is_named_or_held(bench, line, "touch")
         except AstridError as refused:
             assert refused.code.startswith("command.")
 
@@ -85,7 +93,7 @@ async def test_fifty_commands_before_it_hide_no_command(tmp_path: Path, tier: Ti
     async with agent(tmp_path, tier) as bench:
         line = "; ".join([*("true" for _ in range(60)), "touch made"])
         try:
-            assert "%2Ftouch/" in await programs(bench, line)
+            await is_named_or_held(bench, line, "touch")
         except AstridError as refused:
             assert refused.code.startswith("command.")
 
@@ -120,7 +128,7 @@ async def test_cve_2025_66032_a_reader_with_a_dangerous_option_reads_nothing_out
 @pytest.mark.parametrize("joint", ["&&", ";", "||", "|", "&"])
 async def test_what_follows_the_first_command_is_named_too(tmp_path: Path, tier: Tier, joint: str) -> None:
     async with agent(tmp_path, tier) as bench:
-        assert "%2Ftouch/" in await programs(bench, f"ls {joint} touch made" + " " * 2000)
+        await is_named_or_held(bench, f"ls {joint} touch made" + " " * 2000, "touch")
 
 
 async def test_cve_2026_22708_no_variable_of_one_command_reaches_the_next(tmp_path: Path, tier: Tier) -> None:
@@ -152,9 +160,21 @@ async def test_ona_no_other_name_of_a_file_or_a_program_leads_out(tmp_path: Path
         assert CANARY not in await told(bench, line.format(outside=outside_of(bench)))
 
 
-@pytest.mark.parametrize("argument", ["tier", "sandbox", "cwd", "env", "dangerouslyDisableSandbox"])
-async def test_no_argument_of_a_call_chooses_the_box_or_its_folder(tmp_path: Path, tier: Tier, argument: str) -> None:
-    """Also CVE-2025-59532: a folder of the model's choice became the writable one."""
+@pytest.mark.parametrize("folder", ["..", "/", "~", "link", "a/../../ws-evil", "/proc/self/cwd/.."])
+async def test_cve_2025_59532_no_folder_outside_is_one_to_run_in(tmp_path: Path, tier: Tier, folder: str) -> None:
+    async with agent(tmp_path, tier) as bench:
+        (bench.folder / "link").symlink_to(bench.home)
+        (bench.folder / "a").mkdir()
+        assert (await bench.refusal("bash", command="true", cwd=folder)).code.startswith("workspace.")
+        done = await bench.outcome(
+            "bash", command="bash -c 'echo x > ../made; echo x > ../../made; cat ../made'", cwd="a"
+        )
+        assert done.content.startswith(b"x")
+        assert not (bench.folder.parent / "made").exists()
+
+
+@pytest.mark.parametrize("argument", ["tier", "sandbox", "env", "dangerouslyDisableSandbox"])
+async def test_no_argument_of_a_call_chooses_the_box(tmp_path: Path, tier: Tier, argument: str) -> None:
     async with agent(tmp_path, tier) as bench:
         refused = await bench.refusal("bash", command="true", **{argument: "none"})
         assert refused.code == "workspace.arguments"

@@ -18,8 +18,9 @@ from astrid.adapters.workspace.shell import CUT_SUFFIX, MAX_OUTPUT_BYTES, OpenSh
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.box_ports import Finished
 from astrid.core.call import decode_call, encode_call
-from astrid.core.resources import parse_pattern
+from astrid.core.resources import file_pattern_tree, parse_pattern
 from astrid.core.risk import EffectClass, Risk
+from astrid.core.segments import escape
 from astrid.core.tokens import Permission
 from astrid.core.tools import ControlKind, OutputTrust
 from astrid.errors import CanonError, LaunchError, WorkspaceError
@@ -440,6 +441,56 @@ async def test_a_workspace_that_was_moved_runs_nothing(bench: Bench) -> None:
 # bash -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["sub", "s b", "\u00e9", "%2F"])
+async def test_the_folder_of_a_command_is_decided_on_and_its_names_are_looked_for_there(
+    bench: Bench, name: str
+) -> None:
+    folder = bench.folder / name
+    folder.mkdir()
+    (folder / "run.sh").write_text("pwd")
+    preparation = await bench.prepare("bash", command="bash run.sh > out", cwd=name)
+    assert preparation.cwd_rel == escape(name.encode())
+    assert {pre.path.rpartition("/")[2] for pre in preparation.pre} >= {"run.sh", "out"}
+    assert all(
+        f"/{escape(name.encode())}/" in pre.path for pre in preparation.pre if pre.path.endswith(("run.sh", "out"))
+    )
+    done = await bench.outcome("bash", command="bash run.sh > out", cwd=name)
+    assert (done.is_error, (folder / "out").read_text()) == (False, f"{folder}\n")
+    call = bench.call("bash", preparation, command="bash run.sh > out", cwd=name)
+    elsewhere = msgspec.structs.replace(call, cwd_rel="")
+    assert (await bench.tools.execute(elsewhere, print)).effect == "none"
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "code"),
+    [
+        ("cwd", "../ws-evil", "workspace.arguments"),
+        ("cwd", "out", "workspace.escape"),
+        ("read", ["inside"], "workspace.arguments"),
+        ("write", ["."], "workspace.arguments"),
+        ("read", ["/proc/1/environ"], "workspace.kernel-files"),
+        ("read", ["a\0b"], "workspace.path"),
+        ("read", ["/x"] * 17, "workspace.arguments"),
+        ("write", ["/x/" + "y" * 300], "workspace.path"),
+    ],
+)
+async def test_a_folder_or_a_leave_that_makes_no_sense_is_refused(
+    bench: Bench, argument: str, value: object, code: str
+) -> None:
+    (bench.folder / "out").symlink_to(bench.folder.parent)
+    assert (await bench.refusal("bash", command="true", **{argument: value})).code == code
+
+
+async def test_what_a_command_is_to_see_besides_is_needed_whole(bench: Bench) -> None:
+    given = {"read": ["~/a", "/opt/b"], "write": ["/opt/b", "/opt/c"]}
+    preparation = await bench.prepare("bash", command="true", **given)
+    wanted = {need.resource: need.permission for need in preparation.needs if need.resource.startswith("file://")}
+    looks = int(Permission.READ | Permission.LIST | Permission.EXECUTE)
+    changes = looks | int(Permission.WRITE | Permission.CREATE | Permission.DELETE)
+    home = file_pattern_tree(str(bench.home / "a")).text
+    assert wanted == {home: looks, "file://opt/b/**": changes, "file://opt/c/**": changes}
+
+
 async def test_output_comes_before_errors_and_the_exit_code(bench: Bench) -> None:
     outcome = await bench.outcome("bash", command="echo out; echo err >&2; exit 3")
     assert outcome.content.decode() == "out\nSTDERR:\nerr\n(exit code: 3)"
@@ -483,6 +534,7 @@ async def test_what_cannot_be_seen_in_an_output_takes_no_more_room_than_the_rest
 async def test_a_command_runs_in_the_workspace_and_nothing_persists(bench: Bench) -> None:
     (bench.folder / "sub").mkdir()
     assert await bench.text("bash", command="pwd") == str(bench.folder)
+    assert await bench.text("bash", command="pwd", cwd="sub") == f"{bench.folder}/sub"
     await bench.text("bash", command="cd sub; X=1")
     assert await bench.text("bash", command="pwd; echo $X-") == f"{bench.folder}\n-"
 

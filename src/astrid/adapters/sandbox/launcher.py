@@ -200,6 +200,7 @@ def _request(
         "cwd": cwd,
         "rx": list(box.run),
         "ro": list(box.read),
+        "lent": list(box.lent),
         "rw": [*box.write, *([] if scratch is None else [str(scratch)])],
         "protect": list(box.protect),
         "limits": dict(box.limits),

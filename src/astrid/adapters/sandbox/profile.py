@@ -8,13 +8,13 @@ Source: architecture 6; threats 19 and 27; CVE-2025-59532 (a folder of the model
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 
 import msgspec
 
 from astrid.adapters.sandbox.cage.selftest import SYSTEM
-from astrid.box_ports import Box, Tier
+from astrid.box_ports import NO_LEAVE, Box, Leave, Tier
 from astrid.core.protected import OCCUPIED, Protection, classify_write
 
 # What programs look up about the machine, none of it anybody's secret.
@@ -48,18 +48,19 @@ def build_box(
     folder: int,
     caps: Caps = DEFAULT_CAPS,
     *,
-    run: Sequence[str] = (),
-    read: Sequence[str] = (),
+    leave: Leave = NO_LEAVE,
 ) -> Box:
-    """The box for programs in ``workspace``, whose real path this is and which is open as ``folder``.  ``run`` and
-    ``read`` are folders that the user's configuration adds.
+    """The box for programs in ``workspace``, whose real path this is and which is open as ``folder``.  ``leave`` is
+    what one of them was given on top.
     """
     return Box(
         tier=tier,
         workspace=workspace,
         folder=folder,
-        run=(*SYSTEM, *run),
-        read=(*FACTS, *read),
+        run=SYSTEM,
+        read=FACTS,
+        lent=leave.read,
+        write=leave.write,
         protect=protected_in(folder) if tier == "l1" else (),
         # The kernel holds each process to what the watch holds all of them to: no single one need be waited for.
         limits={**LIMITS, "nproc": caps.processes, "data": caps.memory_bytes},

@@ -9,12 +9,13 @@ Source: architecture, principle 4 (no path leads from "denied" to "try with less
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 import trio
 
 from astrid.adapters.sandbox.profile import DEFAULT_CAPS, Caps, build_box
-from astrid.box_ports import Finished, Launcher, Tier
+from astrid.box_ports import NO_LEAVE, Finished, Launcher, Leave, Tier
 from astrid.core.canon import Domain, digest, encode
 from astrid.errors import LaunchError
 
@@ -61,10 +62,13 @@ class BoxedShell:
         env: Mapping[str, str],
         seconds: float,
         max_bytes: int,
+        cwd: str = "",
+        leave: Leave = NO_LEAVE,
     ) -> Finished:
         """Run ``argv`` in a box that is made for this run: what is protected depends on what is there now."""
-        box = await trio.to_thread.run_sync(build_box, self._tier, workspace, folder, self._caps)
-        return await self._launcher.run(box, argv, cwd="", env=env, seconds=seconds, max_bytes=max_bytes)
+        make = partial(build_box, self._tier, workspace, folder, self._caps, leave=leave)
+        box = await trio.to_thread.run_sync(make)
+        return await self._launcher.run(box, argv, cwd=cwd, env=env, seconds=seconds, max_bytes=max_bytes)
 
 
 class NoShell:
@@ -100,6 +104,8 @@ class NoShell:
         env: Mapping[str, str],
         seconds: float,
         max_bytes: int,
+        cwd: str = "",
+        leave: Leave = NO_LEAVE,
     ) -> Finished:
         """Refuse."""
         self.check()

@@ -24,6 +24,11 @@ HOST_ID = "main"
 MAX_DEPTH = 2
 DEFAULT_TIMEOUT_MS = 120_000
 MAX_TIMEOUT_MS = 600_000
+MAX_LEAVES = 16
+_READ = (
+    "Files and folders outside the workspace that the command has to read or run, by their real paths; asks a person."
+)
+_WRITE = "Files and folders outside the workspace that the command has to change, by their real paths; asks a person."
 _NO_CODE = b"\0" * 32  # the tools are part of Astrid, whose version the profile names
 
 FilePath = Annotated[
@@ -158,10 +163,10 @@ class Bash(Arguments, frozen=True):
 
     NAME = "bash"
     DESCRIPTION = (
-        "Run one command line with bash in the workspace's root. Programs are "
-        "looked for in the system's folders only. Every call starts afresh: cd, variables and functions do "
-        "not persist, and what still runs in the background at the end is killed. Lines that cannot be judged"
-        " (eval, functions, loops) are refused: put them into a script file and run that."
+        "Run one command line with bash. Programs are looked for in the system's folders only. Every call starts "
+        "afresh, in the folder cwd: cd, variables and functions do not persist, and what still runs in the background "
+        "at the end is killed. Lines that cannot be judged (eval, functions, loops) are refused: put them into a "
+        "script file and run that."
     )
     EFFECT = EffectClass.EXEC
     CONTROL = ("command", ControlKind.COMMAND)
@@ -169,6 +174,9 @@ class Bash(Arguments, frozen=True):
     NOUNS = ("command", "program", "script", "shell")
 
     command: Annotated[str, Meta(min_length=1, description="The command line.")]
+    cwd: Annotated[str, Meta(description="Folder of the workspace to run in; the root if left out.")] = "."
+    read: Annotated[tuple[str, ...], Meta(max_length=MAX_LEAVES, description=_READ)] = ()
+    write: Annotated[tuple[str, ...], Meta(max_length=MAX_LEAVES, description=_WRITE)] = ()
     timeout: Annotated[int, Meta(ge=1, le=MAX_TIMEOUT_MS, description="Milliseconds after which it is killed.")] = (
         DEFAULT_TIMEOUT_MS
     )

@@ -79,25 +79,26 @@ class Touched:
     pre: tuple[Pre, ...]
 
 
-def survey(line: str, locator: Locator, program_folders: Sequence[str]) -> Touched:
-    """What ``line`` touches, as far as it shows.  It looks at files, so it belongs into a thread.
+def survey(line: str, locator: Locator, program_folders: Sequence[str], cwd: Parts = ()) -> Touched:
+    """What ``line`` touches when it runs in ``cwd`` below the workspace, as far as it shows.  It looks at files, so it
+    belongs into a thread.
 
     Raises:
         CommandError: the line cannot be judged.
         WorkspaceError: it redirects to a file that no tool may touch.
     """
-    return _Survey(parse_command(line), locator, program_folders).touched()
+    return _Survey(parse_command(line), locator, program_folders, cwd).touched()
 
 
 class _Survey:
-    def __init__(self, command: CommandLine, locator: Locator, program_folders: Sequence[str]) -> None:
+    def __init__(self, command: CommandLine, locator: Locator, program_folders: Sequence[str], cwd: Parts) -> None:
         self._command = command
         self._locator = locator
         self._folders = program_folders
         self._needs: dict[str, Permission] = {}
         self._pre: dict[str, Pre] = {}
         self._room_bytes = MAX_PINNED_BYTES
-        self._root = b"/" + b"/".join(locator.workspace.path)
+        self._here = b"/" + b"/".join((*locator.workspace.path, *cwd))
         self._bases, self._program_base = self._find_bases()
 
     def touched(self) -> Touched:
@@ -125,16 +126,16 @@ class _Survey:
         segments = self._command.segments
         movers = [segment for segment in segments if changes_directory(CommandLine(segments=(segment,)))]
         if not movers:
-            return (self._root,), self._root
+            return (self._here,), self._here
         first, *rest = segments
         words = [word.literal for word in first.argv]
         plain = len(movers) == 1 and movers[0] is first and first.depth == 0 and not first.background
         if not plain or len(words) != 2 or words[0] != "cd" or not words[1] or words[1].startswith("-"):
             return (), None
-        there = _real_path(os.path.join(self._root, _without_climbing(words[1])))
+        there = _real_path(os.path.join(self._here, _without_climbing(words[1])))
         # Only if everything hangs on the success of `cd` is it certain where a relative program is looked for.
         certain = all(segment.operator_before in ("&&", "|", "|&", "") for segment in rest)
-        return (there, self._root), there if certain and rest and rest[0].operator_before == "&&" else None
+        return (there, self._here), there if certain and rest and rest[0].operator_before == "&&" else None
 
     # Programs --------------------------------------------------------------------------------------------------------
 
@@ -282,7 +283,7 @@ class _Survey:
             )
         if path in _PLAIN_DEVICES:
             return
-        real = _real_path(os.path.join(self._root, path.encode()))
+        real = _real_path(os.path.join(self._here, path.encode()))
         target = self._locator.find(split(real), path)
         self._need(target.resource, permission)
         if runs and not permission & Permission.WRITE and not self._locator.hides(target.root, target.parts):

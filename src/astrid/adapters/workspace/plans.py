@@ -7,6 +7,7 @@ Source: architecture 5, 6; the first Astrid; threats 19, 20, 21, 40.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,11 +37,12 @@ from astrid.adapters.workspace.shell import run_line
 from astrid.adapters.workspace.walk import list_directory
 from astrid.adapters.workspace.wildcard import Wildcard
 from astrid.adapters.workspace.writing import Keep, edit, write
-from astrid.box_ports import Shell
+from astrid.box_ports import Leave, Shell
 from astrid.core.call import Need, Pre, Preparation
 from astrid.core.command import parse_command
 from astrid.core.images import is_image
 from astrid.core.risk import Risk
+from astrid.core.segments import escape
 from astrid.core.tokens import Permission
 from astrid.core.visible import visible
 from astrid.errors import WorkspaceError
@@ -49,6 +51,10 @@ from astrid.ports import ToolOutcome
 MAX_NEEDS_BYTES = 3000  # a grant that covers the call has to fit into one block of a token
 _WHY_PROTECTED = "this file decides what other programs, or the next session, will do"
 
+
+# To execute a tree is to run a command in a box that shows it.
+_LENT = Permission.READ | Permission.LIST | Permission.EXECUTE
+_LENT_TO_CHANGE = _LENT | Permission.WRITE | Permission.CREATE | Permission.DELETE
 
 InLoop = Callable[[], Awaitable[ToolOutcome]]
 
@@ -212,11 +218,17 @@ class Planner:
     def _bash(self, args: Bash) -> Plan:
         self._shell.check()  # nobody is asked about what would not be run
         contained = self._shell.contains
-        touched = self._held(args.command) if contained else survey(args.command, self._locator, self._program_folders)
+        cwd = self._folder(args.cwd)
+        if contained:
+            touched = self._held(args.command)
+        else:
+            touched = survey(args.command, self._locator, self._program_folders, cwd.parts)
+        leave, beyond = self._beyond(args)
         preparation = Preparation(
-            needs=_needs(touched.needs),
+            needs=_needs({**touched.needs, **beyond}),
             pre=touched.pre,
-            risk=Risk.MEDIUM if contained else Risk.HIGH,
+            cwd_rel="/".join(map(escape, cwd.parts)),
+            risk=Risk.MEDIUM if contained and not beyond else Risk.HIGH,
             fresh=not contained,
             why=self._shell.why,
             controls=((Bash.CONTROL[0], args.command),),
@@ -230,8 +242,31 @@ class Planner:
             folder=root.descriptor,
             env=self._env,
             timeout_ms=args.timeout,
+            cwd=os.fsdecode(b"/".join(cwd.parts)),
+            leave=leave,
         )
         return Plan(preparation, lambda: line)
+
+    def _folder(self, path: str) -> Target:
+        """The folder of the workspace that ``path`` means, to run in."""
+        target = self._locator.locate(path)
+        if not target.inside or self._locator.hides(target.root, target.parts):
+            raise invalid_arguments("`cwd` is no folder of the workspace")
+        return target
+
+    def _beyond(self, args: Bash) -> tuple[Leave, dict[str, Permission]]:
+        """What the box of a line is to show besides the workspace, and what that needs: whatever the line starts sees
+        all of it.
+        """
+        needs: dict[str, Permission] = {}
+        shown: list[list[str]] = []
+        for paths, permission in ((args.read, _LENT), (args.write, _LENT_TO_CHANGE)):
+            found = [self._locator.locate(path) for path in paths]
+            if any(target.inside or (target.kept and permission & Permission.WRITE) for target in found):
+                raise invalid_arguments("`read` and `write` name what lies outside of the workspace")
+            needs.update({target.tree: needs.get(target.tree, permission) | permission for target in found})
+            shown.append([os.fsdecode(b"/" + b"/".join(target.parts)) for target in found])
+        return Leave(read=tuple(shown[0]), write=tuple(shown[1])), needs
 
     def _held(self, command: str) -> Touched:
         """What a line needs whose box holds it: to run in the workspace, whatever it starts and opens there."""

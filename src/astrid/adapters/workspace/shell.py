@@ -7,12 +7,13 @@ Source: the first Astrid (bash: texts, limits, and its bugs: environment, sentin
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
 from astrid.adapters.workspace.process import run_process
 from astrid.adapters.workspace.text import cut
-from astrid.box_ports import Finished, Shell
+from astrid.box_ports import NO_LEAVE, Finished, Leave, Shell
 from astrid.core.canon import Domain, digest, encode
 from astrid.core.visible import visible
 from astrid.ports import ToolOutcome
@@ -45,17 +46,27 @@ class OpenShell:
         env: Mapping[str, str],
         seconds: float,
         max_bytes: int,
+        cwd: str = "",
+        leave: Leave = NO_LEAVE,
     ) -> Finished:
-        """Run ``argv`` as the daemon's own child."""
+        """Run ``argv`` as the daemon's own child, which needs nobody's ``leave``."""
         # A path that means this very folder, even after a rename, where the system has one.
-        cwd = f"/proc/self/fd/{folder}" if sys.platform == "linux" else workspace
-        return await run_process(argv, cwd=cwd, env=env, seconds=seconds, max_bytes=max_bytes)
+        root = f"/proc/self/fd/{folder}" if sys.platform == "linux" else workspace
+        return await run_process(argv, cwd=os.path.join(root, cwd), env=env, seconds=seconds, max_bytes=max_bytes)
 
 
 async def run_line(
-    line: str, shell: Shell, *, workspace: str, folder: int, env: Mapping[str, str], timeout_ms: int
+    line: str,
+    shell: Shell,
+    *,
+    workspace: str,
+    folder: int,
+    env: Mapping[str, str],
+    timeout_ms: int,
+    cwd: str = "",
+    leave: Leave = NO_LEAVE,
 ) -> ToolOutcome:
-    """Run ``line`` with ``shell`` in the open ``workspace`` and say how it went.
+    """Run ``line`` with ``shell`` in the open ``workspace``, or in ``cwd`` below it, and say how it went.
 
     Raises:
         LaunchError: bash could not be started, or would not end.
@@ -63,7 +74,14 @@ async def run_line(
     # SAFETY: no start-up file is read, and `--` keeps a line that begins with a dash from being an option.
     argv = [BASH, "--noprofile", "--norc", "-c", "--", line]
     done = await shell.run(
-        argv, workspace=workspace, folder=folder, env=env, seconds=timeout_ms / 1000, max_bytes=MAX_OUTPUT_BYTES
+        argv,
+        workspace=workspace,
+        folder=folder,
+        env=env,
+        seconds=timeout_ms / 1000,
+        max_bytes=MAX_OUTPUT_BYTES,
+        cwd=cwd,
+        leave=leave,
     )
     failed = bool(done.stopped) or done.returncode != 0
     return ToolOutcome(content=describe(done, timeout_ms).encode(), is_error=failed, effect="done")

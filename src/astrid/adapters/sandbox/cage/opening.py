@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from errno import EACCES, ESTALE
+from errno import EACCES, ELOOP, ESTALE
 from typing import NamedTuple
 
 from astrid.adapters.sandbox.cage.requests import Floor, Request, RequestError, exposes, forbidden_workspace
@@ -76,6 +76,23 @@ def open_listed(paths: Sequence[str], rights: int, floor: Floor) -> list[Opened]
         if exposes(led_to(descriptor), floor):
             raise OSError(EACCES, "this is never exposed", path)
         found.append(Opened(path, descriptor, rights, link))
+    return found
+
+
+def open_exact(paths: Sequence[str], rights: int, floor: Floor) -> list[Opened]:
+    """Each of ``paths``, under its real name: whoever named it meant this place, and none that a link leads to.
+
+    Raises:
+        OSError: one is not there, has a link on the way, or leads to what is never exposed.
+    """
+    found: list[Opened] = []
+    for path in paths:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+        if stat.S_ISLNK(os.fstat(descriptor).st_mode) or led_to(descriptor) != path:
+            raise OSError(ELOOP, "there is a link on the way to this path", path)
+        if exposes(path, floor):
+            raise OSError(EACCES, "this is never exposed", path)
+        found.append(Opened(path, descriptor, rights))
     return found
 
 

@@ -58,7 +58,8 @@ class Request:
     cwd: str
     rx: tuple[str, ...] = ()  # read and run
     ro: tuple[str, ...] = ()  # read
-    rw: tuple[str, ...] = ()  # anything but devices
+    rw: tuple[str, ...] = ()  # anything but devices; as ``lent``
+    lent: tuple[str, ...] = ()  # read and run; there under its real name, or the program is not started
     protect: tuple[str, ...] = ()  # read-only below the workspace, there or not
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     tmp_bytes: int = 64 << 20
@@ -119,6 +120,7 @@ def _request(id_: int, message: dict[str, Any]) -> Request:
         rx=_paths(message.get("rx", []), "rx"),
         ro=_paths(message.get("ro", []), "ro"),
         rw=_paths(message.get("rw", []), "rw"),
+        lent=_paths(message.get("lent", []), "lent"),
         protect=_below(message.get("protect", []), "protect"),
         limits=_limits(message.get("limits", {})),
         tmp_bytes=_number(message.get("tmp_bytes", 64 << 20), "tmp_bytes"),
@@ -129,7 +131,7 @@ def _request(id_: int, message: dict[str, Any]) -> Request:
 def _check_floor(request: Request, floor: Floor) -> None:
     if TIERS.index(request.tier) < TIERS.index(floor.least):
         raise RequestError(f"the tier is below the least, `{floor.least}`")
-    for path in (*request.rx, *request.ro, *request.rw):
+    for path in (*request.rx, *request.ro, *request.rw, *request.lent):
         if exposes(path, floor):
             raise RequestError("a path is at, below or above one that is never exposed")
     if forbidden_workspace(request.workspace, floor, request.tier):

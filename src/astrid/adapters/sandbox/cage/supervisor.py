@@ -78,8 +78,9 @@ def _supervise(request: Request, descriptors: Sequence[int], floor: Floor, repor
     listed = [
         *opening.open_listed(request.rx, landlock.RUN, floor),
         *opening.open_listed(request.ro, landlock.READ, floor),
+        *opening.open_exact(request.lent, landlock.RUN, floor),
     ]
-    writable = opening.open_listed(request.rw, landlock.ALL, floor)
+    writable = opening.open_exact(request.rw, landlock.ALL, floor)
     workspace = opening.open_workspace(request, descriptors[3], floor)
     if own:
         kernel.name_host(b"sandbox")
