@@ -26,6 +26,7 @@ from astrid.box_ports import Box, Finished
 from astrid.errors import LaunchError
 
 GREET_SECONDS = 30.0
+STARTS_AT_ONCE = 16
 PAUSE_SECONDS = 0.05  # before another zygote; twice as long each time, until one has lived for a while
 LONGEST_PAUSE_SECONDS = 10.0
 
@@ -42,6 +43,8 @@ class ZygoteLauncher:
         self._trouble: LaunchError | None = None  # why there is no zygote
         self._tiers = Tiers(works=(), why={}, landlock=0)
         self._ready = trio.Event()
+        # The system bounds the descriptors that a user's processes have on their way, and everybody shares that.
+        self._starts = trio.CapacityLimiter(STARTS_AT_ONCE)
 
     @property
     def tiers(self) -> Tiers:
@@ -124,9 +127,10 @@ class ZygoteLauncher:
                 if box.tier == "l0":
                     child.scratch = make_scratch(self._temporary)
                 request = _request(box, argv, cwd, env, child.scratch)
-                await line.ask(request, [*streams, box.folder], child)
-                theirs.close()
-                await child.wait_started()
+                async with self._starts:
+                    await line.ask(request, [*streams, box.folder], child)
+                    theirs.close()
+                    await child.wait_started()
             except LaunchError as error:
                 child.has_failed(error)  # where it never was asked for, nobody else says so
                 await child.aclose()

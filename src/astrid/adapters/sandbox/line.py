@@ -12,11 +12,13 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
+from errno import ETOOMANYREFS
 from typing import Any
 
 import msgspec
 import trio
 
+from astrid.adapters.sandbox.cage.packets import PAUSE_SECONDS, SENDS
 from astrid.adapters.sandbox.cage.requests import MAX_PACKET_BYTES
 from astrid.adapters.sandbox.child import Child
 from astrid.adapters.sandbox.starting import Process, no_zygote
@@ -79,13 +81,23 @@ class Line:
                 return
             self._children[id_] = child
             try:
-                packed = struct.pack(f"{len(descriptors)}i", *descriptors)
-                await self._socket.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
+                await self._send(packet, struct.pack(f"{len(descriptors)}i", *descriptors))
             except OSError:
                 self._drop(id_)
             except trio.Cancelled:
                 self._drop(id_)
                 raise
+
+    async def _send(self, packet: bytes, descriptors: bytes) -> None:
+        """As ``packets.send``, without keeping anybody waiting but who asked."""
+        for left in reversed(range(SENDS)):
+            try:
+                await self._socket.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+                return
+            except OSError as error:
+                if error.errno != ETOOMANYREFS or not left:
+                    raise
+            await trio.sleep(PAUSE_SECONDS)
 
     def _drop(self, id_: int) -> None:
         child = self._children.pop(id_, None)

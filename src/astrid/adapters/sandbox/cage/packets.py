@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from errno import ETOOMANYREFS
 from typing import NamedTuple
 
 _INT_BYTES = 4
+SENDS, PAUSE_SECONDS = 500, 0.01
 _SPACE = 16  # of the header of a control message
 
 
@@ -27,10 +30,24 @@ class Packet(NamedTuple):
 
 
 def send(to: socket.socket, message: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
-    """Send one packet; whoever is gone is told nothing."""
+    """Send one packet; whoever is gone is told nothing.
+
+    The system counts the descriptors that all processes of a user have on their way, and takes no more for a while.
+
+    Raises:
+        OSError: it cannot be sent, also not after a few seconds.
+    """
     packed = b"".join(one.to_bytes(_INT_BYTES, sys.byteorder) for one in descriptors)
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)] if descriptors else []
-    to.sendmsg([json.dumps(message).encode()], ancillary, socket.MSG_NOSIGNAL)
+    data = json.dumps(message).encode()
+    for left in reversed(range(SENDS)):
+        try:
+            to.sendmsg([data], ancillary, socket.MSG_NOSIGNAL)
+            return
+        except OSError as error:
+            if error.errno != ETOOMANYREFS or not left:
+                raise
+        select.select([], [], [], PAUSE_SECONDS)
 
 
 def receive(at: socket.socket, max_bytes: int, max_descriptors: int) -> Packet:
