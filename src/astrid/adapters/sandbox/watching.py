@@ -71,7 +71,9 @@ async def wait_for_excess(box: Box, pid: int) -> str:
     """The name of the first limit of ``box`` that the tree below ``pid`` is seen to exceed."""
     most_files = 10 * box.growth_files
     before = await trio.to_thread.run_sync(extent_of, box.folder, most_files, abandon_on_cancel=False)
+    pause = LOOK_SECONDS  # most programs have ended by then, and need no look
     while True:
+        await trio.sleep(pause)
         began = trio.current_time()
         pids = descendants_of(pid)
         if len(pids) > box.processes:
@@ -83,4 +85,4 @@ async def wait_for_excess(box: Box, pid: int) -> str:
             return "disk"
         if now.files - before.files > box.growth_files or now.files > most_files:
             return "files"
-        await trio.sleep(max(LOOK_SECONDS, PATIENCE * (trio.current_time() - began)))
+        pause = max(LOOK_SECONDS, PATIENCE * (trio.current_time() - began))
