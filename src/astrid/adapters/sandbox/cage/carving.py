@@ -17,26 +17,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from errno import EEXIST, ENOENT, ENOTDIR, ENOTEMPTY
 
 from astrid.adapters.sandbox.cage import kernel
 from astrid.adapters.sandbox.cage.requests import within
 
-_PATH = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
 READ_ONLY = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 _WRITABLE = kernel.MS_NOSUID | kernel.MS_NODEV
 STUB_MODE = 0o555
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
-    descriptor = os.open(path, _PATH)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def make_stubs(workspace: int, paths: Iterable[str], stubs: Iterable[str]) -> list[str]:
@@ -47,39 +37,55 @@ def make_stubs(workspace: int, paths: Iterable[str], stubs: Iterable[str]) -> li
         OSError: a name could neither be made nor is there.
     """
     made: list[str] = []
-    there = tuple(stubs)
+    there = set(stubs)
     try:
         for path in paths:
-            if not any(within(path, stub) for stub in (*there, *made)):
-                made += _occupy(workspace, path)
+            if there.isdisjoint(_ways(path)):
+                new = _occupy(workspace, path)
+                made += new
+                there.update(new)
     except OSError:
         remove_stubs(workspace, made)
         raise
     return made
 
 
+def _ways(path: str) -> list[str]:
+    """``path`` and what leads to it: ``a``, ``a/b``, ``a/b/c``."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
 def _occupy(workspace: int, path: str) -> list[str]:
-    """Occupy the shortest part of ``path`` that is not there; none if all of it is, or a link or a file ends it before.
+    """Make the first part of ``path`` that is missing, unless a link or a file ends it before.
 
     An empty folder of our mode was left by a zygote that was killed: it is ours again, and goes with this child.
     """
-    parts = path.split("/")
-    for count in range(1, len(parts) + 1):
-        whole = "/".join(parts[:count])
+    for part in _ways(path):
         try:
-            status = os.stat(whole, dir_fd=workspace, follow_symlinks=False)
-        except FileNotFoundError:
-            # What somebody else made meanwhile is there; where we may make nothing, the child, with no more rights,
-            # cannot.
-            with suppress(FileExistsError, PermissionError):
-                os.mkdir(whole, STUB_MODE, dir_fd=workspace)
-                return [whole]
-            return []
-        if not stat.S_ISDIR(status.st_mode):
-            return []
-        if stat.S_IMODE(status.st_mode) == STUB_MODE and _is_empty(workspace, whole):
-            return [whole]
+            # What is there, or what somebody else makes meanwhile, stays; where we may make nothing, the child, with
+            # no more rights, cannot.
+            os.mkdir(part, STUB_MODE, dir_fd=workspace)
+        except FileExistsError:
+            mode = _mode_of(workspace, part)
+            # SAFETY: the next part would be made behind a link, wherever that leads.
+            if not stat.S_ISDIR(mode):
+                break
+            if stat.S_IMODE(mode) == STUB_MODE and _is_empty(workspace, part):
+                return [part]
+        except PermissionError:
+            break
+        else:
+            return [part]
     return []
+
+
+def _mode_of(workspace: int, name: str) -> int:
+    """0 if it is gone by now."""
+    try:
+        return os.lstat(name, dir_fd=workspace).st_mode
+    except FileNotFoundError:
+        return 0
 
 
 def _is_empty(workspace: int, folder: str) -> bool:
@@ -153,9 +159,9 @@ def _target(link: str, folder: str) -> str:
 
 
 def _cover(at: str, source: str, flags: int) -> None:
-    with _opened(source) as shown, _opened(at) as covered:
-        tree = kernel.copy_mount(shown, flags)
-        try:
-            kernel.place_mount_on(tree, covered)
-        finally:
-            os.close(tree)
+    """Show ``source`` at ``at``, which may be a link: what it is called there is what it is to the child."""
+    tree = kernel.copy_mount_at(source, flags)
+    try:
+        kernel.place_mount(tree, at)
+    finally:
+        os.close(tree)

@@ -17,13 +17,14 @@ from errno import EINVAL
 
 from astrid.adapters.sandbox.cage import carving, kernel
 from astrid.adapters.sandbox.cage.opening import Opened
-from astrid.adapters.sandbox.cage.requests import Floor, Request, hidden_in
+from astrid.adapters.sandbox.cage.requests import Floor, Request, hidden_in, within
 
 BASE = "/tmp"  # noqa: S108 - covered by a file system of our own before anything is put there
 TEMPORARY, SHARED = "/tmp", "/dev/shm"  # noqa: S108 - in the new root, the child's own
 HOME = f"{TEMPORARY}/home"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 _LINKS = {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+_PRIVATE = (TEMPORARY, "/dev", "/proc")
 _READ_ONLY_PROC = ("sys", "sysrq-trigger", "irq", "bus")
 _PLAIN = kernel.MS_NOSUID | kernel.MS_NODEV
 
@@ -31,33 +32,63 @@ _PLAIN = kernel.MS_NOSUID | kernel.MS_NODEV
 def build(request: Request, floor: Floor, listed: Sequence[Opened], writable: Sequence[Opened], workspace: int) -> None:
     """Become a process whose root holds what ``listed`` (read-only) and ``writable`` show, and the workspace."""
     kernel.mount(None, "/", kernel.MS_SLAVE | kernel.MS_REC)
-    shown = [
-        *((one.path, kernel.copy_mount(one.descriptor, carving.READ_ONLY), one.link) for one in listed),
+    own = (*(one.path for one in writable), request.workspace, *_PRIVATE)
+    plain, inside = _apart(listed, own)
+    # What is read-only and lies in nothing else becomes so all at once, where each would take a call of its own.
+    first = [(one, -1 if one.link else kernel.copy_mount(one.descriptor)) for one in plain]
+    rest = [
+        *((one.path, kernel.copy_mount(one.descriptor, carving.READ_ONLY), one.link) for one in inside),
         *((one.path, kernel.copy_mount(one.descriptor, _PLAIN), one.link) for one in writable),
         (request.workspace, kernel.copy_mount(workspace, _PLAIN), ""),
     ]
-    devices = [(path, _device(path), "") for path in DEVICES]
     kernel.mount("tmpfs", BASE, _PLAIN, "size=1m,mode=755")
+    _show_first(first)
+    kernel.set_flags_at(BASE, carving.READ_ONLY, below=True)
+    kernel.set_flags_at(BASE, 0, cleared=kernel.MS_RDONLY)
     _make_private(request.tmp_bytes)
     # By path, so that what lies inside of something else comes after it, and on top.
-    for path, tree, link in sorted((*shown, *devices), key=lambda one: one[0].split("/")):
+    for path, tree, link in sorted(rest, key=lambda one: one[0].split("/")):
         _show(path, tree, link)
         os.close(tree)
     hidden = [never for never in hidden_in(request.workspace, floor) if carving.hide(BASE + never)]
     pinned = [never.removeprefix(f"{request.workspace}/") for never in hidden]
     carving.protect(BASE + request.workspace, (*pinned, *request.protect))
     _mount_proc()
-    _seal(BASE + "/dev")
+    kernel.set_flags_at(f"{BASE}/dev", kernel.MS_RDONLY)
     os.chdir(BASE)
     kernel.pivot_here()
 
 
-def _device(path: str) -> int:
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        return kernel.copy_mount(descriptor, kernel.MS_NOSUID | kernel.MS_NOEXEC)
-    finally:
-        os.close(descriptor)
+def _apart(listed: Sequence[Opened], own: Sequence[str]) -> tuple[list[Opened], list[Opened]]:
+    """What of ``listed`` lies in nothing else, in the order of the paths; and the rest, which is put on top of that."""
+    plain: list[Opened] = []
+    rest: list[Opened] = []
+    for one in sorted(listed, key=lambda one: one.path.split("/")):
+        within_another = plain and within(one.path, plain[-1].path)
+        (rest if within_another or any(within(one.path, path) for path in own) else plain).append(one)
+    return plain, rest
+
+
+def _show_first(shown: Sequence[tuple[Opened, int]]) -> None:
+    """Put what lies in nothing else into our still empty root, where every folder on the way is one that we made."""
+    made = {BASE}
+    for one, tree in shown:
+        target = BASE + one.path
+        _make_way(os.path.dirname(target), made)
+        if one.link:
+            os.symlink(one.link, target)
+            continue
+        os.mkdir(target) if one.is_folder else os.mknod(target)
+        kernel.place_mount(tree, target)
+        os.close(tree)
+
+
+def _make_way(folder: str, made: set[str]) -> None:
+    """Make ``folder``, and those above it, unless they are among those that were ``made``."""
+    if folder not in made:
+        _make_way(os.path.dirname(folder), made)
+        os.mkdir(folder)
+        made.add(folder)
 
 
 def _make_private(tmp_bytes: int) -> None:
@@ -74,8 +105,12 @@ def _make_private(tmp_bytes: int) -> None:
     kernel.mount("tmpfs", BASE + SHARED, _PLAIN | kernel.MS_NOEXEC, room)
     os.mkdir(f"{BASE}/dev/pts")
     os.symlink("pts/ptmx", f"{BASE}/dev/ptmx")
+    for path in DEVICES:
+        os.mknod(BASE + path)
+        kernel.bind(path, BASE + path)
     no_run = kernel.MS_NOSUID | kernel.MS_NOEXEC
     kernel.mount("devpts", f"{BASE}/dev/pts", no_run, "newinstance,ptmxmode=0666,mode=620")
+    kernel.set_flags_at(f"{BASE}/dev", no_run, below=True)
 
 
 def _show(path: str, tree: int, link: str) -> None:
@@ -99,17 +134,7 @@ def _mount_proc() -> None:
     os.mkdir(f"{BASE}/proc")
     kernel.mount("proc", f"{BASE}/proc", _PLAIN | kernel.MS_NOEXEC)
     for name in _READ_ONLY_PROC:
-        if os.path.exists(f"{BASE}/proc/{name}"):
-            _seal(f"{BASE}/proc/{name}")
-
-
-def _seal(path: str) -> None:
-    """Make what is at ``path`` read-only, but not what is mounted below."""
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        tree = kernel.copy_mount(descriptor, 0)
-        kernel.set_mount_flags(tree, kernel.MS_RDONLY, below=False)
-        kernel.place_mount(tree, path)
-        os.close(tree)
-    finally:
-        os.close(descriptor)
+        path = f"{BASE}/proc/{name}"
+        if os.path.exists(path):
+            kernel.bind(path, path)
+            kernel.set_flags_at(path, kernel.MS_RDONLY)

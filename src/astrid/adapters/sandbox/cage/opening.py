@@ -25,6 +25,7 @@ class Opened(NamedTuple):
     path: str
     descriptor: int
     rights: int
+    is_folder: bool
     link: str = ""
 
 
@@ -66,16 +67,18 @@ def open_listed(paths: Sequence[str], rights: int, floor: Floor) -> list[Opened]
         except (FileNotFoundError, NotADirectoryError):
             continue
         link = ""
-        if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISLNK(mode):
             link = os.readlink("", dir_fd=descriptor)
             os.close(descriptor)
             try:
                 descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
+            mode = os.fstat(descriptor).st_mode
         if exposes(led_to(descriptor), floor):
             raise OSError(EACCES, "this is never exposed", path)
-        found.append(Opened(path, descriptor, rights, link))
+        found.append(Opened(path, descriptor, rights, stat.S_ISDIR(mode), link))
     return found
 
 
@@ -88,11 +91,12 @@ def open_exact(paths: Sequence[str], rights: int, floor: Floor) -> list[Opened]:
     found: list[Opened] = []
     for path in paths:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
-        if stat.S_ISLNK(os.fstat(descriptor).st_mode) or led_to(descriptor) != path:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISLNK(mode) or led_to(descriptor) != path:
             raise OSError(ELOOP, "there is a link on the way to this path", path)
         if exposes(path, floor):
             raise OSError(EACCES, "this is never exposed", path)
-        found.append(Opened(path, descriptor, rights))
+        found.append(Opened(path, descriptor, rights, stat.S_ISDIR(mode)))
     return found
 
 
