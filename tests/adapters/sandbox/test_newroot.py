@@ -39,8 +39,9 @@ def box(workspace: Path, shown: Path, tmp_path: Path) -> Iterator[Box]:
     folder = os.open(workspace, os.O_PATH | os.O_DIRECTORY)
     given = tmp_path.resolve() / "given"
     read = (str(shown), str(shown / "deep" / "er"), str(shown / "file"), f"{given}/kept", f"{workspace}/kept")
-    one = build_box("l1", str(workspace), folder, read=read, run=("/usr/lib", "/usr/bin"))
-    yield msgspec.structs.replace(one, write=(str(given),))
+    one = build_box("l1", str(workspace), folder)
+    run = (*one.run, "/usr/lib", "/usr/bin")
+    yield msgspec.structs.replace(one, run=run, read=(*one.read, *read), write=(str(given),))
     os.close(folder)
 
 
