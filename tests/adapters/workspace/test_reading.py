@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -153,13 +154,27 @@ def test_a_carriage_return_belongs_to_the_line_feed_after_it() -> None:
     assert split_lines("a\r\nb\rc\n\n") == ["a", "b\rc", ""]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no /proc")
+def test_no_file_of_the_kernel_takes_blocks() -> None:
+    """INVARIANT: else one that is mounted elsewhere would be taken for a plain file."""
+    found = [
+        os.lstat(os.path.join(folder, name)).st_blocks
+        for top in ("/proc/sys/kernel", "/sys/kernel")
+        for folder, _, names in islice(os.walk(top), 200)
+        for name in names
+    ]
+    found += [os.stat(f"/proc/self/{name}").st_blocks for name in ("environ", "mem", "maps", "status")]
+    assert len(found) > 100
+    assert set(found) == {0}
+
+
 async def test_the_daemon_cannot_be_read_through_a_file_of_the_kernel(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = await bench.refusal("read_file", file_path=f"/proc/{os.getpid()}/environ")
     assert error.code == "workspace.kernel-files"
     # The same file system mounted elsewhere: only its device number tells.
-    (bench.folder / "f").write_bytes(b"x")
+    (bench.folder / "f").touch()
     device = (bench.folder / "f").stat().st_dev
     monkeypatch.setattr("astrid.adapters.workspace.reading._kernel_devices", lambda: {device})
     assert await bench.failure("read_file", file_path="f") == "f is not a regular file"

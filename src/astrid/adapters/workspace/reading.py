@@ -169,7 +169,8 @@ def check_regular(target: Target, status: os.stat_result) -> None:
 
 def is_plain(status: os.stat_result) -> bool:
     """Whether ``status`` is that of a file with content of its own, on a disk."""
-    return stat.S_ISREG(status.st_mode) and status.st_dev not in _kernel_devices()
+    # The kernel's files take no blocks; what does need not be asked about any further.
+    return stat.S_ISREG(status.st_mode) and (status.st_blocks > 0 or status.st_dev not in _kernel_devices())
 
 
 def _kernel_devices() -> set[int]:
