@@ -35,13 +35,14 @@ def prepare() -> None:
     """Do once what each child would do again."""
     for own_ipc in (False, True):
         _filter(own_ipc)
+    landlock.version()
 
 
 def set_limits(limits: Mapping[str, int], *, own_namespace: bool) -> None:
     """Lay the limits on this process and what it starts; a lower one that is there already stays."""
     for name, most in {**limits, **_ALWAYS}.items():
-        if name == "nproc" and not own_namespace:
-            most += trees.count_tasks(os.getuid())  # the kernel counts all of the user's
+        if name == "nproc" and not own_namespace and os.getuid():
+            most += trees.count_tasks(os.getuid())  # the kernel counts all of the user's, and holds root to nothing
         number: int = getattr(resource, f"RLIMIT_{name.upper()}")
         hard = resource.getrlimit(number)[1]
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -73,8 +74,7 @@ def _own_places() -> list[landlock.Rule]:
         _rule("/proc", landlock.READ | landlock.WRITE_FILE),
         _rule(newroot.TEMPORARY, landlock.ALL),
         _rule(newroot.SHARED, landlock.ALL & ~landlock.EXECUTE),
-        _rule("/dev/pts", landlock.DEVICE | landlock.READ_DIR),
-        *(_rule(path, landlock.DEVICE) for path in newroot.DEVICES),
+        _rule("/dev", landlock.DEVICE | landlock.READ_DIR),  # holds no other device: nothing else is mounted for them
     ]
 
 

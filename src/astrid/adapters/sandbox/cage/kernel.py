@@ -114,9 +114,10 @@ def unmount(target: str, flags: int) -> None:
     _check(_umount2(os.fsencode(target), flags), f"unmount {target}")
 
 
-def bind(source: str, target: str) -> None:
-    """Show at ``target`` what is at ``source`` as well, without what is mounted below that."""
-    if _mount(os.fsencode(source), os.fsencode(target), None, _MS_BIND, None) < 0:
+def bind(source: str, target: str, *, below: bool = False) -> None:
+    """Show at ``target`` what is at ``source`` as well, with what is mounted ``below`` that.  Links are followed."""
+    flags = _MS_BIND | (MS_REC if below else 0)
+    if _mount(os.fsencode(source), os.fsencode(target), None, flags, None) < 0:
         _check(-1, f"bind {target}")
 
 

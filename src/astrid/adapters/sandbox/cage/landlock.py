@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterable
 from errno import EOPNOTSUPP
+from functools import cache
 
 from astrid.adapters.sandbox.cage import kernel
 
@@ -38,6 +39,7 @@ _PATH_BENEATH = 1
 Rule = tuple[int, int]  # an open path, what may be done at and below it
 
 
+@cache
 def version() -> int:
     """The kernel's, 0 where there is none."""
     try:

@@ -1,7 +1,7 @@
 """The root that a child with namespaces of its own sees: what its request lists, and nothing else of the disk.
 
-Everything is copied as a mount of its own before anything is covered; then an empty file system is laid over ``/tmp``
-in our namespace only, filled, and made the root; the old one is let go of with all its mounts.
+Everything is opened before anything is covered; then an empty file system is laid over ``/tmp`` in our namespace only,
+filled, and made the root; the old one is let go of with all its mounts.
 
 Never: runs in a mount namespace that is not the child's own, or writes to a disk.
 
@@ -34,15 +34,15 @@ def build(request: Request, floor: Floor, listed: Sequence[Opened], writable: Se
     kernel.mount(None, "/", kernel.MS_SLAVE | kernel.MS_REC)
     own = (*(one.path for one in writable), request.workspace, *_PRIVATE)
     plain, inside = _apart(listed, own)
-    # What is read-only and lies in nothing else becomes so all at once, where each would take a call of its own.
-    first = [(one, -1 if one.link else kernel.copy_mount(one.descriptor)) for one in plain]
+    # Copied before it is covered: it may lie below what the new root is laid over.
     rest = [
         *((one.path, kernel.copy_mount(one.descriptor, carving.READ_ONLY), one.link) for one in inside),
         *((one.path, kernel.copy_mount(one.descriptor, _PLAIN), one.link) for one in writable),
         (request.workspace, kernel.copy_mount(workspace, _PLAIN), ""),
     ]
     kernel.mount("tmpfs", BASE, _PLAIN, "size=1m,mode=755")
-    _show_first(first)
+    _show_first(plain)
+    # At once: each would take a call of its own.
     kernel.set_flags_at(BASE, carving.READ_ONLY, below=True)
     kernel.set_flags_at(BASE, 0, cleared=kernel.MS_RDONLY)
     _make_private(request.tmp_bytes)
@@ -54,7 +54,7 @@ def build(request: Request, floor: Floor, listed: Sequence[Opened], writable: Se
     pinned = [never.removeprefix(f"{request.workspace}/") for never in hidden]
     carving.protect(BASE + request.workspace, (*pinned, *request.protect))
     _mount_proc()
-    kernel.set_flags_at(f"{BASE}/dev", kernel.MS_RDONLY)
+    kernel.set_flags_at(BASE, kernel.MS_RDONLY)
     os.chdir(BASE)
     kernel.pivot_here()
 
@@ -69,18 +69,17 @@ def _apart(listed: Sequence[Opened], own: Sequence[str]) -> tuple[list[Opened], 
     return plain, rest
 
 
-def _show_first(shown: Sequence[tuple[Opened, int]]) -> None:
+def _show_first(plain: Sequence[Opened]) -> None:
     """Put what lies in nothing else into our still empty root, where every folder on the way is one that we made."""
     made = {BASE}
-    for one, tree in shown:
+    for one in plain:
         target = BASE + one.path
         _make_way(os.path.dirname(target), made)
         if one.link:
             os.symlink(one.link, target)
-            continue
-        os.mkdir(target) if one.is_folder else os.mknod(target)
-        kernel.place_mount(tree, target)
-        os.close(tree)
+        else:
+            os.mkdir(target) if one.is_folder else os.mknod(target)
+            kernel.bind(f"/proc/self/fd/{one.descriptor}", target, below=True)
 
 
 def _make_way(folder: str, made: set[str]) -> None:
@@ -98,19 +97,18 @@ def _make_private(tmp_bytes: int) -> None:
     kernel.mount("tmpfs", BASE + TEMPORARY, _PLAIN, room)
     os.mkdir(BASE + HOME, 0o700)
     os.mkdir(f"{BASE}/dev")
-    kernel.mount("tmpfs", f"{BASE}/dev", kernel.MS_NOSUID | kernel.MS_NOEXEC, "size=64k,mode=755")
     for name, target in _LINKS.items():
         os.symlink(f"/proc/self/{target}", f"{BASE}/dev/{name}")
+    no_run = kernel.MS_NOSUID | kernel.MS_NOEXEC
+    for path in DEVICES:
+        os.mknod(BASE + path)
+        kernel.bind(path, BASE + path)
+        kernel.set_flags_at(BASE + path, no_run)
     os.mkdir(BASE + SHARED)
     kernel.mount("tmpfs", BASE + SHARED, _PLAIN | kernel.MS_NOEXEC, room)
     os.mkdir(f"{BASE}/dev/pts")
     os.symlink("pts/ptmx", f"{BASE}/dev/ptmx")
-    for path in DEVICES:
-        os.mknod(BASE + path)
-        kernel.bind(path, BASE + path)
-    no_run = kernel.MS_NOSUID | kernel.MS_NOEXEC
     kernel.mount("devpts", f"{BASE}/dev/pts", no_run, "newinstance,ptmxmode=0666,mode=620")
-    kernel.set_flags_at(f"{BASE}/dev", no_run, below=True)
 
 
 def _show(path: str, tree: int, link: str) -> None:

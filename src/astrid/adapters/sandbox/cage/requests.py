@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 MAX_PACKET_BYTES = 128 * 1024
 MAX_DESCRIPTORS = 4  # standard input, output and error; the workspace
@@ -38,16 +38,15 @@ class RequestError(Exception):
         self.id = id_
 
 
-@dataclass(frozen=True, slots=True)
-class Floor:
+# Tuples, since what makes a dataclass would be a tenth of the zygote, which each child is a copy of.
+class Floor(NamedTuple):
     """What no request can change: the least ``tier``, and what is ``never`` exposed."""
 
     least: str
     never: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A program to start, in which box.  ``cwd`` is below ``workspace``, and empty for that itself."""
 
     id: int
@@ -61,12 +60,12 @@ class Request:
     rw: tuple[str, ...] = ()  # anything but devices; as ``lent``
     lent: tuple[str, ...] = ()  # read and run; there under its real name, or the program is not started
     protect: tuple[str, ...] = ()  # read-only below the workspace, there or not
-    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    limits: Mapping[str, int] = MappingProxyType({})
     tmp_bytes: int = 64 << 20
     tty: bool = False
 
 
-_KEYS = {name for name in Request.__dataclass_fields__ if name != "id"}
+_KEYS = {name for name in Request._fields if name != "id"}
 
 
 def parse_floor(packet: bytes) -> Floor:

@@ -40,11 +40,8 @@ def start(request: Request, descriptors: Sequence[int], floor: Floor) -> tuple[i
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
-        if request.tier == "l1":
-            # A process of one thread needs nothing of what a fork of Python's tidies up afterwards.
-            pid = kernel.call("clone", NAMESPACES | signal.SIGCHLD, 0, 0, 0, 0)
-        else:
-            pid = os.fork()
+        # A process of one thread needs nothing of what a fork of Python's tidies up afterwards.
+        pid = kernel.call("clone", (NAMESPACES if request.tier == "l1" else 0) | signal.SIGCHLD, 0, 0, 0, 0)
         if pid == 0:
             _be(request, descriptors, floor, theirs)
     except OSError:

@@ -24,7 +24,6 @@ import select
 import signal
 import socket
 from contextlib import suppress
-from dataclasses import dataclass, field
 from errno import EAGAIN, EINVAL
 
 from astrid.adapters.sandbox.cage import (
@@ -57,17 +56,21 @@ _GOODBYE_ROUNDS = 100
 _GOODBYE_SECONDS = 0.01
 
 
-@dataclass(slots=True)
 class _Child:
-    """One running supervisor.  ``last`` is what it said at its end."""
+    """One running supervisor.  ``watched`` is its process descriptor, until the daemon has it; ``place`` device and
+    inode of the workspace; ``last`` what it said at its end.
+    """
 
-    id: int
-    reports: socket.socket
-    watched: int  # its process descriptor, until the daemon has it
-    own: bool
-    workspace: int
-    place: tuple[int, int]  # device and inode of the workspace
-    last: dict[str, object] = field(default_factory=dict[str, object])
+    def __init__(
+        self, id_: int, reports: socket.socket, watched: int, *, own: bool, workspace: int, place: tuple[int, int]
+    ) -> None:
+        self.id = id_
+        self.reports = reports
+        self.watched = watched
+        self.own = own
+        self.workspace = workspace
+        self.place = place
+        self.last: dict[str, object] = {}
 
 
 class Zygote:
@@ -184,7 +187,8 @@ class Zygote:
             self._forget(place, workspace)
             raise
         # It is not reaped before we say so, so the number is still its.
-        child = _Child(request.id, reports, os.pidfd_open(pid), own, workspace, place)
+        watched = os.pidfd_open(pid)
+        child = _Child(request.id, reports, watched, own=own, workspace=workspace, place=place)
         reports.setblocking(False)
         self._children[pid] = child
         self._lines[reports.fileno()] = pid
