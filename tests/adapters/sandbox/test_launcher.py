@@ -208,7 +208,9 @@ async def test_a_running_program_reads_and_answers_line_by_line(launcher: Zygote
         await child.aclose()
 
 
-async def test_nothing_is_left_after_many_at_once(launcher: ZygoteLauncher, box: Box, tmp_path: Path) -> None:
+async def test_nothing_is_left_after_many_at_once(
+    launcher: ZygoteLauncher, box: Box, workspace: Path, tmp_path: Path
+) -> None:
     await shell(launcher, box, "true")  # what is loaded once is loaded
 
     async def one(number: int) -> None:
@@ -223,6 +225,14 @@ async def test_nothing_is_left_after_many_at_once(launcher: ZygoteLauncher, box:
                 nursery.start_soon(one, number)
     assert descriptors_of(zygote) == before
     assert list((tmp_path / "temporary").iterdir()) == []
+    assert os.listdir(workspace) == []
+
+
+async def test_many_at_once_are_not_held_to_the_files_of_one(launcher: ZygoteLauncher, box: Box) -> None:
+    few = msgspec.structs.replace(box, limits={**box.limits, "nofile": 200})
+    async with trio.open_nursery() as nursery:
+        for _ in range(150):  # four descriptors each are on their way to the zygote
+            nursery.start_soon(shell, launcher, few, "true")
 
 
 async def test_a_cancelled_run_leaves_nothing(launcher: ZygoteLauncher, box: Box, workspace: Path) -> None:
