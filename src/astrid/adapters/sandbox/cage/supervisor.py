@@ -20,7 +20,6 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from errno import ETOOMANYREFS
 
 from astrid.adapters.sandbox.cage import confining, kernel, landlock, newroot, opening, packets, trees
 from astrid.adapters.sandbox.cage.requests import Floor, Request
@@ -30,7 +29,6 @@ NAMESPACES = _NEW  # mount, cgroup, uts, ipc, user, pid, net
 _KEPT_SIGNALS = {signal.SIGKILL, signal.SIGSTOP, 32, 33}  # the last two are the C library's
 # Python ignores SIGPIPE and SIGXFSZ, and what is ignored stays so across an exec.
 _RESET_SIGNALS = [number for number in range(1, 65) if number not in _KEPT_SIGNALS]
-_PATIENCE_ROUNDS, _PATIENCE_SECONDS = 500, 0.01
 _TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP)
 
 
@@ -100,29 +98,13 @@ def _supervise(request: Request, descriptors: Sequence[int], floor: Floor, repor
     for stream in range(3):
         os.close(stream)  # or the reader of the program's output would wait for us as well
     watched = os.pidfd_open(pid)
-    _tell_started(reports, watched)
+    packets.send(reports, {"ev": "started"}, [watched])
     os.close(watched)
     status, used = _wait(pid)
     if not own:
         sweep.run()
     packets.send(reports, {"ev": "exit", "status": status, "used": used})
     return 0
-
-
-def _tell_started(reports: socket.socket, watched: int) -> None:
-    """Say that the program runs.  The kernel counts descriptors on their way of all of a user's processes together, and
-    refuses another past what one program of ours may open: many starts at once are waited for.
-    """
-    for _ in range(_PATIENCE_ROUNDS):
-        try:
-            packets.send(reports, {"ev": "started"}, [watched])
-        except OSError as error:
-            if error.errno != ETOOMANYREFS:
-                raise
-            select.select([], [], [], _PATIENCE_SECONDS)
-        else:
-            return
-    raise OSError(ETOOMANYREFS, os.strerror(ETOOMANYREFS), "started")
 
 
 class _Sweep:
