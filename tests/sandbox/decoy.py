@@ -35,6 +35,9 @@ def main(folder: str, key_file: str) -> None:
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.bind(("127.0.0.1", 0))
     chosen.register(datagrams, selectors.EVENT_READ, "udp")
+    local = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    local.bind(f"{folder}/run/dgram")
+    chosen.register(local, selectors.EVENT_READ, "local datagram")
     spare = socket.socket()
     spare.bind(("127.0.0.1", 0))
     port2 = spare.getsockname()[1]
@@ -43,9 +46,9 @@ def main(folder: str, key_file: str) -> None:
     os.write(1, json.dumps({**names, "ABS": f"decoy-{os.getpid()}"}).encode() + b"\n")
     while True:
         for key, _ in chosen.select(0.05):
-            if key.data == "udp":
-                datagrams.recv(1000)
-                say("udp")
+            if key.fileobj in (datagrams, local):
+                key.fileobj.recv(1000)  # pyright: ignore[reportAttributeAccessIssue]
+                say(key.data)
                 continue
             peer, _ = key.fileobj.accept()  # pyright: ignore[reportAttributeAccessIssue]
             say(key.data)

@@ -82,9 +82,14 @@ def unless_one_of(argument: int, values: Sequence[int]) -> Body:
     return [load_argument(argument), *when_any(values, fail_with(EPERM)), allow()]
 
 
-def only(argument: int, value: int) -> Body:
-    """Denied, unless the argument is ``value``."""
-    return [load_argument(argument), Instruction(IF_EQUAL, value, 0, 1), allow(), fail_with(EPERM)]
+def only_if(*wanted: tuple[int, Sequence[int]]) -> Body:
+    """Denied, unless each of the arguments is one of its values."""
+    body: Body = []
+    for argument, values in wanted:
+        count = len(values)
+        tests = [Instruction(IF_EQUAL, value, count - place) for place, value in enumerate(values)]
+        body += [load_argument(argument), *tests, fail_with(EPERM)]
+    return [*body, allow()]
 
 
 def assemble(program: Body) -> bytes:

@@ -8,7 +8,8 @@ that libraries fall back on those that can.
 Never: lets through a call of another architecture, whose numbers mean something else.
 
 Invariants:
-  No ``socket`` at all, whatever the family; ``socketpair`` for local pairs only, since programs talk to themselves.
+  No ``socket`` at all, whatever the family; ``socketpair`` for local pairs only, since programs talk to themselves, and
+  none of datagrams: such a socket sends to every other one whose path it knows.
 
 Source: seccomp(2); the escape corpus; CVE-2017-5226 (TIOCSTI), CVE-2021-41133 (new calls for mounting).
 """
@@ -24,6 +25,8 @@ SET_ID = 0o6000
 CREATES = 0o100 | 0o20000000  # O_CREAT, and the bit of O_TMPFILE that is not O_DIRECTORY
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 AF_UNIX = 1
+STREAM, PACKETS = 1, 5  # SOCK_STREAM and SOCK_SEQPACKET
+_FLAGS = (0, 0o4000, 0o2000000, 0o2004000)  # SOCK_NONBLOCK and SOCK_CLOEXEC, which stand beside the kind of a socket
 
 DENIED = (
     # other processes
@@ -74,7 +77,7 @@ def rules(machine: Machine, *, own_ipc: bool) -> bpf.Body:
         *bpf.when_any([calls[name] for name in UNKNOWN], bpf.fail_with(bpf.ENOSYS)),
         *bpf.when(calls["clone"], bpf.unless_bits(0, NEW_NAMESPACES)),
         *bpf.when(calls["ioctl"], bpf.unless_one_of(1, (TIOCSTI, TIOCLINUX))),
-        *bpf.when(calls["socketpair"], bpf.only(0, AF_UNIX)),
+        *bpf.when(calls["socketpair"], bpf.only_if((0, (AF_UNIX,)), (1, _kinds(STREAM, PACKETS)))),
     ]
     for name, mode in _MODES:
         if name in calls:
@@ -83,3 +86,8 @@ def rules(machine: Machine, *, own_ipc: bool) -> bpf.Body:
         if name in calls:
             program += bpf.when(calls[name], bpf.unless_bits_when(flags, CREATES, mode, SET_ID))
     return [*program, bpf.allow()]
+
+
+def _kinds(*kinds: int) -> tuple[int, ...]:
+    """Sockets of these kinds, with any flags."""
+    return tuple(kind | flags for kind in kinds for flags in _FLAGS)
