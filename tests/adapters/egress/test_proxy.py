@@ -315,7 +315,7 @@ async def test_a_command_that_has_carried_its_share_carries_nothing_more(limits:
 
 
 async def test_a_command_has_so_many_connections_at_once_and_so_many_in_all() -> None:
-    bench = Bench(limits=Limits(at_once=1, attempts=2))
+    bench = Bench(limits=Limits(at_once=1, attempts=3))
     async with bench.connected() as first:
         await trio.testing.wait_all_tasks_blocked()
         async with bench.connected() as second:
@@ -327,6 +327,30 @@ async def test_a_command_has_so_many_connections_at_once_and_so_many_in_all() ->
         assert await third.receive_some() == ESTABLISHED
     async with bench.connected() as fourth:
         assert await fourth.receive_some() == b""
+
+
+async def is_heard(port: int) -> bool:
+    try:
+        await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+    except OSError:
+        return False
+    return True
+
+
+async def test_a_command_that_has_used_up_its_connections_is_not_listened_to() -> None:
+    bench = Bench(("b.example",), Limits(attempts=2))
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    port = listener.socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.proxy.serve, listener)
+        async with await trio.open_tcp_stream("127.0.0.1", port) as first:
+            async with await trio.open_tcp_stream("127.0.0.1", port):
+                with trio.fail_after(10):
+                    while await is_heard(port):
+                        pass  # the kernel had taken it before it was told
+            await first.send_all(TUNNEL)  # what is open goes on to its end
+            await first.send_eof()
+            assert code_of(b"".join([bytes(piece) async for piece in first])) == "egress.not-listed"
 
 
 async def test_a_connection_that_is_stopped_is_told_as_that() -> None:

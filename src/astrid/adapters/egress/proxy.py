@@ -38,7 +38,9 @@ _ESTABLISHED = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one command may use up.  ``attempts`` over its whole life, since each is a record."""
+    """What one command may use up.  ``attempts`` over its whole life, those among them that were more than may be open
+    ``at_once``.
+    """
 
     at_once: int = 64
     attempts: int = 1000
@@ -61,19 +63,27 @@ class Proxy:
         self._allowance = Allowance(sent_bytes=self._limits.sent_bytes, received_bytes=self._limits.received_bytes)
         self._attempts_left = self._limits.attempts
         self._at_once = 0
+        self._taking = trio.CancelScope()
 
     async def serve(self, listener: Listener[HalfCloseableStream]) -> None:
-        """Take connections until cancelled; then all of them are closed."""
+        """Take connections until the command has used up how many it may make, then close the listener: to refuse
+        each one more would be work without end.  Cancelled, all of them are closed.
+        """
         async with trio.open_nursery() as connections:
-            await trio.serve_listeners(self.handle, [listener], handler_nursery=connections)
+            with self._taking:
+                await trio.serve_listeners(self.handle, [listener], handler_nursery=connections)
 
     async def handle(self, client: HalfCloseableStream) -> None:
         """One connection of the command, up to its end."""
         async with client:
-            if self._at_once >= self._limits.at_once or not self._attempts_left:
+            if not self._attempts_left:
+                return
+            self._attempts_left -= 1
+            if not self._attempts_left:
+                self._taking.cancel()
+            if self._at_once >= self._limits.at_once:
                 return
             self._at_once += 1
-            self._attempts_left -= 1
             try:
                 await self._one_request(client)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
