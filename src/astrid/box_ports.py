@@ -5,13 +5,15 @@ Never: imports an adapter, or lets the one who asks for a program choose its box
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 import trio
 
 Tier = Literal["l1", "l0"]
+Serve = Callable[[trio.abc.Listener[trio.abc.HalfCloseableStream]], Awaitable[object]]
+"""Takes what a program connects to, until it is cancelled; then all of that is closed."""
 
 
 class Box(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,8 +21,10 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
 
     ``folder`` is the workspace, open; it must stay so while the box is used.  ``lent`` and ``write`` are real paths of
     what lies elsewhere, to read and run, and to change.  ``protect`` are names below the workspace that stay as they
-    are, also where they are not there yet.  The last four are kept by a watch, which can be late: how much all
-    processes together may hold in memory, how many there may be, how much the workspace may grow, by how many files.
+    are, also where they are not there yet.  ``network`` is whether a program has a way out of its own empty network:
+    one TCP port in there, which it finds by the usual variables for a proxy.  The last four are kept by a watch, which
+    can be late: how much all processes together may hold in memory, how many there may be, how much the workspace may
+    grow, by how many files.
     """
 
     tier: Tier
@@ -33,6 +37,7 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     protect: tuple[str, ...] = ()
     limits: Mapping[str, int] = {}
     tmp_bytes: int = 256 << 20
+    network: bool = False
     memory_bytes: int = 4 << 30
     processes: int = 512
     growth_bytes: int = 2 << 30
@@ -90,6 +95,11 @@ class Contained(Protocol):
         ...
 
     @property
+    def way_out(self) -> trio.abc.Listener[trio.abc.HalfCloseableStream]:
+        """Where what it connects to is accepted, if its box has a way out."""
+        ...
+
+    @property
     def pid(self) -> int:
         """The number of its supervisor, from which its whole tree descends."""
         ...
@@ -127,9 +137,18 @@ class Launcher(Protocol):
         ...
 
     async def run(
-        self, box: Box, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], seconds: float, max_bytes: int
+        self,
+        box: Box,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        seconds: float,
+        max_bytes: int,
+        serve: Serve | None = None,
     ) -> Finished:
-        """Run ``argv`` without input to its end, or to a limit: of time, output, or one of the box.
+        """Run ``argv`` without input to its end, or to a limit: of time, output, or one of the box.  With ``serve`` the
+        box has a way out, which that serves meanwhile.
 
         Raises:
             LaunchError: it could not be started (``effect`` none), or was lost (``maybe``).

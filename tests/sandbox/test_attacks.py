@@ -9,9 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from astrid.adapters.egress.network import SystemNetwork
+from astrid.adapters.egress.proxy import Proxy
 from astrid.adapters.sandbox.launcher import open_launcher
 from astrid.adapters.sandbox.profile import build_box
-from astrid.box_ports import Tier
+from astrid.box_ports import Serve, Tier
+from astrid.core.egress import Reach
+from tests.fakes.egress import Recorded
 from tests.sandbox.scene import Attack, Scene, attacks
 
 pytestmark = pytest.mark.e2e
@@ -29,6 +33,10 @@ NOT_WITHOUT_A_BOX = {
     *("40_output_flood", "30_ptrace_parent", "57_exotic_sockets", "62_userns", "63_mount", "64_kernel_surface"),
     *("69_proc_sys", "71_mknod"),
 }
+OF_THE_NETWORK = {
+    *("48_ws_loopback", "49_abstract_unix", "50_path_unix", "51_docker_sock", "52_dbus", "53_path_datagram"),
+    *("54_dns_exfil", "57_exotic_sockets", "58_bind_public", "62_userns", "64_kernel_surface"),
+}
 # They find what a careless launcher hands on; without one there is nothing to find.
 OF_A_LAUNCHER = {"07_inherited_fd", "44_env_exfil", "45_parent_environ", "47_preload_path"}
 
@@ -44,8 +52,18 @@ async def test_no_attack_works(scene: Scene, tier: Tier, name: str, tmp_path: Pa
         assert found == []
 
 
-async def attempt(scene: Scene, tier: Tier, attack: Attack, temporary: Path) -> list[str]:
-    """What shows that ``attack`` worked in a box of ``tier``."""
+@pytest.mark.parametrize("name", sorted(name for name in ATTACKS if name in OF_THE_NETWORK))
+async def test_no_attack_works_beside_a_way_out_that_is_open(
+    scene: Scene, tier: Tier, name: str, tmp_path: Path
+) -> None:
+    if tier != "l1":
+        pytest.skip("there is no way out at this tier")
+    proxy = Proxy(Reach(("a.example",)), SystemNetwork(), Recorded())
+    assert await attempt(scene, tier, ATTACKS[name], tmp_path, proxy.serve) == []
+
+
+async def attempt(scene: Scene, tier: Tier, attack: Attack, temporary: Path, serve: Serve | None = None) -> list[str]:
+    """What shows that ``attack`` worked in a box of ``tier``, whose way out, if it has one, ``serve`` has."""
     folder = os.open(scene.workspace, os.O_PATH | os.O_DIRECTORY)
     box = msgspec.structs.replace(
         build_box(tier, str(scene.workspace), folder),
@@ -57,7 +75,7 @@ async def attempt(scene: Scene, tier: Tier, attack: Attack, temporary: Path) -> 
         async with open_launcher(least="l0", never=never, temporary=temporary) as launcher:
             env = scene.environment()
             argv = attack.argv()
-            done = await launcher.run(box, argv, cwd="", env=env, seconds=SECONDS, max_bytes=1 << 20)
+            done = await launcher.run(box, argv, cwd="", env=env, seconds=SECONDS, max_bytes=1 << 20, serve=serve)
     finally:
         os.close(folder)
     return scene.evidence(done.stdout + done.stderr)

@@ -13,7 +13,7 @@ import trio
 
 from astrid.adapters.sandbox.child import Child
 from astrid.adapters.sandbox.watching import wait_for_excess
-from astrid.box_ports import Box, Finished
+from astrid.box_ports import Box, Finished, Serve
 
 DRAIN_SECONDS = 0.2
 GRACE_SECONDS = 2.0
@@ -62,8 +62,9 @@ class _Attendance:
             await self._drained.wait()
 
 
-async def attend(child: Child, box: Box, *, seconds: float, max_bytes: int) -> Finished:
-    """How ``child`` ended, by itself or at a limit; after ``seconds`` it is asked to end, then killed.
+async def attend(child: Child, box: Box, *, seconds: float, max_bytes: int, serve: Serve | None = None) -> Finished:
+    """How ``child`` ended, by itself or at a limit; after ``seconds`` it is asked to end, then killed.  As long as it
+    runs, ``serve`` has its way out.
 
     Raises:
         LaunchError: the zygote died, and the child with it.
@@ -73,6 +74,8 @@ async def attend(child: Child, box: Box, *, seconds: float, max_bytes: int) -> F
         nursery.start_soon(run.drain, child.stdout, run.out)
         nursery.start_soon(run.drain, child.stderr, run.err)
         nursery.start_soon(run.watch, box)
+        if serve is not None:
+            nursery.start_soon(serve, child.way_out)
         with trio.move_on_after(seconds) as deadline:
             await child.wait_over()
         if deadline.cancelled_caught:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Child:
         self._over = trio.Event()
         self._supervisor = -1
         self._program = -1
+        self._way_out: trio.SocketListener | None = None
         self._doomed = False
         self._pid = 0
         self._ended: Ended | None = None
@@ -47,15 +49,28 @@ class Child:
         return self._stdin
 
     @property
+    def way_out(self) -> trio.SocketListener:
+        """Where what it connects to is accepted."""
+        if self._way_out is None:
+            raise InternalError("internal.no-way-out", "a contained program was started without a way out")
+        return self._way_out
+
+    @property
     def pid(self) -> int:
         """The number of its supervisor."""
         return self._pid
 
     # --- what the line tells
 
-    def has_started(self, pid: int, supervisor: int, program: int) -> None:
+    def has_started(self, pid: int, supervisor: int, program: int, way_out: int = -1) -> None:
         """It runs; the descriptors are ours now."""
         self._pid, self._supervisor, self._program = pid, supervisor, program
+        if way_out >= 0:
+            listener = socket.socket(fileno=way_out)
+            if self._doomed:
+                listener.close()  # its owner has let go of it already
+            else:
+                self._way_out = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
         self._up.set()
         if self._doomed:  # killed before there was anything to kill
             self.kill()
@@ -125,7 +140,7 @@ class Child:
         with trio.CancelScope(shield=True):
             if not self._over.is_set():
                 self.kill()
-            for stream in (self._stdin, self.stdout, self.stderr):
+            for stream in (self._stdin, self.stdout, self.stderr, self._way_out):
                 if stream is not None:
                     await trio.aclose_forcefully(stream)
             with trio.move_on_after(CLOSE_SECONDS):

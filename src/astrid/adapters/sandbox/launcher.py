@@ -13,22 +13,28 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import trio
 
 from astrid.adapters.sandbox.attending import attend
-from astrid.adapters.sandbox.cage import newroot
+from astrid.adapters.sandbox.cage import newroot, wayout
 from astrid.adapters.sandbox.cage.requests import TIERS
 from astrid.adapters.sandbox.child import Child
 from astrid.adapters.sandbox.line import Line, Tiers
 from astrid.adapters.sandbox.scratch import make_scratch
 from astrid.adapters.sandbox.starting import no_zygote, start_zygote
-from astrid.box_ports import Box, Finished
+from astrid.box_ports import Box, Finished, Serve
 from astrid.errors import LaunchError
 
 GREET_SECONDS = 30.0
 STARTS_AT_ONCE = 16
 PAUSE_SECONDS = 0.05  # before another zygote; twice as long each time, until one has lived for a while
 LONGEST_PAUSE_SECONDS = 10.0
+_PROXY = f"http://{wayout.HOST}:{wayout.PORT}"
+_PROXIES = {
+    **dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), _PROXY),
+    **dict.fromkeys(("no_proxy", "NO_PROXY"), ""),
+}
 
 
 class ZygoteLauncher:
@@ -107,12 +113,21 @@ class ZygoteLauncher:
         return await self._start(box, argv, cwd, env, with_input=True)
 
     async def run(
-        self, box: Box, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], seconds: float, max_bytes: int
+        self,
+        box: Box,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        seconds: float,
+        max_bytes: int,
+        serve: Serve | None = None,
     ) -> Finished:
         """Run ``argv`` in ``box`` to its end, or to a limit."""
+        box = msgspec.structs.replace(box, network=serve is not None)
         child = await self._start(box, argv, cwd, env, with_input=False)
         try:
-            return await attend(child, box, seconds=seconds, max_bytes=max_bytes)
+            return await attend(child, box, seconds=seconds, max_bytes=max_bytes, serve=serve)
         finally:
             await child.aclose()
 
@@ -121,6 +136,8 @@ class ZygoteLauncher:
     ) -> Child:
         line = await self._alive()
         self._check_tier(box.tier)
+        if box.network and box.tier != "l1":
+            raise _no_way_out(box.tier)
         with ExitStack() as theirs:
             child, streams = _with_pipes(theirs, with_input=with_input)
             try:
@@ -199,7 +216,7 @@ def _request(
     return {
         "tier": box.tier,
         "argv": list(argv),
-        "env": {**env, "HOME": home, "TMPDIR": temporary},
+        "env": {**env, **(_PROXIES if box.network else {}), "HOME": home, "TMPDIR": temporary},
         "workspace": box.workspace,
         "cwd": cwd,
         "rx": list(box.run),
@@ -209,7 +226,17 @@ def _request(
         "protect": list(box.protect),
         "limits": dict(box.limits),
         "tmp_bytes": box.tmp_bytes,
+        "network": box.network,
     }
+
+
+def _no_way_out(tier: str) -> LaunchError:
+    return LaunchError(
+        "sandbox.no-way-out",
+        f"a box of tier `{tier}` has no network of its own, so no single host can be let into it",
+        effect="none",
+        advice="`astrid doctor` tells why tier l1 does not work here; without the network the program can run",
+    )
 
 
 @asynccontextmanager

@@ -123,7 +123,7 @@ class Line:
     def _hand_on(self, report: dict[str, Any], descriptors: list[int]) -> None:
         child = self._children.get(report["id"])
         match report["ev"]:
-            case "started" if child is not None and len(descriptors) == 2:
+            case "started" if child is not None and len(descriptors) in (2, 3):
                 child.has_started(report["pid"], *descriptors)
                 return
             case "exit" if child is not None:
@@ -140,7 +140,7 @@ class Line:
             os.close(descriptor)
 
     async def _receive(self) -> tuple[bytes, list[int]]:
-        space = socket.CMSG_SPACE(struct.calcsize("2i"))
+        space = socket.CMSG_SPACE(struct.calcsize("3i"))
         data, ancillary, _, _ = await self._socket.recvmsg(_REPORT_BYTES, space, socket.MSG_CMSG_CLOEXEC)
         descriptors: list[int] = []
         for level, kind, packed in ancillary:

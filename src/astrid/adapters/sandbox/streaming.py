@@ -13,7 +13,7 @@ import trio
 
 from astrid.adapters.sandbox.child import Child
 from astrid.adapters.sandbox.watching import wait_for_excess
-from astrid.box_ports import Box
+from astrid.box_ports import Box, Serve
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -21,9 +21,10 @@ _CHUNK_BYTES = 64 * 1024
 class Passage:
     """See the module.  ``stopped`` names the limit at which the program was ended, if it was."""
 
-    def __init__(self, child: Child, box: Box) -> None:
+    def __init__(self, child: Child, box: Box, serve: Serve | None = None) -> None:
         self._child = child
         self._box = box
+        self._serve = serve
         self.stopped = ""
 
     async def run(self) -> int:
@@ -35,6 +36,8 @@ class Passage:
         async with trio.open_nursery() as beside:
             beside.start_soon(self._feed)
             beside.start_soon(self._watch)
+            if self._serve is not None:
+                beside.start_soon(self._serve, self._child.way_out)
             async with trio.open_nursery() as copying:
                 copying.start_soon(_copy, self._child.stdout, 1)
                 copying.start_soon(_copy, self._child.stderr, 2)

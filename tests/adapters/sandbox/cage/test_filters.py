@@ -18,10 +18,12 @@ ALLOWED = bpf.ALLOW
 BOTH = pytest.mark.parametrize("machine", [X86, ARM], ids=lambda machine: machine.name)
 # Program by program: whoever changes a rule sees that here, and shows below what it does.
 GOLDEN = {
-    ("x86_64", True): "179fd0d4c240329f",
-    ("x86_64", False): "aafb554fa48895d4",
-    ("aarch64", True): "f498eeafc06a30fd",
-    ("aarch64", False): "bd1e6980fae6ac89",
+    ("x86_64", True, False): "179fd0d4c240329f",
+    ("x86_64", True, True): "0425cfae62c7a038",
+    ("x86_64", False, False): "c5b4b554ddb96d2c",
+    ("aarch64", True, False): "f498eeafc06a30fd",
+    ("aarch64", True, True): "7f89291066b6ef1d",
+    ("aarch64", False, False): "86df2188dbc08524",
 }
 CLONE_FLAGS = {
     "files of a thread": (0x3D0F00, ALLOWED),
@@ -32,14 +34,15 @@ CLONE_FLAGS = {
 }
 
 
-def verdict(machine: Machine, name: str, *arguments: int, own_ipc: bool = True) -> int:
-    return judge(filters.build(machine, own_ipc=own_ipc), machine.audit_arch, machine.calls[name], arguments)
+def verdict(machine: Machine, name: str, *arguments: int, own_ipc: bool = True, network: bool = False) -> int:
+    program = filters.build(machine, own_ipc=own_ipc, network=network)
+    return judge(program, machine.audit_arch, machine.calls[name], arguments)
 
 
-@pytest.mark.parametrize(("machine", "own_ipc"), GOLDEN, ids=str)
-def test_the_program_is_the_one_that_was_looked_at(machine: str, own_ipc: bool) -> None:
-    program = filters.build(MACHINES[machine], own_ipc=own_ipc)
-    assert hashlib.sha256(program).hexdigest()[:16] == GOLDEN[machine, own_ipc]
+@pytest.mark.parametrize(("machine", "own_ipc", "network"), GOLDEN, ids=str)
+def test_the_program_is_the_one_that_was_looked_at(machine: str, own_ipc: bool, network: bool) -> None:
+    program = filters.build(MACHINES[machine], own_ipc=own_ipc, network=network)
+    assert hashlib.sha256(program).hexdigest()[:16] == GOLDEN[machine, own_ipc, network]
 
 
 @BOTH
@@ -82,6 +85,33 @@ def test_the_only_sockets_are_local_pairs(machine: Machine) -> None:
     assert {verdict(machine, "socket", family) for family in range(64)} == {EPERM}
     pairs = {family: verdict(machine, "socketpair", family, socket.SOCK_STREAM) for family in range(64)}
     assert [family for family, said in pairs.items() if said == ALLOWED] == [1]
+
+
+@BOTH
+def test_with_a_way_out_the_only_sockets_are_those_of_tcp_over_ipv4(machine: Machine) -> None:
+    allowed = {
+        (family, kind, protocol)
+        for family in range(48)
+        for kind in range(16)
+        for protocol in (0, 1, 6, 17, 132, 255, 262)
+        if verdict(machine, "socket", family, kind | socket.SOCK_CLOEXEC, protocol, network=True) == ALLOWED
+    }
+    assert allowed == {(socket.AF_INET, socket.SOCK_STREAM, 0), (socket.AF_INET, socket.SOCK_STREAM, 6)}
+
+
+@BOTH
+def test_with_a_way_out_nothing_listens_or_sends_as_it_connects(machine: Machine) -> None:
+    assert {verdict(machine, name, network=True) for name in ("bind", "listen")} == {EPERM}
+    for name, place in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)):
+        flags = [0] * place
+        assert verdict(machine, name, *flags, 0x20000040, network=True) == EPERM
+        assert verdict(machine, name, *flags, 0x4040, network=True) == ALLOWED
+
+
+@BOTH
+def test_with_a_way_out_no_other_protocol_is_put_on_top(machine: Machine) -> None:
+    assert verdict(machine, "setsockopt", 3, socket.IPPROTO_TCP, 31, network=True) == EPERM
+    assert verdict(machine, "setsockopt", 3, socket.IPPROTO_TCP, socket.TCP_NODELAY, network=True) == ALLOWED
 
 
 @BOTH

@@ -57,6 +57,13 @@ def test_a_plain_request_is_taken_as_it_is() -> None:
     assert (request.protect, request.limits, request.tmp_bytes) == ((".git/hooks",), {"nproc": 64}, 1000)
 
 
+def test_a_way_out_is_made_where_it_is_asked_for_and_the_network_is_the_programs_own() -> None:
+    asked = {tier: packet(tier=tier, network=True) for tier in ("l1", "l0")}
+    assert not parse_request(packet(), above=0, floor=FLOOR).network
+    assert parse_request(asked["l1"], above=0, floor=FLOOR).network
+    assert "no network of its own" in str(refusal(asked["l0"]))
+
+
 @pytest.mark.parametrize("id_", [7, 6, 0, -1, MAX_NUMBER, True, "8", 8.0, None, WITHOUT])
 def test_an_id_that_does_not_rise_is_refused(id_: object) -> None:
     assert refusal(packet(id=id_), above=7).id == 0
@@ -75,6 +82,7 @@ def test_an_id_that_does_not_rise_is_refused(id_: object) -> None:
         *[("limits", value) for value in ({"as": 1}, {"nproc": -1}, {"nproc": True}, {"cpu": 1.5}, [])],
         *[("tmp_bytes", value) for value in (-1, MAX_NUMBER, "1m", True)],
         *[("tty", value) for value in (1, "yes", None)],
+        *[("network", value) for value in (1, "yes", None, [], "10.0.0.1")],
         *[("tier", value) for value in ("none", "l2", "", None, WITHOUT, ["l1"])],
         *[(name, 1) for name in ("preexec", "rwx", "floor", "never", "least", "uid")],
     ],

@@ -27,14 +27,14 @@ _ALWAYS = {"core": 0, "memlock": 0}
 
 
 @cache
-def _filter(own_ipc: bool) -> bytes:
-    return filters.build(kernel.machine(), own_ipc=own_ipc)
+def _filter(own_ipc: bool, network: bool) -> bytes:
+    return filters.build(kernel.machine(), own_ipc=own_ipc, network=network)
 
 
 def prepare() -> None:
     """Do once what each child would do again."""
-    for own_ipc in (False, True):
-        _filter(own_ipc)
+    for own_ipc, network in ((False, False), (True, False), (True, True)):
+        _filter(own_ipc, network)
     landlock.version()
 
 
@@ -49,8 +49,10 @@ def set_limits(limits: Mapping[str, int], *, own_namespace: bool) -> None:
         resource.setrlimit(number, (allowed, allowed))
 
 
-def close_box(shown: Sequence[Opened], workspace: int, limits: Mapping[str, int], *, own_root: bool) -> None:
-    """Close the box.  ``shown`` says what may be done where; ``own_root`` that the root is the child's own."""
+def close_box(shown: Sequence[Opened], workspace: int, limits: Mapping[str, int], *, own_root: bool, port: int) -> None:
+    """Close the box.  ``shown`` says what may be done where; ``own_root`` that the root is the child's own; ``port``
+    where it may connect to, 0 that it may nowhere.
+    """
     set_limits(limits, own_namespace=own_root)
     rules = [(one.descriptor, one.rights) for one in shown]
     rules += [(workspace, landlock.ALL)]
@@ -58,10 +60,10 @@ def close_box(shown: Sequence[Opened], workspace: int, limits: Mapping[str, int]
     rules += own
     kernel.drop_capabilities()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    landlock.restrict(rules)
+    landlock.restrict(rules, port=port)
     for descriptor, _ in own:
         os.close(descriptor)
-    kernel.install_filter(_filter(own_root))
+    kernel.install_filter(_filter(own_root, port != 0))
 
 
 def _rule(path: str, rights: int) -> landlock.Rule:

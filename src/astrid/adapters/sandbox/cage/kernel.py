@@ -43,6 +43,9 @@ _AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x100, 0x
 _COPY = 1 | _AT_RECURSIVE | os.O_CLOEXEC  # OPEN_TREE_CLONE
 _MOVE_FROM_EMPTY = 0x4
 TIOCSCTTY = 0x540E
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
+_IFREQ_BYTES = 40
 
 
 @cache
@@ -180,3 +183,10 @@ def own_terminal(descriptor: int) -> None:
 def name_host(name: bytes) -> None:
     """Call the machine ``name``, in our own namespace."""
     _check(_sethostname(name, len(name)), "host name")
+
+
+def raise_loopback(descriptor: int) -> None:
+    """Have the loopback device of our own network work; ``descriptor`` is any socket in it."""
+    request = b"lo".ljust(16, b"\0") + _IFF_UP.to_bytes(2, "little")
+    done = _ioctl(_int(descriptor), ctypes.c_ulong(_SIOCSIFFLAGS), request.ljust(_IFREQ_BYTES, b"\0"))
+    _check(done, "loopback")

@@ -34,7 +34,9 @@ _HANDLED = (0, 0x1FFF, 0x3FFF, 0x7FFF, 0x7FFF, 0xFFFF, 0xFFFF, 0xFFFF)  # by ver
 _ALL_TCP, _ALL_SCOPES = 3, 3
 _VERSION_QUESTION = 1
 _LOG_NEW_EXEC_ON = 2
-_PATH_BENEATH = 1
+_PATH_BENEATH, _PORT = 1, 2
+_KNOWS_PORTS = 4
+_CONNECT = 2
 
 Rule = tuple[int, int]  # an open path, what may be done at and below it
 
@@ -56,8 +58,9 @@ def attributes(known: int) -> bytes:
     return b"".join(word.to_bytes(8, "little") for word in words[:count])
 
 
-def restrict(rules: Iterable[Rule]) -> None:
-    """Lay the rules on this thread and whatever it starts.  What no rule permits is refused; so is every port.
+def restrict(rules: Iterable[Rule], *, port: int = 0) -> None:
+    """Lay the rules on this thread and whatever it starts.  What no rule permits is refused; so is every port, to
+    listen on or to connect to, but that it may connect to ``port``, if that is not 0.
 
     Raises:
         OSError: there is no Landlock, or a rule makes no sense.
@@ -75,6 +78,9 @@ def restrict(rules: Iterable[Rule]) -> None:
             # The kernel's struct has no padding.
             packed = allowed.to_bytes(8, "little") + descriptor.to_bytes(4, "little")
             kernel.call("landlock_add_rule", ruleset, _PATH_BENEATH, packed, 0)
+        if port and known >= _KNOWS_PORTS:
+            packed = _CONNECT.to_bytes(8, "little") + port.to_bytes(8, "little")
+            kernel.call("landlock_add_rule", ruleset, _PORT, packed, 0)
         kernel.call("landlock_restrict_self", ruleset, _LOG_NEW_EXEC_ON if known >= 7 else 0)
     finally:
         os.close(ruleset)

@@ -39,7 +39,8 @@ sysfs 139 -                 _sysctl 156 -                socket 41 198          
 shmget 29 194               shmat 30 196                 shmctl 31 195               shmdt 67 197
 semget 64 190               semop 65 193                 semctl 66 191               semtimedop 220 192
 msgget 68 186               msgsnd 69 189                msgrcv 70 188               msgctl 71 187
-mq_open 240 180             mq_unlink 241 181
+mq_open 240 180             mq_unlink 241 181            bind 49 200                 listen 50 201
+sendto 44 206               sendmsg 46 211               sendmmsg 307 269            setsockopt 54 208
 """
 
 

@@ -63,6 +63,7 @@ class Request(NamedTuple):
     limits: Mapping[str, int] = MappingProxyType({})
     tmp_bytes: int = 64 << 20
     tty: bool = False
+    network: bool = False  # a way out of its network, for the daemon to accept on
 
 
 _KEYS = {name for name in Request._fields if name != "id"}
@@ -124,10 +125,14 @@ def _request(id_: int, message: dict[str, Any]) -> Request:
         limits=_limits(message.get("limits", {})),
         tmp_bytes=_number(message.get("tmp_bytes", 64 << 20), "tmp_bytes"),
         tty=_flag(message.get("tty", False), "tty"),
+        network=_flag(message.get("network", False), "network"),
     )
 
 
 def _check_floor(request: Request, floor: Floor) -> None:
+    # SAFETY: where the network is the machine's, whoever may use sockets reaches all of it.
+    if request.network and request.tier != "l1":
+        raise RequestError("this tier has no network of its own to make a way out of")
     if TIERS.index(request.tier) < TIERS.index(floor.least):
         raise RequestError(f"the tier is below the least, `{floor.least}`")
     for path in (*request.rx, *request.ro, *request.rw, *request.lent):

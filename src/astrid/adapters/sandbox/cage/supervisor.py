@@ -21,7 +21,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from astrid.adapters.sandbox.cage import confining, kernel, landlock, newroot, opening, packets, trees
+from astrid.adapters.sandbox.cage import confining, kernel, landlock, newroot, opening, packets, trees, wayout
 from astrid.adapters.sandbox.cage.requests import Floor, Request
 
 _NEW = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000
@@ -82,6 +82,7 @@ def _supervise(request: Request, descriptors: Sequence[int], floor: Floor, repor
     if own:
         kernel.name_host(b"sandbox")
         newroot.build(request, floor, listed, writable, workspace)
+    ways = [wayout.open_way_out()] if own and request.network else []
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # the program cannot look into us
     os.setsid()
     if request.tty:
@@ -89,17 +90,20 @@ def _supervise(request: Request, descriptors: Sequence[int], floor: Floor, repor
             signal.signal(number, signal.SIG_IGN)
         kernel.own_terminal(descriptors[0])
     os.chdir(request.workspace) if own else os.fchdir(workspace)
-    confining.close_box([*listed, *writable], workspace, request.limits, own_root=own)
+    port = wayout.PORT if ways else 0
+    confining.close_box([*listed, *writable], workspace, request.limits, own_root=own, port=port)
     sweep.arm(own=own)
     if request.cwd:
         os.chdir(request.cwd)
     pid = _spawn(request, descriptors)
-    kernel.close_all_but({reports.fileno()})
+    kernel.close_all_but({reports.fileno(), *(way.fileno() for way in ways)})
     for stream in range(3):
         os.close(stream)  # or the reader of the program's output would wait for us as well
     watched = os.pidfd_open(pid)
-    packets.send(reports, {"ev": "started"}, [watched])
+    packets.send(reports, {"ev": "started"}, [watched, *(way.fileno() for way in ways)])
     os.close(watched)
+    for way in ways:
+        way.close()  # from here on it is the daemon's alone
     status, used = _wait(pid)
     if not own:
         sweep.run()

@@ -3,7 +3,8 @@
     python -I -S -E -c "..." SOCKET PARENT      with one end of a pair of packet sockets
 
 The first packet it gets is the floor; what it sends first says which tiers a real start of a program has shown to
-work.  Then each request gets ``started`` with two process descriptors and later ``exit``, or ``error``.
+work.  Then each request gets ``started`` with two process descriptors, and the way out of its network if it asked for
+one, and later ``exit``, or ``error``.
 
 Never: has more than one thread, reads the environment, keeps a descriptor of a child, or survives the daemon.
 
@@ -198,7 +199,7 @@ class Zygote:
         """Take one report of a supervisor; false if there is none."""
         child = self._children[pid]
         try:
-            packet = packets.receive(child.reports, _REPORT_BYTES, 1)
+            packet = packets.receive(child.reports, _REPORT_BYTES, 2)
         except BlockingIOError:
             return False
         if not packet.data:
