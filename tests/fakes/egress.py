@@ -52,6 +52,20 @@ class Rerouted(Wire):
         return await trio.open_tcp_stream("127.0.0.1", self._port)
 
 
+class Answering(Wire):
+    """A ``Network`` in which every server has said ``answer`` before it is asked."""
+
+    def __init__(self, names: dict[str, list[str]], answer: bytes) -> None:
+        super().__init__(names)
+        self._answer = answer
+
+    async def dial(self, address: Address, port: int) -> trio.abc.HalfCloseableStream:
+        ours = await super().dial(address, port)
+        await self.ends[-1].send_all(self._answer)
+        await self.ends[-1].send_eof()
+        return ours
+
+
 class Recorded:
     """The ``EgressLog`` port."""
 

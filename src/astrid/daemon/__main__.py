@@ -90,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="print one JSON object")
     box = commands.add_parser("box", help="what the box of this machine is, or one program in it", allow_abbrev=False)
     box.add_argument("--workspace", type=Path, metavar="DIR", help="the folder; for a command, the current one")
+    box.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="a host that it may reach")
+    box.add_argument("--show-connections", action="store_true", help="a line on standard error for each connection")
     box.add_argument("argv", nargs="*", metavar="COMMAND", help="run it; without, say what the box is, as JSON")
     return parser
 
@@ -148,7 +150,8 @@ def _box(options: argparse.Namespace) -> int:
 
     home = Home(home_folder(os.environ))
     if options.argv:
-        return run_boxed(home, options.workspace or Path(), options.argv)
+        hosts, aloud = options.allow_host, options.show_connections
+        return run_boxed(home, options.workspace or Path(), options.argv, hosts, aloud=aloud)
     _print(msgspec.json.encode(explain(home, options.workspace)).decode())
     return 0
 

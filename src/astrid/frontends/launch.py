@@ -190,13 +190,18 @@ def explain_box(home: Home, workspace: Path | None = None) -> tuple[int, str]:
     return _captured(DAEMON, "box", *named, environment=_bare_environment(home))
 
 
-def become_boxed(home: Home, workspace: Path, argv: Sequence[str]) -> NoReturn:
-    """Run ``argv`` in the box of ``home``, which need not be there: this process becomes the one that does.
+def become_boxed(
+    home: Home, workspace: Path, argv: Sequence[str], hosts: Sequence[str] = (), *, aloud: bool = False
+) -> NoReturn:
+    """Run ``argv`` in the box of ``home``, which need not be there: this process becomes the one that does.  It may
+    reach ``hosts``; ``aloud``, each connection is told.
 
     Raises:
         LaunchError: it cannot be started.
     """
-    command = _python(DAEMON, "box", "--workspace", str(workspace), "--", *argv)
+    allowed = [f"--allow-host={host}" for host in hosts]
+    told = ["--show-connections"] if aloud else []
+    command = _python(DAEMON, "box", "--workspace", str(workspace), *allowed, *told, "--", *argv)
     try:
         os.execve(command[0], command, _bare_environment(home))  # noqa: S606 - as above
     except OSError as error:

@@ -92,20 +92,37 @@ def test_an_answer_that_is_none_is_a_failure_and_no_box(
     assert found["sandbox"]["state"] == "fail"
 
 
-def test_a_program_is_run_by_a_process_that_this_one_becomes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class BecameError(Exception):
-        """Instead of it."""
+class BecameError(Exception):
+    """Instead of another process."""
 
-    def become(*arguments: object) -> None:
+
+@pytest.fixture
+def become(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def replaced(*arguments: object) -> None:
         raise BecameError(*arguments)
 
     monkeypatch.setenv("ASTRID_HOME", str(tmp_path))
-    monkeypatch.setattr(os, "execve", become)
+    monkeypatch.setattr(os, "execve", replaced)
+
+
+@pytest.mark.usefixtures("become")
+def test_a_program_is_run_by_a_process_that_this_one_becomes(tmp_path: Path) -> None:
     with pytest.raises(BecameError) as caught:
         run(["sandbox", "run", "--workspace", "/w", "--", "ls", "--", "-l"])
     _, command, environment = caught.value.args
     assert command[-8:] == ["astrid.daemon", "box", "--workspace", "/w", "--", "ls", "--", "-l"]
     assert environment["ASTRID_HOME"] == str(tmp_path)
+
+
+@pytest.mark.usefixtures("become")
+def test_the_hosts_that_are_allowed_are_handed_on_each_as_one_word() -> None:
+    allowed = ["--allow-host", "a.example", "--allow-host=--b", "--show-connections"]
+    with pytest.raises(BecameError) as caught:
+        run(["sandbox", "run", *allowed, "--", "ls", "--allow-host", "c.example"])
+    command = caught.value.args[1]
+    given = command[command.index("box") + 3 : command.index("--")]
+    assert given == ["--allow-host=a.example", "--allow-host=--b", "--show-connections"]
+    assert command[command.index("--") :] == ["--", "ls", "--allow-host", "c.example"]
 
 
 def test_a_process_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -33,6 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     run_ = actions.add_parser("run", help="run a program in the box; exits as the program does")
     run_.add_argument("argv", nargs="+", metavar="COMMAND", help="the program and its arguments, behind --")
+    run_.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="a host that it may reach (port 443 unless given), *.HOST for those below it; may be repeated",
+    )
+    run_.add_argument(
+        "--show-connections", action="store_true", help="print a line on standard error for each connection"
+    )
     explain = actions.add_parser("explain", help="what the box is on this machine, and what a program sees in it")
     explain.add_argument("--json", action="store_true", help="print JSON")
     for action in (run_, explain):
@@ -49,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """
     home = Home(home_folder(os.environ))
     if args.action == "run":
-        become_boxed(home, args.workspace, args.argv)
+        become_boxed(home, args.workspace, args.argv, args.allow_host, aloud=args.show_connections)
     report = read_report(home, args.workspace)
     if args.json:
         print_json(msgspec.to_builtins(report))
@@ -94,7 +104,7 @@ def describe(report: BoxReport) -> list[str]:
         "reads": report.read,
         "cannot change": report.protected,
         "never sees": report.never,
-        "network": ["none"],
+        "network": ["none, but for the hosts that are allowed" if report.tier == "l1" else "none"],
         "limits": [f"{one.name} {one.most}" for one in report.limits],
     }
     for name, entries in parts.items():
