@@ -46,11 +46,12 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
 
 class Leave(msgspec.Struct, frozen=True, kw_only=True):
     """What one program gets on top of its session's box, each of it decided about: real paths outside of the workspace
-    to ``read``, and to read and ``write``.
+    to ``read``, and to read and ``write``; what ``serve`` has its way out, if the shell lets it out.
     """
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    serve: Serve | None = None
 
 
 NO_LEAVE = Leave()
@@ -174,6 +175,11 @@ class Shell(Protocol):
         """Whether the box holds all that a line can do: it changes files of the workspace that no rule protects, and
         nothing else.
         """
+        ...
+
+    @property
+    def lets_out(self) -> bool:
+        """Whether a line has a network of its own, which is empty but for a way out that ``run`` is given."""
         ...
 
     @property

@@ -27,7 +27,6 @@ TO_COME = {
     "other model vendors",
     "several users of one daemon",
     "secrets by handle",
-    "egress proxy",
     "resume and fork",
     "hooks",
     "plan grants",

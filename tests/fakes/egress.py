@@ -67,12 +67,15 @@ class Answering(Wire):
 
 
 class Recorded:
-    """The ``EgressLog`` port."""
+    """The ``EgressLog`` port, and the ``Report`` of a call: output is dropped."""
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
         self.ends: list[tuple[int, Traffic]] = []
         self.full = False
+
+    def __call__(self, piece: bytes, /) -> None:
+        del piece
 
     async def begin(self, attempt: Attempt) -> int:
         if self.full:

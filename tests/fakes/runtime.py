@@ -13,6 +13,7 @@ import msgspec
 import trio
 import trio.testing
 
+from astrid.adapters.egress.network import Network
 from astrid.adapters.store.journal import SqliteReader
 from astrid.adapters.system import SystemEntropy
 from astrid.adapters.workspace.shell import OpenShell
@@ -235,9 +236,11 @@ async def running(
     idle_seconds: float | None = None,
     agents: Mapping[str, int] | None = None,
     shell: Shell | None = None,
+    network: Network | None = None,
 ) -> AsyncIterator[Runtime]:
     """A runtime in ``folder``; made anew, or continued if it was there before.  Unless it is expected (``broken``), no
-    actor may fail.  Commands run in ``shell``, or else without a box.
+    actor may fail.  Commands run in ``shell``, or else without a box, and reach hosts
+    through ``network``.
     """
     clock = clock or StillClock()
     workspace = folder / "workspace"
@@ -248,7 +251,7 @@ async def running(
         home, aud = make_home(folder / "home", now_s=clock.now_ns() // 10**9)
         workspace.mkdir()
     failures: list[BaseException] = []
-    world = World(home, clock=clock, entropy=SystemEntropy(), store=store, shell=shell or OpenShell())
+    world = World(home, clock=clock, entropy=SystemEntropy(), store=store, shell=shell or OpenShell(), network=network)
     if idle_seconds is not None:
         table: Any = msgspec.structs.replace(world.config.runtime, idle_secs=idle_seconds)
         world.config = msgspec.structs.replace(world.config, runtime=table)

@@ -13,6 +13,7 @@ from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.core.call import Call, Preparation
 from astrid.errors import AstridError
 from astrid.ports import ToolOutcome
+from tests.fakes.egress import Recorded
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Bench:
     home: Path
     tools: WorkspaceTools
     hidden: set[str] = field(default_factory=set)
+    report: Recorded = field(default_factory=Recorded)
 
     async def prepare(self, tool: str, **args: object) -> Preparation:
         return await self.tools.prepare(tool, json.dumps(args).encode())
@@ -51,7 +53,7 @@ class Bench:
         )
 
     async def execute(self, call: Call) -> ToolOutcome:
-        return await self.tools.execute(call, lambda chunk: None)
+        return await self.tools.execute(call, self.report)
 
     async def outcome(self, tool: str, **args: object) -> ToolOutcome:
         return await self.execute(self.call(tool, await self.prepare(tool, **args), **args))

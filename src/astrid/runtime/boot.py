@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ import msgspec
 import trio
 
 from astrid import __version__
+from astrid.adapters.egress.network import Network, SystemNetwork
 from astrid.adapters.sandbox.shell import NoShell
 from astrid.adapters.store.journal import SqliteStore
 from astrid.box_ports import Shell
@@ -40,6 +42,7 @@ from astrid.errors import InternalError, KeyFormatError, TokenError
 from astrid.home import Home, Secrets, read_guarded, write_guarded
 from astrid.hosts.subagent import SubagentServer
 from astrid.ports import Clock, Entropy, Journal, LogReader, LogStore
+from astrid.runtime.boxes import let_out
 from astrid.runtime.catalogue import Catalogue, actors_folder
 from astrid.runtime.chronicle import Chronicle
 from astrid.runtime.config import Config, Loaded, load_config
@@ -160,8 +163,11 @@ class World:
         extras: tuple[Extra, ...] = (),
         loaded: Loaded | None = None,
         shell: Shell | None = None,
+        network: Network | None = None,
     ) -> None:
-        """``loaded`` is the configuration, where it was read already; without a ``shell`` no command is run."""
+        """``loaded`` is the configuration, where it was read already; without a ``shell`` no command is run.  Commands
+        reach hosts through ``network``, or else the machine's.
+        """
         self.home = home
         self.clock = clock
         self.entropy = entropy
@@ -191,6 +197,7 @@ class World:
             consult=self.consult,
             vendor_keys=take_keys(self.config, os.environ, self.secrets),
             shell=shell or NoShell("this runtime has no launcher"),
+            let_out=partial(let_out, network or SystemNetwork()),
             extras=(*extras, tasks),
         )
         self.spoilt: list[str] = []

@@ -1,4 +1,4 @@
-"""Which box commands run in: the best tier that works here, if it is enough.
+"""Which box commands run in: the best tier that works here, if it is enough; and what lets one out of it.
 
 Never: starts a command with less than the configuration asks for.
 
@@ -8,19 +8,23 @@ Source: architecture, principle 4; the first Astrid (a sandbox that was missing 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import gettempdir
 
+from astrid.adapters.egress.network import Network
+from astrid.adapters.egress.proxy import Proxy
 from astrid.adapters.sandbox.cage.requests import TIERS
 from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
 from astrid.adapters.sandbox.line import Tiers
 from astrid.adapters.sandbox.profile import Caps
 from astrid.adapters.sandbox.shell import BoxedShell, NoShell
 from astrid.adapters.workspace.shell import OpenShell
-from astrid.box_ports import Launcher, Shell, Tier
+from astrid.box_ports import Launcher, Serve, Shell, Tier
+from astrid.core.egress import Reach
 from astrid.core.protected import SECRET_READS
+from astrid.ports import EgressLog
 from astrid.runtime.config import SandboxTable
 
 MB = 1024 * 1024
@@ -51,6 +55,13 @@ def no_shell(tiers: Tiers, least: str) -> NoShell:
     """What refuses every command, since ``least`` does not work."""
     reasons = "; ".join(f"{tier}: {why}" for tier, why in tiers.why.items())
     return NoShell(f"the least tier of a box is {least}, and that does not work here ({reasons})")
+
+
+def let_out(network: Network, hosts: Sequence[str], log: EgressLog) -> Serve:
+    """What serves the way out of a command's box: to ``hosts`` through ``network``, each connection told to ``log``
+    before it is made.
+    """
+    return Proxy(Reach(hosts), network, log).serve
 
 
 @asynccontextmanager

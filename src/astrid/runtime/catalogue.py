@@ -18,6 +18,7 @@ import msgspec
 
 from astrid.adapters.llm.catalogue import KnownModel, identify_model, resolve_model
 from astrid.adapters.llm.sight import image_tokens, takes_images
+from astrid.adapters.workspace.plans import LetOut
 from astrid.adapters.workspace.shell import OWN_RIGHTS
 from astrid.adapters.workspace.tools import WorkspaceTools
 from astrid.adapters.workspace.undoing import Undoer
@@ -76,6 +77,7 @@ class Catalogue:
         consult: Consult,
         vendor_keys: VendorKeys,
         shell: Shell,
+        let_out: LetOut | None = None,
         extras: tuple[Extra, ...] = (),
     ) -> None:
         self._config = config
@@ -85,6 +87,7 @@ class Catalogue:
         self._consult = consult
         self._vendor_keys = vendor_keys
         self._shell = shell
+        self._let_out = let_out
         self._extras = extras
         self._prices: dict[str, Price] = {key: table.price() for key, table in config.models.items()}
         self._providers = configured_providers(config)
@@ -122,6 +125,7 @@ class Catalogue:
                 shell=self._shell,
                 kept=(*code_folders(), actors_folder()),
                 keep=self._kept.keep,
+                let_out=self._let_out,
             )
             self._held.callback(server.close)
             place = self._places[known] = Place(known, identity.path, f"workspace:{known.hex()}", server)

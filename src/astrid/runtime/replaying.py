@@ -19,7 +19,7 @@ from typing import get_args
 import msgspec
 
 from astrid.adapters.demo.pay import DemoPayments
-from astrid.adapters.sandbox.shell import HOLDING, BoxedShell, NoShell, profile_of
+from astrid.adapters.sandbox.shell import HOLDING, NoShell, about, profile_of
 from astrid.adapters.store.journal import SqliteReader
 from astrid.adapters.workspace.arguments import ALL, Bash, bash_spec, tool_spec
 from astrid.adapters.workspace.shell import OWN_RIGHTS, OpenShell
@@ -129,7 +129,7 @@ def own_specs() -> tuple[ToolSpec, ...]:
     agents = load_subagents(actors_folder() / "subagents")
     servers = (SkillServer("/", dict), TodoServer("/"), SubagentServer(agents), DemoPayments(Path("/")))
     files = [tool_spec(shape, OWN_RIGHTS) for shape in ALL if shape is not Bash]
-    boxes = [(profile_of(tier), BoxedShell.about, tier in HOLDING) for tier in get_args(Tier)]
+    boxes = [(profile_of(tier), about(tier), tier in HOLDING) for tier in get_args(Tier)]
     none = [(shell.profile, shell.about, shell.contains) for shell in (OpenShell, NoShell)]
     commands = [bash_spec(profile, about, contains=contains) for profile, about, contains in (*none, *boxes)]
     return (*files, *commands, RESULT_SPEC, *[spec for server in servers for spec in server.specs()])

@@ -64,6 +64,13 @@ async def test_another_tier_is_another_profile_and_is_told_to_who_is_asked(launc
     assert "hooks" in other.why  # what that tier does not keep
 
 
+async def test_a_model_is_told_whether_hosts_can_be_named(launcher: ZygoteLauncher) -> None:
+    one, other = BoxedShell(launcher, "l1"), BoxedShell(launcher, "l0")
+    assert (one.lets_out, other.lets_out, NoShell("").lets_out) == (True, False, False)
+    assert "say in hosts which ones, and a person is asked" in one.about
+    assert "hosts cannot be given" in other.about
+
+
 async def test_a_tier_that_works_no_more_is_not_replaced_by_another(
     launcher: ZygoteLauncher, workspace: Path, folder: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,12 +29,15 @@ _READ = (
     "Files and folders outside the workspace that the command has to read or run, by their real paths; asks a person."
 )
 _WRITE = "Files and folders outside the workspace that the command has to change, by their real paths; asks a person."
+MAX_HOSTS = 16
+MAX_HOST_CHARS = 260
 _NO_CODE = b"\0" * 32  # the tools are part of Astrid, whose version the profile names
 
 FilePath = Annotated[
     str, Meta(description="Path of the file, from the workspace's root; absolute and ~/ paths ask a person.")
 ]
 FolderPath = Annotated[str, Meta(description="Folder, from the workspace's root.")]
+HostName = Annotated[str, Meta(min_length=1, max_length=MAX_HOST_CHARS)]
 SearchPath = Annotated[
     str, Meta(description="Folder to search, from the workspace's root; the root itself if left out.")
 ]
@@ -180,6 +183,14 @@ class Bash(Arguments, frozen=True):
     timeout: Annotated[int, Meta(ge=1, le=MAX_TIMEOUT_MS, description="Milliseconds after which it is killed.")] = (
         DEFAULT_TIMEOUT_MS
     )
+    hosts: Annotated[
+        tuple[HostName, ...],
+        Meta(
+            max_length=MAX_HOSTS,
+            description="Hosts the command needs to reach, each as name or name:port (443 if left out); a person is"
+            " asked. None if left out.",
+        ),
+    ] = ()
 
 
 ALL: tuple[type[Arguments], ...] = (ReadFile, WriteFile, EditFile, Glob, Grep, ListDirectory, Bash)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 import trio
 
 from astrid.adapters.workspace.arguments import (
@@ -37,16 +38,19 @@ from astrid.adapters.workspace.shell import run_line
 from astrid.adapters.workspace.walk import list_directory
 from astrid.adapters.workspace.wildcard import Wildcard
 from astrid.adapters.workspace.writing import Keep, edit, write
-from astrid.box_ports import Leave, Shell
+from astrid.box_ports import Leave, Serve, Shell
 from astrid.core.call import Need, Pre, Preparation
 from astrid.core.command import parse_command
+from astrid.core.egress import HTTPS
+from astrid.core.hosts import parse_authority
 from astrid.core.images import is_image
+from astrid.core.resources import net_resource
 from astrid.core.risk import Risk
 from astrid.core.segments import escape
 from astrid.core.tokens import Permission
 from astrid.core.visible import visible
 from astrid.errors import WorkspaceError
-from astrid.ports import ToolOutcome
+from astrid.ports import EgressLog, ToolOutcome
 
 MAX_NEEDS_BYTES = 3000  # a grant that covers the call has to fit into one block of a token
 _WHY_PROTECTED = "this file decides what other programs, or the next session, will do"
@@ -56,13 +60,15 @@ _WHY_PROTECTED = "this file decides what other programs, or the next session, wi
 _LENT = Permission.READ | Permission.LIST | Permission.EXECUTE
 _LENT_TO_CHANGE = _LENT | Permission.WRITE | Permission.CREATE | Permission.DELETE
 
-InLoop = Callable[[], Awaitable[ToolOutcome]]
+InLoop = Callable[[EgressLog], Awaitable[ToolOutcome]]
+LetOut = Callable[[Sequence[str], EgressLog], Serve]
+"""What serves a way out to these hosts, each with its port, and no others; the log has each connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One call, worked out.  ``run`` performs it in the thread where the plan was made, or gives what the event
-    loop is to call.
+    loop is to call, with where its connections are recorded.
     """
 
     preparation: Preparation
@@ -81,9 +87,11 @@ class Planner:
         env: Mapping[str, str],
         program_folders: Sequence[str],
         keep: Keep,
+        let_out: LetOut | None,
     ) -> None:
         """``shell`` runs commands, and ``env`` is their whole environment; ``program_folders`` are where they are
-        looked for, as in it.  ``keep`` gets what a file holds before it is changed.
+        looked for, as in it.  ``keep`` gets what a file holds before it is changed, and ``let_out`` lets a command
+        out to the hosts that it names, where that can be.
         """
         self._locator = locator
         self._engine = engine
@@ -91,12 +99,14 @@ class Planner:
         self._env = env
         self._program_folders = program_folders
         self._keep = keep
+        self._let_out = let_out if shell.lets_out else None
 
     def plan(self, tool: str, args: bytes) -> Plan:
         """The plan of a call of ``tool`` with JSON text ``args``.
 
         Raises:
-            CanonError, CommandError, LaunchError, WorkspaceError: what the model should be told instead.
+            CanonError, CommandError, LaunchError, PatternError, WorkspaceError: what the model should be told
+            instead.
         """
         self._locator.workspace.check_in_place()
         match tool:
@@ -159,7 +169,7 @@ class Planner:
         elif self._is_file(target):
             needs = {target.resource: Permission.READ}
 
-        async def search() -> ToolOutcome:
+        async def search(_: EgressLog) -> ToolOutcome:
             return _looked(await grep(self._locator, target, matcher, names, trio.from_thread.check_cancelled))
 
         return Plan(_look(Grep, target, needs), lambda: search)
@@ -224,28 +234,46 @@ class Planner:
         else:
             touched = survey(args.command, self._locator, self._program_folders, cwd.parts)
         leave, beyond = self._beyond(args)
+        hosts = self._hosts(args.hosts)
+        beyond.update(dict.fromkeys(hosts.values(), Permission.INVOKE))
+        named = (("hosts", " ".join(hosts)),) if hosts else ()
         preparation = Preparation(
             needs=_needs({**touched.needs, **beyond}),
             pre=touched.pre,
             cwd_rel="/".join(map(escape, cwd.parts)),
+            # What it is to see besides, and whom it reaches, its box holds no longer.
             risk=Risk.MEDIUM if contained and not beyond else Risk.HIGH,
             fresh=not contained,
             why=self._shell.why,
-            controls=((Bash.CONTROL[0], args.command),),
+            controls=((Bash.CONTROL[0], args.command), *named),
         )
         root = self._locator.workspace
-        line = partial(
-            run_line,
-            args.command,
-            self._shell,
-            workspace=root.text_path,
-            folder=root.descriptor,
-            env=self._env,
-            timeout_ms=args.timeout,
-            cwd=os.fsdecode(b"/".join(cwd.parts)),
-            leave=leave,
-        )
+
+        async def line(log: EgressLog) -> ToolOutcome:
+            serve = self._let_out(tuple(hosts), log) if hosts and self._let_out else None
+            return await run_line(
+                args.command,
+                self._shell,
+                workspace=root.text_path,
+                folder=root.descriptor,
+                env=self._env,
+                timeout_ms=args.timeout,
+                cwd=os.fsdecode(b"/".join(cwd.parts)),
+                leave=msgspec.structs.replace(leave, serve=serve),
+            )
+
         return Plan(preparation, lambda: line)
+
+    def _hosts(self, named: Sequence[str]) -> dict[str, str]:
+        """As ``_hosts`` below, where commands can be let out."""
+        if named and self._let_out is None:
+            raise WorkspaceError(
+                "workspace.no-way-out",
+                "no host can be let in: commands run here in no box that has a network of its own",
+                effect="none",
+                advice="leave hosts out",
+            )
+        return _hosts(named)
 
     def _folder(self, path: str) -> Target:
         """The folder of the workspace that ``path`` means, to run in."""
@@ -272,6 +300,19 @@ class Planner:
         """What a line needs whose box holds it: to run in the workspace, whatever it starts and opens there."""
         parse_command(command)  # what cannot be judged, policy could not judge either
         return Touched({self._locator.locate(".").tree: Permission.EXECUTE}, ())
+
+
+def _hosts(named: Sequence[str]) -> dict[str, str]:
+    """The hosts that a line asks for, each with its port, and what they are called as resources."""
+    found: dict[str, str] = {}
+    for text in named:
+        asked = parse_authority(text)
+        if asked.address is not None:
+            # SAFETY: what may be reached is judged by names; addresses that are written down are mostly inside ones.
+            raise invalid_arguments(f"`{visible(text)}` is an address; a host is named")
+        port = asked.port or HTTPS
+        found[f"{asked.host}:{port}"] = net_resource(asked.host, port).text
+    return found
 
 
 def _looking(shape: type[Arguments], target: Target, needs: Mapping[str, Permission], run: Callable[[], str]) -> Plan:

@@ -16,6 +16,7 @@ from astrid.adapters.workspace.text import cut
 from astrid.box_ports import NO_LEAVE, Finished, Leave, Shell
 from astrid.core.canon import Domain, digest, encode
 from astrid.core.visible import visible
+from astrid.errors import InternalError
 from astrid.ports import ToolOutcome
 
 BASH = "/bin/bash"
@@ -32,6 +33,7 @@ class OpenShell:
     profile = bytes(OWN_RIGHTS)
     about = ""
     contains = False
+    lets_out = False
     why = "a command runs with your own rights: there is no box around it"
 
     def check(self) -> None:
@@ -49,7 +51,13 @@ class OpenShell:
         cwd: str = "",
         leave: Leave = NO_LEAVE,
     ) -> Finished:
-        """Run ``argv`` as the daemon's own child, which needs nobody's ``leave``."""
+        """Run ``argv`` as the daemon's own child, which needs nobody's ``leave``.
+
+        Raises:
+            InternalError: it is to have a way out, and a network of its own that there is none of.
+        """
+        if leave.serve is not None:
+            raise InternalError("internal.no-network", "a command without a box cannot be let out of one")
         # A path that means this very folder, even after a rename, where the system has one.
         root = f"/proc/self/fd/{folder}" if sys.platform == "linux" else workspace
         return await run_process(argv, cwd=os.path.join(root, cwd), env=env, seconds=seconds, max_bytes=max_bytes)

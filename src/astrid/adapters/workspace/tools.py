@@ -16,7 +16,7 @@ Source: architecture 5, 6; the first Astrid; threats 19, 21, 40.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -25,7 +25,7 @@ from astrid.adapters.workspace.arguments import ALL, HOST_ID, HOST_KIND, Bash, b
 from astrid.adapters.workspace.handles import Opener, Root
 from astrid.adapters.workspace.matcher import Engine, find_engine
 from astrid.adapters.workspace.paths import HiddenRule, Locator
-from astrid.adapters.workspace.plans import InLoop, Planner
+from astrid.adapters.workspace.plans import InLoop, LetOut, Planner
 from astrid.adapters.workspace.process import FIXED_PATH, tool_environment
 from astrid.adapters.workspace.text import clip
 from astrid.adapters.workspace.undoing import Kept, Undoer
@@ -34,7 +34,7 @@ from astrid.box_ports import Shell
 from astrid.core.call import Call, Preparation
 from astrid.core.tools import ToolSpec
 from astrid.errors import AstridError, EdgeError, Effect, InputError, WorkspaceError
-from astrid.ports import ToolOutcome
+from astrid.ports import Report, ToolOutcome
 
 
 class WorkspaceTools:
@@ -54,9 +54,11 @@ class WorkspaceTools:
         engine: Engine | None = None,
         kept: Sequence[Path] = (),
         keep: Keep = nothing,
+        let_out: LetOut | None = None,
     ) -> None:
         """``home`` is the user's home folder, ``profile`` the digest of what holds the tools that run in this
-        process; ``shell`` runs commands.  ``hidden`` says which files policy denies.
+        process; ``shell`` runs commands, and ``let_out`` lets one out to the hosts that it names, if any can be.
+        ``hidden`` says which files policy denies.
 
         ``env`` is added to the fixed environment of commands, ``program_folders`` to where they are looked for.
         ``opener`` and ``engine`` are otherwise chosen by what the system offers.  Below the folders ``kept`` no tool
@@ -90,6 +92,7 @@ class WorkspaceTools:
             env=environment,
             program_folders=programs,
             keep=keep,
+            let_out=let_out,
         )
 
     def close(self) -> None:
@@ -116,17 +119,17 @@ class WorkspaceTools:
         """What a call of ``tool`` with JSON text ``args`` would touch.
 
         Raises:
-            CanonError, CommandError, LaunchError, WorkspaceError: what the model should be told instead.
+            CanonError, CommandError, LaunchError, PatternError, WorkspaceError: what the model should be told instead.
         """
         return (await trio.to_thread.run_sync(self._planner.plan, tool, args)).preparation
 
-    async def execute(self, call: Call, report: Callable[[bytes], None]) -> ToolOutcome:
-        """Perform ``call`` if it still is what was decided.  ``report`` is not used: these results are only final."""
+    async def execute(self, call: Call, report: Report) -> ToolOutcome:
+        """Perform ``call`` if it still is what was decided.  ``report`` gets what it connects to."""
         try:
             if (call.host_kind, call.host_id, call.tooldef) != (HOST_KIND, HOST_ID, self._tooldefs.get(call.tool)):
                 raise changed()
             outcome = await trio.to_thread.run_sync(self._perform, call)
-            return outcome if isinstance(outcome, ToolOutcome) else await outcome()
+            return outcome if isinstance(outcome, ToolOutcome) else await outcome(report)
         except EdgeError as error:
             return _failed(error, error.effect)
         except InputError as error:
