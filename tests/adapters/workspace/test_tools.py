@@ -458,7 +458,7 @@ async def test_the_folder_of_a_command_is_decided_on_and_its_names_are_looked_fo
     assert (done.is_error, (folder / "out").read_text()) == (False, f"{folder}\n")
     call = bench.call("bash", preparation, command="bash run.sh > out", cwd=name)
     elsewhere = msgspec.structs.replace(call, cwd_rel="")
-    assert (await bench.tools.execute(elsewhere, print)).effect == "none"
+    assert (await bench.execute(elsewhere)).effect == "none"
 
 
 @pytest.mark.parametrize(
