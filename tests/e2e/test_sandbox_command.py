@@ -73,6 +73,27 @@ def test_the_program_reaches_its_workspace_and_neither_the_home_nor_other_files(
     assert done.stdout.split() == [".", ".."]
 
 
+def test_a_host_that_is_allowed_is_asked_for_through_the_way_out_alone(boxed: Place) -> None:
+    if tiers()["l1"]:
+        pytest.skip(f"no tier l1 here: {tiers()['l1']}")
+    allowed = ("--allow-host", "localhost:9", "--show-connections")
+    fetch = "curl -sS http://localhost:9/; curl -sS http://other.example/; curl -sS --noproxy '*' http://127.0.0.1:9/"
+    done = boxed.astrid("sandbox", "run", *allowed, "--", "sh", "-c", fetch)
+    listed, other = done.stdout.splitlines()
+    # A name that leads to this machine is not reached though it is listed; nor is it where it leads nowhere.
+    assert listed in ("astrid: egress.address", "astrid: egress.no-address")
+    assert other == "astrid: egress.not-listed"
+    told = [line for line in done.stderr.splitlines() if line.startswith("connection to")]
+    assert [line.split(":")[0] for line in told] == ["connection to localhost", "connection to other.example"]
+    assert "curl: (7)" in done.stderr
+
+
+def test_what_is_no_host_is_said_and_nothing_runs(boxed: Place) -> None:
+    done = boxed.astrid("sandbox", "run", "--allow-host", "a_b", "--", "touch", "made")
+    assert (done.returncode, "[pattern.host]" in done.stderr) == (1, True)
+    assert not (boxed.workspace / "made").exists()
+
+
 def test_that_commands_may_do_without_a_box_is_no_leave_for_this(boxed: Place) -> None:
     boxed.home.config.write_text('[sandbox]\nleast = "none"\n')
     (boxed.root / "outside").write_text("canary")
