@@ -58,11 +58,14 @@ NO_LEAVE = Leave()
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """How a contained program ended.  ``returncode`` is negative for a signal."""
+    """How a contained program ended.  ``returncode`` is negative for a signal; ``stopped`` names the limit of all its
+    processes together at which the kernel ended it, if it did.
+    """
 
     returncode: int
     cpu_seconds: float
     max_rss_kb: int
+    stopped: str = ""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):

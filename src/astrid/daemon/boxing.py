@@ -104,6 +104,7 @@ async def _explain(home: Home, root: str) -> BoxReport:
         least=least,
         tiers=(TierReport(tier="l1", why=tiers.why.get("l1", "")), TierReport(tier="l0", why=tiers.why.get("l0", ""))),
         landlock=tiers.landlock,
+        groups=tiers.groups,
         workspace=root,
     )
     if tier is None or not root:

@@ -26,13 +26,15 @@ class BoxLimit(Wire, frozen=True, kw_only=True):
 
 class BoxReport(Wire, frozen=True, kw_only=True):
     """``tier`` is what commands run in, ``refused`` when they do not run; ``tiers`` says of each why it does not
-    work.  The last five are of a box of ``tier`` in ``workspace``, if one was named.
+    work, and ``groups`` why programs have no control group of their own: empty where they have, and the kernel holds
+    all processes of one together.  The last five are of a box of ``tier`` in ``workspace``, if one was named.
     """
 
     tier: Literal["l1", "l0", "none", "refused"]
     least: Literal["l1", "l0", "none"]
     tiers: tuple[TierReport, ...]
     landlock: int
+    groups: str
     workspace: str
     run: tuple[str, ...] = ()
     read: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ HERE = BoxReport(
     least="l0",
     tiers=(TierReport(tier="l1", why="[Errno 1] no \x1b[2Jnamespaces"), TierReport(tier="l0", why="")),
     landlock=7,
+    groups="no \x1b[2Jgroups",
     workspace="/w\nnetwork: all",
     run=("/usr",),
     read=("/etc/hosts",),
@@ -44,7 +45,17 @@ def explained(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_everything_that_a_program_sees_is_told(told: list[BoxReport], capsys: pytest.CaptureFixture[str]) -> None:
     del told
     text = explained(capsys)
-    for part in ("of tier l0", "tier l0: works", "/usr", "/etc/hosts", ".git/hooks", "nofile 3", "/h/.ssh", "  none"):
+    for part in (
+        "of tier l0",
+        "tier l0: works",
+        "a watch holds",
+        "/usr",
+        "/etc/hosts",
+        ".git/hooks",
+        "nofile 3",
+        "/h/.ssh",
+        "  none",
+    ):
         assert part in text
 
 
@@ -77,6 +88,16 @@ def test_the_doctor_says_what_holds_commands_and_why_a_tier_does_not_work(
     assert says in found["sandbox"]["detail"]
     assert (found["sandbox"]["state"], found["tier l1"]["state"], found["tier l0"]["state"]) == (state, "warn", "ok")
     assert "namespaces" in found["tier l1"]["detail"]
+    assert ("limits" in found) == (tier in ("l1", "l0"))
+
+
+def test_it_is_said_what_holds_all_processes_of_a_program_together(
+    told: list[BoxReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "a watch holds" in explained(capsys)
+    assert "groups\n" in explained(capsys)
+    told.append(msgspec.structs.replace(HERE, groups=""))
+    assert "the kernel holds" in explained(capsys)
 
 
 @pytest.mark.parametrize("said", ["", "{}", '{"tier": "best"}', "[]", "no JSON"])

@@ -93,5 +93,5 @@ async def attend(child: Child, box: Box, *, seconds: float, max_bytes: int, serv
         stdout=bytes(run.out),
         stderr=bytes(run.err),
         truncated=run.truncated,
-        stopped=run.stopped or _OF_SIGNALS.get(ended.returncode, ""),
+        stopped=run.stopped or ended.stopped or _OF_SIGNALS.get(ended.returncode, ""),
     )

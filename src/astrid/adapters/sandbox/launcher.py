@@ -227,6 +227,8 @@ def _request(
         "limits": dict(box.limits),
         "tmp_bytes": box.tmp_bytes,
         "network": box.network,
+        "memory_bytes": box.memory_bytes,
+        "processes": box.processes,
     }
 
 

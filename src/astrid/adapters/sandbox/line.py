@@ -30,11 +30,14 @@ END_SECONDS = 5.0
 
 
 class Tiers(msgspec.Struct, frozen=True, kw_only=True):
-    """What a zygote has shown to work, the best first; why the others do not; the version of Landlock."""
+    """What a zygote has shown to work, the best first; why the others do not; the version of Landlock; why programs
+    have no control group each, empty where they have.
+    """
 
     works: tuple[str, ...]
     why: dict[str, str]
     landlock: int
+    groups: str = "nothing was started"
 
 
 def lost() -> LaunchError:
@@ -129,7 +132,14 @@ class Line:
             case "exit" if child is not None:
                 user, system, rss_kb = report["used"]
                 code = os.waitstatus_to_exitcode(report["status"])
-                child.has_ended(Ended(returncode=code, cpu_seconds=user + system, max_rss_kb=int(rss_kb)))
+                child.has_ended(
+                    Ended(
+                        returncode=code,
+                        cpu_seconds=user + system,
+                        max_rss_kb=int(rss_kb),
+                        stopped=report.get("limit", ""),
+                    )
+                )
                 del self._children[report["id"]]
             case "error" if child is not None:
                 child.has_failed(_refusal(report["errno"], report["why"]))

@@ -43,7 +43,9 @@ class Passage:
                 copying.start_soon(_copy, self._child.stderr, 2)
                 await self._child.wait_over()  # nothing is left that could write, so both copies come to an end
             beside.cancel_scope.cancel()
-        code = (await self._child.wait()).returncode
+        ended = await self._child.wait()
+        self.stopped = self.stopped or ended.stopped
+        code = ended.returncode
         return code if code >= 0 else 128 - code
 
     async def _watch(self) -> None:

@@ -30,7 +30,7 @@ from astrid.core.note import parse_note
 from astrid.core.tokens import Assurance
 from astrid.errors import AstridError, LaunchError
 from astrid.frontends.cli import DONE, FAILED, counted, lasting, plain
-from astrid.frontends.cli.sandbox import holds, read_report
+from astrid.frontends.cli.sandbox import held_together, holds, read_report
 from astrid.frontends.client import connect, run_client
 from astrid.frontends.launch import verify_home
 from astrid.frontends.meeting import kept_checkpoint, load_credentials, load_install
@@ -142,6 +142,8 @@ def _sandbox(home: Home) -> Iterator[Finding]:
         needed = "warn" if one.why else "ok"
         detail = f"does not work here: {one.why}" if one.why else "works: a program has just run in it"
         yield Finding(name=f"tier {one.tier}", state=needed, detail=detail[:4000], advice=advice)
+    if report.tier in ("l1", "l0"):
+        yield Finding(name="limits", state="ok", detail=held_together(report)[:4000])
 
 
 # --- keys

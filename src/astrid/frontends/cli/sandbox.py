@@ -92,10 +92,19 @@ def holds(report: BoxReport) -> str:
     return _HOLDS[report.tier]
 
 
+def held_together(report: BoxReport) -> str:
+    """What holds all processes of one program together, in a sentence."""
+    if not report.groups:
+        return "the kernel holds all processes of a program together: each program has a control group of its own"
+    return f"a watch holds all processes of a program together, and can be late: {report.groups}"
+
+
 def describe(report: BoxReport) -> list[str]:
     """The report as lines for people."""
     lines = [holds(report), f"the least that will do is {report.least}"]
     lines += [f"tier {one.tier}: {one.why or 'works'}" for one in report.tiers]
+    if report.tier in ("l1", "l0"):
+        lines.append(held_together(report))
     if not report.limits:
         return lines
     parts = {

@@ -64,6 +64,8 @@ class Request(NamedTuple):
     tmp_bytes: int = 64 << 20
     tty: bool = False
     network: bool = False  # a way out of its network, for the daemon to accept on
+    memory_bytes: int = 0  # of all its processes together; 0 for as much as there is
+    processes: int = 0  # how many there may be; 0 for any number
 
 
 _KEYS = {name for name in Request._fields if name != "id"}
@@ -126,6 +128,8 @@ def _request(id_: int, message: dict[str, Any]) -> Request:
         tmp_bytes=_number(message.get("tmp_bytes", 64 << 20), "tmp_bytes"),
         tty=_flag(message.get("tty", False), "tty"),
         network=_flag(message.get("network", False), "network"),
+        memory_bytes=_number(message.get("memory_bytes", 0), "memory_bytes"),
+        processes=_number(message.get("processes", 0), "processes"),
     )
 
 

@@ -18,6 +18,7 @@ import os
 import select
 import signal
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -26,22 +27,25 @@ from astrid.adapters.sandbox.cage.requests import Floor, Request
 
 _NEW = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000
 NAMESPACES = _NEW  # mount, cgroup, uts, ipc, user, pid, net
+_INTO_CGROUP = 1 << 33
 _KEPT_SIGNALS = {signal.SIGKILL, signal.SIGSTOP, 32, 33}  # the last two are the C library's
 # Python ignores SIGPIPE and SIGXFSZ, and what is ignored stays so across an exec.
 _RESET_SIGNALS = [number for number in range(1, 65) if number not in _KEPT_SIGNALS]
 _TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP)
 
 
-def start(request: Request, descriptors: Sequence[int], floor: Floor) -> tuple[int, socket.socket]:
-    """Start a supervisor for ``request``: its process, and where its reports come from.
+def start(request: Request, descriptors: Sequence[int], floor: Floor, *, group: int = -1) -> tuple[int, socket.socket]:
+    """Start a supervisor for ``request``: its process, and where its reports come from.  If ``group`` is an open
+    control group, it is in that from the first moment on.
 
     Raises:
         OSError: there is no room for another process, or namespaces are not to be had.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
+        flags = NAMESPACES if request.tier == "l1" else 0
         # A process of one thread needs nothing of what a fork of Python's tidies up afterwards.
-        pid = kernel.call("clone", (NAMESPACES if request.tier == "l1" else 0) | signal.SIGCHLD, 0, 0, 0, 0)
+        pid = _clone_into(group, flags) if group >= 0 else kernel.call("clone", flags | signal.SIGCHLD, 0, 0, 0, 0)
         if pid == 0:
             _be(request, descriptors, floor, theirs)
     except OSError:
@@ -50,6 +54,13 @@ def start(request: Request, descriptors: Sequence[int], floor: Floor) -> tuple[i
     finally:
         theirs.close()
     return pid, ours
+
+
+def _clone_into(group: int, flags: int) -> int:
+    """As ``clone``, into the control group: who moves there later is not held for what it used before."""
+    first = (flags | _INTO_CGROUP, 0, 0, 0, signal.SIGCHLD)
+    arguments = struct.pack("11Q", *first, *(0,) * 5, group)
+    return kernel.call("clone3", arguments, len(arguments))
 
 
 def _be(request: Request, descriptors: Sequence[int], floor: Floor, reports: socket.socket) -> None:

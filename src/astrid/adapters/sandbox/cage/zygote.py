@@ -30,6 +30,7 @@ from errno import EAGAIN, EINVAL
 from astrid.adapters.sandbox.cage import (
     carving,
     confining,
+    groups,
     kernel,
     landlock,
     opening,
@@ -88,6 +89,7 @@ class Zygote:
         self._works: dict[str, str] = {}
         self._poll = select.poll()
         self._told_to_end = False
+        self._groups: groups.Groups | None = None
 
     def serve(self) -> None:
         """Take the floor, say what works, and serve until the daemon is gone, or we are told to end."""
@@ -98,13 +100,14 @@ class Zygote:
             return
         confining.prepare()
         self._works = selftest.run()
+        no_groups = self._find_groups()
         woken = self._wake_on_signals()
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in a child would copy every page
         why = {tier: reason for tier, reason in self._works.items() if reason}
         tiers = [tier for tier, reason in self._works.items() if not reason]
-        hello = {"ev": "hello", "tiers": tiers, "why": why, "landlock": landlock.version()}
+        hello = {"ev": "hello", "tiers": tiers, "why": why, "landlock": landlock.version(), "groups": no_groups}
         packets.send(self._control, hello)
         self._poll.register(self._control.fileno(), select.POLLIN)
         self._poll.register(woken, select.POLLIN)
@@ -118,6 +121,19 @@ class Zygote:
                     self._reap()
                 elif descriptor in self._lines and not self._hear(self._lines[descriptor]):
                     self._poll.unregister(descriptor)  # closed: its end is reaped
+
+    def _find_groups(self) -> str:
+        """Give each program a control group of its own, if a real start shows that this works; why not."""
+        tier = next((tier for tier, why in self._works.items() if not why), "")
+        if not tier:
+            return "no tier works here"
+        try:
+            found = groups.Groups(groups.settle(groups.find_own(), os.getppid()))
+        except groups.NoGroupsError as none:
+            return str(none)
+        why = selftest.try_groups(tier, found)
+        self._groups = None if why else found
+        return why
 
     def _wake_on_signals(self) -> int:
         """A descriptor that becomes readable when a child ends, or we are told to end."""
@@ -183,7 +199,7 @@ class Zygote:
             if own:
                 stubs = self._stubs.setdefault(place, set())
                 stubs.update(carving.make_stubs(workspace, request.protect, stubs))
-            pid, reports = supervisor.start(request, descriptors, self._floor)
+            pid, reports = self._start_held(request, descriptors)
         except OSError:
             self._forget(place, workspace)
             raise
@@ -194,6 +210,20 @@ class Zygote:
         self._children[pid] = child
         self._lines[reports.fileno()] = pid
         self._poll.register(reports.fileno(), select.POLLIN)
+
+    def _start_held(self, request: Request, descriptors: list[int]) -> tuple[int, socket.socket]:
+        if self._groups is None:
+            return supervisor.start(request, descriptors, self._floor)
+        tasks = request.processes and request.processes + 1  # the supervisor is in it as well
+        group = self._groups.make(request.id, memory_bytes=request.memory_bytes, tasks=tasks)
+        try:
+            return supervisor.start(request, descriptors, self._floor, group=group)
+        except OSError:
+            self._groups.kill(request.id)
+            self._groups.remove()
+            raise
+        finally:
+            os.close(group)
 
     def _hear(self, pid: int) -> bool:
         """Take one report of a supervisor; false if there is none."""
@@ -241,7 +271,8 @@ class Zygote:
         killed: dict[str, object] = {"ev": "exit", "status": status, "used": used}
         unstarted: dict[str, object] = {"ev": "error", "errno": EINVAL, "why": "it ended before it closed the box"}
         last = child.last or (killed if started else unstarted)
-        self._ended.append({**last, "id": child.id})
+        limit = self._groups.kill(child.id) if self._groups else ""
+        self._ended.append({**last, "id": child.id, "limit": limit})
         self._forget(child.place, child.workspace)
 
     def _forget(self, place: tuple[int, int], workspace: int) -> None:
@@ -259,6 +290,8 @@ class Zygote:
                 os.kill(orphan, signal.SIGKILL)
         if orphans:
             return  # their end wakes us again
+        if self._groups:
+            self._groups.remove()
         for message in self._ended:
             self._say(message)
         self._ended.clear()
@@ -269,6 +302,8 @@ class Zygote:
         for pid, child in self._children.items():
             # One without namespaces kills its descendants first.
             os.kill(pid, signal.SIGKILL if child.own else signal.SIGTERM)
+            if self._groups:
+                self._groups.kill(child.id)
         for _ in range(_GOODBYE_ROUNDS):
             try:
                 while os.waitpid(-1, os.WNOHANG)[0]:
@@ -277,6 +312,8 @@ class Zygote:
                 break
             select.select([], [], [], _GOODBYE_SECONDS)
         trees.kill_descendants(os.getpid())
+        if self._groups:
+            self._groups.remove()
         places = {child.place: child.workspace for child in self._children.values()}
         for place, workspace in places.items():
             carving.remove_stubs(workspace, self._stubs.pop(place, ()))
