@@ -1,7 +1,7 @@
 """What went wrong with other agents, tried on ours: one test an incident, named by its number or by who reported it.
 
-Judged by what is left outside: a secret in what the model is told, a file that changed.  Those about servers, plugins,
-hosts on the network and definitions that a folder brings along are where these are tested.
+Judged by what is left outside: a secret in what the model is told, a file that changed.  Those about what a folder
+brings along, hosts on the network, and what was approved once are in ``test_incidents_late``.
 """
 
 from __future__ import annotations
