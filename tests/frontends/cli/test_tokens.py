@@ -139,6 +139,12 @@ def run(*words: str) -> int:
         (["--mode", "safe", "--workspace", "w", "--perms", "read"], "tokens.mode"),
         (["--mode", "safe", "--workspace", "w", "--uses", "1"], "tokens.mode"),
         (["--mode", "safe", "--workspace", "w", "--tainted-ok"], "tokens.mode"),
+        (["--mode", "safe", "--workspace", "w", "--also-read", "/"], "tokens.what"),
+        (["--also-read", "/", "--also-write", "/", "--workspace", "w"], "tokens.what"),
+        (["--also-read", "/"], "tokens.also"),
+        (["--also-write", "/", "--workspace", "w", "--perms", "read"], "tokens.also"),
+        (["--also-read", "/", "--workspace", "w", "--tainted-ok"], "tokens.also"),
+        (["--also-read", "/nowhere/at/all", "--workspace", "w"], "tokens.path"),
         (["--pattern", "file://a"], "tokens.permission"),
         (["--pattern", "file://a", "--perms", ","], "tokens.permission"),
         (["--pattern", "file://a", "--perms", "read,fly"], "tokens.permission"),
@@ -184,6 +190,28 @@ def test_patterns_are_signed_with_all_that_was_said_about_them(world: World) -> 
     _, (_, (patterns, perms, risk, terms)) = world.signed
     assert (patterns, perms, risk.name) == (["file://a", "file://b"], Permission.READ, "HIGH")
     assert (terms.uses, terms.days, terms.folder, terms.tainted_ok) == (4, 30, Path("w"), True)
+
+
+@pytest.mark.parametrize(
+    ("words", "perms", "risk"),
+    [
+        (["--also-read"], Permission.READ | Permission.LIST, "MEDIUM"),
+        (["--also-write"], Permission.READ | Permission.LIST | Permission.WRITE | Permission.CREATE, "HIGH"),
+        (["--risk", "low", "--also-read"], Permission.READ | Permission.LIST, "LOW"),
+        (["--risk", "critical", "--also-write"], None, "CRITICAL"),
+    ],
+)
+def test_a_path_beside_a_folder_is_signed_as_where_it_really_is(
+    world: World, tmp_path: Path, words: list[str], perms: Permission | None, risk: str
+) -> None:
+    there = tmp_path.resolve() / "the*re"
+    there.mkdir()
+    (tmp_path / "link").symlink_to(there)
+    assert run("grant", "--workspace", "w", *words, str(tmp_path / "link" / ".")) == 0
+    _, (_, (patterns, signed, level, terms)) = world.signed
+    assert patterns == [f"file:/{tmp_path.resolve()}/the%2Are/**"]
+    assert (signed, level.name) == (perms or signed, risk)
+    assert (terms.folder, terms.tainted_ok) == (Path("w"), True)
 
 
 def test_a_token_that_is_written_to_a_file_is_not_handed_over(world: World, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from astrid.core.grants import Mode
 from astrid.core.ids import parse_id, show_id
 from astrid.core.money import parse_usd
 from astrid.core.quoting import quote
-from astrid.core.resources import parse_pattern
+from astrid.core.resources import file_pattern_tree, parse_pattern
 from astrid.core.risk import Risk
 from astrid.core.tokens import (
     MAX_CHAIN_BYTES,
@@ -41,20 +41,31 @@ from astrid.wire import params as p
 from astrid.wire import results as r
 
 DEFAULT_DAYS = 30
+_READ = Permission.READ | Permission.LIST
+_WRITE = _READ | Permission.WRITE | Permission.CREATE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``astrid tokens``."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    grant = actions.add_parser("grant", help="sign a grant: a mode in a folder, or what some patterns name")
+    grant = actions.add_parser("grant", help="sign a grant: a mode in a folder, paths beside it, or some patterns")
     grant.add_argument(
         "--workspace", type=Path, metavar="DIR", help="the folder; without it a pattern holds everywhere"
     )
     grant.add_argument("--mode", choices=[mode.value for mode in Mode], help="let Astrid work in the folder")
+    for name, what in (("read", "read"), ("write", "read, made and written")):
+        grant.add_argument(
+            f"--also-{name}",
+            action="append",
+            default=[],
+            type=Path,
+            metavar="PATH",
+            help=f"what lies outside of the folder and may be {what} from there without a question",
+        )
     grant.add_argument("--pattern", action="append", default=[], metavar="P", help="such as file://home/me/notes/**")
     grant.add_argument("--perms", metavar="LIST", help="of the patterns, such as read,list")
     grant.add_argument(
-        "--risk", choices=[risk.name.lower() for risk in Risk], default="medium", help="up to this level"
+        "--risk", choices=[risk.name.lower() for risk in Risk], help="up to this level (medium; --also-write: high)"
     )
     grant.add_argument("--days", type=int, default=DEFAULT_DAYS, metavar="N", help="how long it lasts (30)")
     grant.add_argument("--uses", type=int, metavar="N", help="how often the patterns may be used")
@@ -102,11 +113,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _asked(args: argparse.Namespace) -> Terms:
     """How far the grant reaches, after everything that could be wrong with the words for it was looked at."""
-    if bool(args.mode) == bool(args.pattern):
+    also = args.also_read or args.also_write
+    if [bool(args.mode), bool(args.pattern), bool(args.also_read), bool(args.also_write)].count(True) != 1:
         raise InputError(
             "tokens.what",
-            "a grant is either a mode in a folder or some patterns",
-            advice="give --mode with --workspace, or --pattern with --perms",
+            "a grant is either a mode in a folder, paths to read or paths to write from there, or some patterns",
+            advice="give --mode, --also-read or --also-write with --workspace, or --pattern with --perms",
+        )
+    if also and (args.workspace is None or args.perms or args.tainted_ok):
+        raise InputError(
+            "tokens.also",
+            "paths beside a folder need --workspace, and decide permissions themselves",
+            advice="give --workspace DIR --also-read PATH or --also-write PATH",
         )
     if args.mode and (args.workspace is None or args.perms or args.uses is not None or args.tainted_ok):
         raise InputError(
@@ -114,10 +132,8 @@ def _asked(args: argparse.Namespace) -> Terms:
             "a mode needs --workspace, and decides permissions and uses itself",
             advice="give --workspace DIR --mode MODE",
         )
-    if args.pattern:
-        parse_permissions(args.perms or "")
-        for pattern in args.pattern:
-            parse_pattern(pattern)
+    for pattern in () if args.mode else _named(args)[0]:
+        parse_pattern(pattern)
     if args.uses is not None and not 1 <= args.uses <= UNLIMITED_USES:
         raise InputError("tokens.uses", "a grant has at least one use", advice="give --uses 1 or more")
     if not 1 <= args.days <= 0xFFFF:
@@ -127,8 +143,42 @@ def _asked(args: argparse.Namespace) -> Terms:
         uses=UNLIMITED_USES if args.uses is None else args.uses,
         purse_micros=UNLIMITED_MICROS if args.purse is None else parse_usd(args.purse),
         folder=args.workspace,
-        tainted_ok=args.tainted_ok,
+        # A workspace is full of text that nobody vouches for; without this the grant would end with the first file.
+        tainted_ok=args.tainted_ok or bool(also),
     )
+
+
+def _named(args: argparse.Namespace) -> tuple[list[str], Permission, Risk]:
+    """The patterns of a grant, what may be done with them, and up to which level: that of a tool's call there.
+
+    Raises:
+        InputError: a path that leads nowhere, or has no pattern.
+    """
+    perms, risk = _READ, Risk.MEDIUM
+    if args.also_write:
+        # SAFETY: the level of a write outside with nothing untrusted in view; afterwards it is one higher, and asks.
+        perms, risk = _WRITE, Risk.HIGH
+    elif args.pattern:
+        perms = parse_permissions(args.perms or "")
+    patterns = [*args.pattern, *map(_tree, (*args.also_read, *args.also_write))]
+    return patterns, perms, Risk[args.risk.upper()] if args.risk else risk
+
+
+def _tree(path: Path) -> str:
+    """The pattern of ``path`` and what lies below it, where it really is: outside of a workspace tools follow no link.
+
+    Raises:
+        InputError: nothing is there.
+        PatternError: its name cannot be spelt.
+    """
+    try:
+        return file_pattern_tree(os.path.realpath(path, strict=True)).text
+    except OSError as error:
+        raise InputError(
+            "tokens.path",
+            f"`{quote(os.fsencode(path))}` cannot be found: {error.strerror}",
+            advice="name a file or folder that is there",
+        ) from error
 
 
 def parse_permissions(text: str) -> Permission:
@@ -170,7 +220,7 @@ async def _sign(home: Home, args: argparse.Namespace, terms: Terms) -> SignedRep
             return await signer.grant_workspace(
                 args.workspace, Mode(args.mode), days=terms.days, purse_micros=terms.purse_micros
             )
-        return await signer.grant(args.pattern, parse_permissions(args.perms), Risk[args.risk.upper()], terms)
+        return await signer.grant(*_named(args), terms)
 
 
 def _say_granted(token: bytes, args: argparse.Namespace) -> None:
