@@ -2,7 +2,8 @@
 
 The peer of a start is ``trio.run_process(["true"])``; both are counted in processor time of every process that takes
 part: ours, the zygote's, the supervisor's and the program's.  The peer of a line that goes to a program and back is the
-same program without a box, by the wall, in turn within one round.
+same program without a box, by the wall, in turn within one round; it has a session of its own as well, since the kernel
+shares out processors by session.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ async def ask(tier: Tier, rounds: int) -> list[Row]:
         argv = ["/usr/bin/python3", "-I", "-S", "-c", ECHO]
         child = await launcher.start(box, argv, cwd="", env=ENV)
         pipes = partial(trio.lowlevel.open_process, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        peer = await pipes(argv, env=ENV)
+        peer = await pipes(argv, env=ENV, start_new_session=True)
         assert peer.stdin is not None
         assert peer.stdout is not None
         lines = [
