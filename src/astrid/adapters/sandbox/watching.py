@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -30,9 +31,12 @@ class Extent(NamedTuple):
     files: int
 
 
-def extent_of(folder: int, most_files: int) -> Extent:
-    """What the open ``folder`` holds, links not followed; counted to ``most_files`` at most."""
+def extent_of(folder: int, most_files: int, fixed: frozenset[str] = frozenset()) -> Extent:
+    """What the open ``folder`` holds but for the names in it that are ``fixed``, links not followed; counted to
+    ``most_files`` at most.
+    """
     size = files = 0
+    left_out = fixed
     todo = [os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)]
     try:
         while todo and files <= most_files:
@@ -41,6 +45,8 @@ def extent_of(folder: int, most_files: int) -> Extent:
                 with os.scandir(at) as entries:
                     # A folder that is filled faster than it is read would have no end.
                     for entry in islice(entries, most_files - files + 1):
+                        if entry.name in left_out:
+                            continue
                         files += 1
                         with suppress(OSError):  # gone by now, or not ours to look into
                             size += entry.stat(follow_symlinks=False).st_blocks * 512
@@ -48,6 +54,7 @@ def extent_of(folder: int, most_files: int) -> Extent:
                                 todo.append(_inside(entry.name, at))
             finally:
                 os.close(at)
+            left_out = frozenset()
     finally:
         for left in todo:
             os.close(left)
@@ -70,7 +77,9 @@ def memory_of(pids: list[int]) -> int:
 async def wait_for_excess(box: Box, pid: int) -> str:
     """The name of the first limit of ``box`` that the tree below ``pid`` is seen to exceed."""
     most_files = 10 * box.growth_files
-    before = await trio.to_thread.run_sync(extent_of, box.folder, most_files, abandon_on_cancel=False)
+    fixed = frozenset(box.protect)  # read-only to the program, the empty folders of names that are not there among them
+    look = partial(extent_of, box.folder, most_files, fixed)
+    before = await trio.to_thread.run_sync(look, abandon_on_cancel=False)
     pause = LOOK_SECONDS  # most programs have ended by then, and need no look
     while True:
         await trio.sleep(pause)
@@ -80,7 +89,7 @@ async def wait_for_excess(box: Box, pid: int) -> str:
             return "processes"
         if memory_of(pids) > box.memory_bytes:
             return "memory"
-        now = await trio.to_thread.run_sync(extent_of, box.folder, most_files)
+        now = await trio.to_thread.run_sync(look)
         if now.bytes - before.bytes > box.growth_bytes:
             return "disk"
         if now.files - before.files > box.growth_files or now.files > most_files:
