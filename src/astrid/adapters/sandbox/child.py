@@ -137,17 +137,18 @@ class Child:
 
     async def aclose(self) -> None:
         """Kill it, if it still runs, and let go of it."""
-        with trio.CancelScope(shield=True):
-            if not self._over.is_set():
-                self.kill()
-            for stream in (self._stdin, self.stdout, self.stderr, self._way_out):
-                if stream is not None:
-                    await trio.aclose_forcefully(stream)
-            with trio.move_on_after(CLOSE_SECONDS):
-                await self._over.wait()
-                if self.scratch is not None:
-                    scratch, self.scratch = self.scratch, None
-                    await trio.to_thread.run_sync(remove_scratch, scratch)
+        if not self._over.is_set():
+            self.kill()
+        for stream in (self._stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        if self._way_out is not None:
+            self._way_out.socket.close()
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            await self._over.wait()
+            if self.scratch is not None:
+                scratch, self.scratch = self.scratch, None
+                await trio.to_thread.run_sync(remove_scratch, scratch)
 
 
 def _signal(descriptor: int, number: signal.Signals) -> None:
