@@ -14,7 +14,9 @@ from astrid.core.display import render_question
 from astrid.core.grants import Mode
 from astrid.core.records import Kind, PermitRecord
 from astrid.core.records_connections import ConnectionEndedRecord, ConnectionRecord
+from astrid.core.redecide import How
 from astrid.core.risk import Risk
+from astrid.runtime.replaying import replay_home
 from tests.fakes.clock import START_NS
 from tests.fakes.egress import PUBLIC, Answering
 from tests.fakes.home import make_home
@@ -178,3 +180,14 @@ async def test_where_no_host_can_be_let_in_it_is_said_and_nobody_is_asked(tmp_pa
     assert events[-1]["event"] == "turn_complete"
     assert "no box that has a network of its own" in json.dumps(events)
     assert Kind.CONNECTION not in kinds
+
+
+async def test_a_session_that_reached_a_host_replays_to_itself(tmp_path: Path) -> None:
+    async with session(tmp_path, network(), call("bash", command=FETCH, hosts=[HOST])) as runtime:
+        await runtime.respond((await step(runtime))[-1], Verdict.ONCE)
+        await step(runtime)
+        home, lived = runtime.world.home, runtime.session
+    found = replay_home(home, lived, None)
+    assert found.same
+    # The question, and the permit after the answer; both could be decided again.
+    assert [isinstance(one.now, How) for one in found.decisions if one.tool == "bash"] == [True, True]
