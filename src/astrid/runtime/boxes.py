@@ -11,7 +11,6 @@ import os
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import gettempdir
 
 from astrid.adapters.egress.network import Network
 from astrid.adapters.egress.proxy import Proxy
@@ -67,8 +66,19 @@ def let_out(network: Network, hosts: Sequence[str], log: EgressLog) -> Serve:
 @asynccontextmanager
 async def boxes(least: str, secrets: Iterable[str]) -> AsyncGenerator[ZygoteLauncher, None]:
     """A launcher that starts nothing below ``least``, and never shows ``secrets`` or what lies in them."""
-    async with open_launcher(least=least, never=never_shown(secrets), temporary=Path(gettempdir())) as launcher:
+    async with open_launcher(least=least, never=never_shown(secrets), temporary=temporary()) as launcher:
         yield launcher
+
+
+def temporary() -> Path:
+    """Where programs without a root of their own have temporary files: the first place that can be written, or else
+    ``/tmp``, of which each is then told that it cannot.
+
+    SAFETY: never the folder that this process happens to be in, which ``tempfile`` falls back to: it may be a
+    workspace.
+    """
+    places = (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp")  # noqa: S108 - each makes a folder for itself alone
+    return Path(next((place for place in places if os.path.isabs(place) and os.access(place, os.W_OK)), "/tmp"))  # noqa: S108
 
 
 def never_shown(secrets: Iterable[str]) -> list[str]:
