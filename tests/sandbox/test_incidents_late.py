@@ -3,16 +3,15 @@
 Each test performs the attack of its incident and looks at what is left of it; where no other test shows that it would
 work without its control, the same is done once without.  What cannot be tried yet, or only in part:
 
-| incident | waits for | what is there is shown by |
+| incident | waits for | what is tried |
 | --- | --- | --- |
-| CVE-2025-54136, a server's definition is exchanged after it was approved | MCP | a script, below |
-| poisoned descriptions of tools, postmark-mcp, WhatsApp | MCP | `core/test_gate_threats.py`: a standing yes does not \
-outlive the definition of its tool |
+| CVE-2025-54136: a server is exchanged after it was approved | MCP | a script, below |
+| poisoned descriptions of tools: WhatsApp, postmark-mcp | MCP | `core/test_gate_threats.py`: definitions are pinned |
 | a second server takes the name of a tool | MCP | two hosts, below |
-| GitHub's and Supabase's servers read one thing and publish another | MCP | a write outside, below |
-| CVE-2025-68143 to 68145, arguments of a server of git | MCP | arguments of our tools and of git itself, below |
-| CVE-2025-53967, a server hands a parameter to a shell | MCP, plugins | arguments of our tools, below |
-| hooks of a repository | hooks | nothing that looks like one is run, below |
+| servers of GitHub and Supabase read one thing and publish another | MCP | a write outside, below |
+| CVE-2025-68143 to 68145: arguments of a server of git | MCP | arguments of our tools and of git, below |
+| CVE-2025-53967: a server hands a parameter to a shell | MCP, plugins | arguments of our tools, below |
+| hooks of a repository: CVE-2025-59536, Gemini, TrustFall | hooks | nothing that looks like one is run, below |
 """
 
 from __future__ import annotations
