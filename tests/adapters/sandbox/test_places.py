@@ -178,7 +178,10 @@ async def test_whatever_a_program_does_nothing_of_it_or_of_us_is_left(
     assert bool(seen.stdout) is (box.tier == "l1")  # they are there while it runs
     with nothing_left():
         done = await shell(launcher, small, script, seconds=seconds, max_bytes=1000)
-    assert done.stopped == limit
+    if limit == "processes" and not done.stopped:
+        assert b"fork" in done.stderr  # the kernel was quicker than the watch
+    else:
+        assert done.stopped == limit
     assert set(os.listdir(workspace)) <= {"file"}
     assert not [name for name in OCCUPIED if (workspace / name).exists()]
     if what == "ends by a signal":
