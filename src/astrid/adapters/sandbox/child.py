@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from astrid.adapters.sandbox.scratch import remove_scratch
+from astrid.adapters.sandbox.scratch import remove_empty, remove_scratch
 from astrid.box_ports import Ended
 from astrid.errors import InternalError, LaunchError
 
@@ -148,7 +148,8 @@ class Child:
             await self._over.wait()
             if self.scratch is not None:
                 scratch, self.scratch = self.scratch, None
-                await trio.to_thread.run_sync(remove_scratch, scratch)
+                if not remove_empty(scratch):
+                    await trio.to_thread.run_sync(remove_scratch, scratch)
 
 
 def _signal(descriptor: int, number: signal.Signals) -> None:

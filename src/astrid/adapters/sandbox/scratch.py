@@ -32,6 +32,15 @@ def make_scratch(below: Path) -> Path:
         ) from error
 
 
+def remove_empty(folder: Path) -> bool:
+    """Remove it if nothing is in it, as after most programs; whether it is gone."""
+    try:
+        folder.rmdir()
+    except OSError:
+        return False
+    return True
+
+
 def remove_scratch(folder: Path) -> None:
     """Remove it with all that is in it, also in folders that were made unreadable.  Nothing may run in it any more."""
     for at, names, _ in os.walk(folder):
