@@ -7,6 +7,7 @@ Source: threat 45; architecture 6.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Sequence
@@ -44,14 +45,9 @@ def check_descriptors(descriptors: Sequence[int], *, tty: bool) -> None:
         nothing = stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL
         if not (terminal if tty else terminal or nothing or stat.S_ISFIFO(status.st_mode)):
             raise RequestError("a standard stream is no pipe, no terminal and not nothing")
-    if not stat.S_ISDIR(os.fstat(descriptors[3]).st_mode) or not _is_path_only(descriptors[3]):
+    path_only = fcntl.fcntl(descriptors[3], fcntl.F_GETFL) & os.O_PATH
+    if not path_only or not stat.S_ISDIR(os.fstat(descriptors[3]).st_mode):
         raise RequestError("the workspace is no folder opened for its path alone")
-
-
-def _is_path_only(descriptor: int) -> bool:
-    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
-        flags = next(line for line in lines if line.startswith("flags:"))
-    return bool(int(flags.split()[1], 8) & os.O_PATH)
 
 
 def open_listed(paths: Sequence[str], rights: int, floor: Floor) -> list[Opened]:
