@@ -120,6 +120,7 @@ def test_what_is_known_of_a_call_is_its_result_and_it_is_not_proposed_again() ->
     (again,) = session.proposed()
     assert again.tool_use_id == never.tool_use_id
     assert session.turn.label.integrity is Integrity.UNTRUSTED
+    assert again.label == session.turn.label  # it is decided about with that text in view
     session.tell(answered(again))
     content = [result.content for result in session.results()]
     assert content[0] == "text"

@@ -48,6 +48,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from msgspec import structs
+
 from astrid.core import context, images
 from astrid.core import turn_answer as texts
 from astrid.core.conversation import Text, TextDelta
@@ -73,6 +75,7 @@ from astrid.core.turn_messages import (
     ModelAnswered,
     ModelFailed,
     ModelProgressed,
+    ProposeTool,
     Refused,
     Restore,
     RestoreRow,
@@ -121,6 +124,12 @@ def resume(turn: Turn, verdicts: Sequence[Verdict], now_ns: int) -> tuple[AnyTur
         _take(plan, verdict)
     if isinstance(turn.phase, Ready | Waiting | Calling):
         _go_on(plan)
+    # SAFETY: what became known of the other calls of an answer is in view of whoever decides about one that is
+    # proposed again, as it is where one had to wait for them.
+    plan.effects = [
+        structs.replace(effect, label=turn.label) if isinstance(effect, ProposeTool) else effect
+        for effect in plan.effects
+    ]
     return plan.done()
 
 
