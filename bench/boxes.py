@@ -98,12 +98,12 @@ async def talk(stdin: trio.abc.SendStream, stdout: trio.abc.ReceiveStream) -> fl
     return (time.perf_counter() - began) / LINES
 
 
-def private_mb(pid: int) -> float:
-    """What a process has for itself alone; nothing where we may not look."""
+def private_mb(pid: int) -> float | None:
+    """What a process has for itself alone; ``None`` where only root may look."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except PermissionError:
-        return 0.0
+        return None
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
@@ -156,7 +156,11 @@ async def ask(tier: Tier, rounds: int) -> list[Row]:
                 bar=ZYGOTE_MB,
                 unit="MB",
             ),
-            Row(what=f"a live supervisor, for itself alone, {tier}", measured=held, bar=CHILD_MB, unit="MB"),
+            *(
+                [Row(what=f"a live supervisor, for itself alone, {tier}", measured=held, bar=CHILD_MB, unit="MB")]
+                if held is not None
+                else []
+            ),
         ]
 
 
