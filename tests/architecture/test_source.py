@@ -20,7 +20,9 @@ PROCESS_LAUNCHERS = (
     *("adapters/sandbox/starting.py", "adapters/sandbox/cage/supervisor.py"),
 )
 # Around a contained program, which the zygote starts.
-CHILD_NURSERIES = tuple(f"adapters/sandbox/{name}.py" for name in ("launcher", "attending", "streaming"))
+CHILD_NURSERIES = tuple(
+    f"adapters/sandbox/{name}.py" for name in ("launcher", "attending", "streaming", "seatbelt_launcher")
+)
 # An interrupt from the keyboard ends the system in order, child by child, and is raised again after the last of them.
 KERNEL_ENDS = ("kernel/life.py", "kernel/system.py")
 _PROCESS_CALLS = {

@@ -149,7 +149,7 @@ def _loaded(home: Home) -> tuple[Loaded, tuple[str, ...]]:
 
 @contextmanager
 def _box(tier: Tier, root: str, loaded: Loaded) -> Iterator[Box]:
-    folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = os.open(root, getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_CLOEXEC)  # macOS has none
     try:
         yield build_box(tier, root, folder, caps_of(loaded.config.sandbox))
     finally:

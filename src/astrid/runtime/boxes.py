@@ -8,6 +8,7 @@ Source: architecture, principle 4; the first Astrid (a sandbox that was missing 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from astrid.adapters.sandbox.cage.requests import TIERS
 from astrid.adapters.sandbox.launcher import ZygoteLauncher, open_launcher
 from astrid.adapters.sandbox.line import Tiers
 from astrid.adapters.sandbox.profile import Caps
+from astrid.adapters.sandbox.seatbelt_launcher import SeatbeltLauncher, open_seatbelt
 from astrid.adapters.sandbox.shell import BoxedShell, NoShell
 from astrid.adapters.workspace.shell import OpenShell
 from astrid.box_ports import Launcher, Serve, Shell, Tier
@@ -64,9 +66,14 @@ def let_out(network: Network, hosts: Sequence[str], log: EgressLog) -> Serve:
 
 
 @asynccontextmanager
-async def boxes(least: str, secrets: Iterable[str]) -> AsyncGenerator[ZygoteLauncher, None]:
-    """A launcher that starts nothing below ``least``, and never shows ``secrets`` or what lies in them."""
-    async with open_launcher(least=least, never=never_shown(secrets), temporary=temporary()) as launcher:
+async def boxes(
+    least: str, secrets: Iterable[str], *, platform: str = sys.platform
+) -> AsyncGenerator[ZygoteLauncher | SeatbeltLauncher, None]:
+    """A launcher for ``platform`` that starts nothing below ``least``, and never shows ``secrets`` or what lies in
+    them.
+    """
+    opened = open_seatbelt if platform == "darwin" else open_launcher
+    async with opened(least=least, never=never_shown(secrets), temporary=temporary()) as launcher:
         yield launcher
 
 

@@ -59,6 +59,12 @@ def test_everything_that_a_program_sees_is_told(told: list[BoxReport], capsys: p
         assert part in text
 
 
+def test_a_box_without_landlock_is_that_of_macos(told: list[BoxReport], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "sandbox-exec" not in explained(capsys)
+    told.append(msgspec.structs.replace(HERE, landlock=0))
+    assert "sandbox-exec" in explained(capsys)
+
+
 def test_no_name_steers_the_terminal_or_adds_a_line(told: list[BoxReport], capsys: pytest.CaptureFixture[str]) -> None:
     del told
     text = explained(capsys)

@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import trio
@@ -35,6 +36,8 @@ _PROXIES = {
     **dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), _PROXY),
     **dict.fromkeys(("no_proxy", "NO_PROXY"), ""),
 }
+
+_C = TypeVar("_C", bound=Child)
 
 
 class ZygoteLauncher:
@@ -137,9 +140,9 @@ class ZygoteLauncher:
         line = await self._alive()
         self._check_tier(box.tier)
         if box.network and box.tier != "l1":
-            raise _no_way_out(box.tier)
+            raise no_way_out(box.tier)
         with ExitStack() as theirs:
-            child, streams = _with_pipes(theirs, with_input=with_input)
+            child, streams = with_pipes(Child, theirs, with_input=with_input)
             try:
                 if box.tier == "l0":
                     child.scratch = make_scratch(self._temporary)
@@ -167,16 +170,10 @@ class ZygoteLauncher:
     def _check_tier(self, tier: str) -> None:
         least = str(self._floor["least"])
         if TIERS.index(tier) < TIERS.index(least) or tier not in self._tiers.works:
-            why = self._tiers.why.get(tier, f"the least tier is `{least}`")
-            raise LaunchError(
-                "sandbox.tier",
-                f"nothing is started in a box of tier `{tier}`: {why}",
-                effect="none",
-                advice="run `astrid doctor` to see what this machine offers",
-            )
+            raise no_tier(tier, self._tiers.why.get(tier, f"the least tier is `{least}`"))
 
 
-def _with_pipes(theirs: ExitStack, *, with_input: bool) -> tuple[Child, list[int]]:
+def with_pipes(kind: type[_C], theirs: ExitStack, *, with_input: bool) -> tuple[_C, list[int]]:
     """A child that has our ends of its pipes, and the other ends, which ``theirs`` closes."""
 
     def lent(descriptor: int) -> int:
@@ -186,7 +183,7 @@ def _with_pipes(theirs: ExitStack, *, with_input: bool) -> tuple[Child, list[int
     with ExitStack() as undo:
 
         def pipe() -> tuple[int, int]:
-            reads, writes = os.pipe2(os.O_CLOEXEC)
+            reads, writes = os.pipe()
             undo.callback(os.close, reads)
             undo.callback(os.close, writes)
             return reads, writes
@@ -204,7 +201,7 @@ def _with_pipes(theirs: ExitStack, *, with_input: bool) -> tuple[Child, list[int
             ) from error
         undo.pop_all()
     reads = lent(stdin[0]) if stdin else lent(null if null is not None else -1)
-    child = Child(stdin[1] if stdin else None, out_r, err_r)
+    child = kind(stdin[1] if stdin else None, out_r, err_r)
     return child, [reads, lent(out_w), lent(err_w)]
 
 
@@ -232,7 +229,18 @@ def _request(
     }
 
 
-def _no_way_out(tier: str) -> LaunchError:
+def no_tier(tier: str, why: str) -> LaunchError:
+    """What is told where a box of ``tier`` is asked for and not to be had."""
+    return LaunchError(
+        "sandbox.tier",
+        f"nothing is started in a box of tier `{tier}`: {why}",
+        effect="none",
+        advice="run `astrid doctor` to see what this machine offers",
+    )
+
+
+def no_way_out(tier: str) -> LaunchError:
+    """What is told where hosts are asked for in a box of ``tier``."""
     return LaunchError(
         "sandbox.no-way-out",
         f"a box of tier `{tier}` has no network of its own, so no single host can be let into it",

@@ -142,7 +142,7 @@ class Line:
                 )
                 del self._children[report["id"]]
             case "error" if child is not None:
-                child.has_failed(_refusal(report["errno"], report["why"]))
+                child.has_failed(refusal(report["errno"], report["why"]))
                 del self._children[report["id"]]
             case _:
                 pass
@@ -169,6 +169,13 @@ class Line:
                 self.process.wait()
 
 
+def undead() -> LaunchError:
+    """What is told of a program that was killed and goes on."""
+    return LaunchError(
+        "process.undead", "a killed program does not end", effect="done", advice="look for a hanging disk or mount"
+    )
+
+
 def _too_long() -> LaunchError:
     return LaunchError(
         "sandbox.too-long",
@@ -178,7 +185,8 @@ def _too_long() -> LaunchError:
     )
 
 
-def _refusal(number: int, why: str) -> LaunchError:
+def refusal(number: int, why: str) -> LaunchError:
+    """What is told of a program that could not be started: the error's ``number``, and ``why``."""
     return LaunchError(
         "sandbox.not-started",
         f"the program could not be started in its box: {why}",

@@ -1,6 +1,8 @@
-"""Starting the zygote: a small process of Python's own, before anything else of it.
+"""Starting the zygote: a small process of Python's own, before anything else of it.  Where there is none, on macOS,
+starting what closes a box by itself, and looking at who runs.
 
-Never: hands it an environment, a descriptor but one end of a pair of sockets, or any path but that of our package.
+Never: hands the zygote an environment, a descriptor but one end of a pair of sockets, or any path but that of our
+package; or anything else more than it is given.
 
 Source: architecture 4.
 """
@@ -11,6 +13,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from errno import EIO
 from pathlib import Path
 
 import astrid
@@ -25,6 +29,9 @@ from astrid.adapters.sandbox.cage.zygote import main
 main(sys.argv[2:])
 """
 SEND_BYTES = 1024 * 1024
+_LIST = ("/bin/ps", "-A", "-o", "pid=,ppid=,pgid=,state=,lstart=")
+_LIST_SECONDS = 5.0
+_REAP_SECONDS = 5.0
 
 
 Process = subprocess.Popen[bytes]
@@ -65,3 +72,37 @@ def start_zygote() -> tuple[Process, socket.socket]:
         ours.close()
         raise no_zygote(str(error.strerror)) from error
     return process, ours
+
+
+def start_program(argv: Sequence[str], streams: Sequence[int], *, cwd: str, env: Mapping[str, str]) -> Process:
+    """``argv`` in a session of its own, with its three standard ``streams`` and nothing else of ours.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(  # noqa: S603 - what closes the box, by its full path
+        argv, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, start_new_session=True
+    )
+
+
+def reap(process: Process) -> int | None:
+    """What ``process``, which was killed, ended with; ``None`` if it does not end in a bounded time."""
+    try:
+        return process.wait(_REAP_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def list_processes() -> bytes:
+    """Who runs on this machine: number, parent, group, state and birth of each process, a line each.
+
+    Raises:
+        OSError: that cannot be told.
+    """
+    try:
+        return subprocess.run(  # noqa: S603 - a fixed command
+            _LIST, stdin=subprocess.DEVNULL, capture_output=True, env={"LC_ALL": "C"}, timeout=_LIST_SECONDS, check=True
+        ).stdout
+    except subprocess.SubprocessError as error:
+        raise OSError(EIO, "processes cannot be listed") from error

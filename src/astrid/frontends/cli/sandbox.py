@@ -20,6 +20,7 @@ from astrid.frontends.launch import become_boxed, explain_box
 from astrid.home import Home, home_folder
 from astrid.wire.boxes import BoxReport
 
+_BY_THE_SYSTEM = "commands run in a box of tier l0: sandbox-exec, limits"  # where there is no Landlock
 _HOLDS = {
     "l1": "commands run in a box of tier l1: namespaces, a root of its own, Landlock, a filter of system calls, limits",
     "l0": "commands run in a box of tier l0: Landlock, a filter of system calls, limits",
@@ -89,7 +90,7 @@ def read_report(home: Home, workspace: Path | None = None) -> BoxReport:
 
 def holds(report: BoxReport) -> str:
     """What holds commands here, in a sentence."""
-    return _HOLDS[report.tier]
+    return _BY_THE_SYSTEM if report.tier == "l0" and not report.landlock else _HOLDS[report.tier]
 
 
 def held_together(report: BoxReport) -> str:
