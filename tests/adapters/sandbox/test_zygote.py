@@ -170,3 +170,15 @@ def test_who_is_told_to_end_again_and_again_ends_once_and_tidies_up(workspace: P
     os.close(one.folder)
     assert process.returncode == 0
     assert list(workspace.iterdir()) == []
+
+
+@pytest.mark.parametrize("floor", [None, b'{"least": "l0", "never": []}', b"no floor"])
+def test_who_is_left_before_it_has_said_what_works_ends_in_silence(
+    floor: bytes | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    process, line = start_zygote()
+    if floor is not None:
+        line.send(floor)
+    line.close()
+    assert process.wait(PLENTY) == 0
+    assert capfd.readouterr().err == ""

@@ -96,7 +96,7 @@ class Zygote:
         try:
             self._floor = parse_floor(packets.receive(self._control, MAX_PACKET_BYTES, 0).data)
         except RequestError as refused:
-            packets.send(self._control, {"ev": "error", "id": 0, "errno": EINVAL, "why": str(refused)})
+            self._say({"ev": "error", "id": 0, "errno": EINVAL, "why": str(refused)})
             return
         confining.prepare()
         self._works = selftest.run()
@@ -108,7 +108,7 @@ class Zygote:
         why = {tier: reason for tier, reason in self._works.items() if reason}
         tiers = [tier for tier, reason in self._works.items() if not reason]
         hello = {"ev": "hello", "tiers": tiers, "why": why, "landlock": landlock.version(), "groups": no_groups}
-        packets.send(self._control, hello)
+        self._say(hello)
         self._poll.register(self._control.fileno(), select.POLLIN)
         self._poll.register(woken, select.POLLIN)
         while not self._told_to_end:
