@@ -62,7 +62,7 @@ def test_what_was_denied_is_told_with_layer_and_advice_and_exits_with_3(place: P
 
 def test_what_needs_a_yes_is_denied_where_nobody_is_to_be_asked(place: Place) -> None:
     model = place.script({"tool_calls": [RUN]}, {"text": "not then"})
-    done = place.exec("run it", "--model", model)
+    done = place.exec("run it", "--mode", "safe", "--model", model)
     assert done.returncode == 3
     assert "! bash denied by capability:" in done.stderr
     assert not (place.workspace / "made").exists()

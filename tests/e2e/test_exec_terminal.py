@@ -60,6 +60,8 @@ class Desk:
         return Terminal(astrid(*words, *options), self.home.root)
 
     def grant(self) -> None:
+        """Let sessions work in the folder, and be asked about each command."""
+        self.home.config.write_text('[security.policy]\napproval_required_tools = ["bash"]\n')
         self.told("tokens", "grant", "--workspace", str(self.workspace), "--mode", "guided", "--yes")
 
 

@@ -55,6 +55,7 @@ class Watched:
                 timeout=DEADLINE_SECONDS,
                 start_new_session=True,
             )
+        self.home.config.write_text('[security.policy]\napproval_required_tools = ["bash"]\n')
 
     def under_watch(self, *commands: list[str]) -> list[str]:
         """These commands one after the other, every process below them watched."""

@@ -196,7 +196,7 @@ def test_nothing_is_left_where_others_could_have_put_something_first(place: Plac
     before = {path for path in place.root.rglob("*") if not path.is_relative_to(place.home.root)}
     environment = dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(shared))
     model = place.script({"tool_calls": [READ, RUN]}, {"text": "done"})
-    assert place.exec("go", "--model", model, env=environment).returncode == 3
+    assert place.exec("go", "--mode", "safe", "--model", model, env=environment).returncode == 3
     place.astrid("audit", "verify", env=environment)
     place.astrid("doctor", env=environment)
     place.stop()

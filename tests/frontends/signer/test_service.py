@@ -98,7 +98,7 @@ def test_the_person_sees_folder_mode_permissions_end_and_purse(bench: Bench, fol
     for text in (
         f'folder: "{os.fsdecode(folder)}"',
         "mode: guided",
-        "read+write+list+create",
+        "read+write+execute+list+create",
         "until: 2026-10-21",
         "$1.00",
         "while untrusted text is in view: yes",
