@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -76,11 +76,12 @@ async def server() -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-def box(workspace: Path) -> Box:
+def box(workspace: Path) -> Iterator[Box]:
     if why := tiers()["l1"]:
         pytest.skip(f"no tier l1 here: {why}")
     folder = os.open(workspace, os.O_PATH | os.O_DIRECTORY)
-    return build_box("l1", str(workspace), folder)
+    yield build_box("l1", str(workspace), folder)
+    os.close(folder)
 
 
 class Bench:

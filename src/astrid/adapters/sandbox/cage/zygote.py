@@ -107,8 +107,7 @@ class Zygote:
         gc.disable()  # a collection in a child would copy every page
         why = {tier: reason for tier, reason in self._works.items() if reason}
         tiers = [tier for tier, reason in self._works.items() if not reason]
-        hello = {"ev": "hello", "tiers": tiers, "why": why, "landlock": landlock.version(), "groups": no_groups}
-        self._say(hello)
+        self._say({"ev": "hello", "tiers": tiers, "why": why, "landlock": landlock.version(), "groups": no_groups})
         self._poll.register(self._control.fileno(), select.POLLIN)
         self._poll.register(woken, select.POLLIN)
         while not self._told_to_end:
