@@ -190,7 +190,8 @@ def refusal(number: int, why: str) -> LaunchError:
     return LaunchError(
         "sandbox.not-started",
         f"the program could not be started in its box: {why}",
-        effect="none",
+        # SAFETY: what cannot be sent on its way is, at times, that it has begun.
+        effect="maybe" if number == ETOOMANYREFS else "none",
         advice="check that the program and its folder exist; `astrid doctor` tells what this machine offers",
         errno=number,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from errno import EPIPE, ETOOMANYREFS
+from errno import EPERM, EPIPE, ETOOMANYREFS
 from typing import cast
 
 import pytest
@@ -13,7 +13,7 @@ import trio.testing
 
 from astrid.adapters.sandbox.cage import packets
 from astrid.adapters.sandbox.child import Child
-from astrid.adapters.sandbox.line import Line
+from astrid.adapters.sandbox.line import Line, refusal
 from astrid.adapters.sandbox.starting import Process
 from astrid.errors import LaunchError
 
@@ -79,3 +79,8 @@ async def test_a_request_waits_as_well(errors: list[int], sent: int, autojump_cl
             os.close(end)
         await child.stdout.aclose()
         await child.stderr.aclose()
+
+
+@pytest.mark.parametrize(("number", "effect"), [(EPERM, "none"), (ETOOMANYREFS, "maybe")])
+def test_a_start_that_may_have_begun_is_not_told_as_none(number: int, effect: str) -> None:
+    assert refusal(number, "why").effect == effect
