@@ -122,7 +122,7 @@ def test_calls_have_one_digest_only_if_they_are_one_call(one: Call, other: Call)
 
 
 @MODEST
-@given(st.lists(SEGMENT, min_size=1, max_size=3))
+@given(st.lists(SEGMENT.filter(lambda name: name not in (".", "..")), min_size=1, max_size=3))
 def test_a_need_that_is_accepted_is_no_pattern_but_a_tree_of_files(path: list[str]) -> None:
     text = "file://" + "/".join(path)
     for resource, accepted in ((text, True), (f"{text}/**", True), (f"{text}/*", False), (f"{text}*/x", False)):
